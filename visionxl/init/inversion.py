@@ -1,0 +1,77 @@
+"""DDIM inversion: from a clean latent up to an intermediate time."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from attrs import frozen
+from torch import Generator
+
+from visionxl.errors import InputError
+from visionxl.operators.lifting import lift
+from visionxl.protocols import InverseProblem, Latent, LatentPrior, NoiseLevel
+
+
+def ddim_invert(latent: Latent, prior: LatentPrior, levels: Sequence[NoiseLevel]) -> Latent:
+    """Carry clean latents up to ``levels[0]`` along the denoiser's own noise.
+
+    DDIM (Song et al. 2021, eq. 13) run backwards: at each level the predicted clean latent and
+    noise are mixed again at the next higher one. The clean latent stands for the lowest level.
+
+    Args:
+        latent: clean latents.
+        prior: with the denoiser.
+        levels: falling; the way goes from the last to the first.
+    """
+    rising = list(reversed(levels))
+    for level, following in pairwise(rising):
+        denoised = prior.denoise(latent, level)
+        latent = denoised.clean * following.signal + denoised.noise * following.noise
+    return latent
+
+
+@frozen
+class BatchConsistentInversion:
+    """One measurement frame, lifted, encoded, inverted, and replicated over the frames.
+
+    All frames start alike, which keeps them consistent (VISION-XL, section 3.2).
+
+    Args:
+        frame: which frame of the lifted measurement; negative counts from the end.
+    """
+
+    frame: int = 0
+
+    def start(
+        self,
+        problem: InverseProblem,
+        prior: LatentPrior,
+        levels: Sequence[NoiseLevel],
+        generator: Generator,
+    ) -> Latent:
+        lifted = lift(problem.operator, problem.measurement)
+        if not -len(lifted) <= self.frame < len(lifted):
+            raise InputError(
+                f"frame {self.frame} is not in the measurement: it has {len(lifted)} frames, "
+                f"0 to {len(lifted) - 1}"
+            )
+        chosen = lifted[self.frame].unsqueeze(0)
+        latent = ddim_invert(prior.encode(chosen), prior, levels)
+        return latent.expand(len(lifted), -1, -1, -1)
+
+
+@frozen
+class PseudoBatchInversion:
+    """Every measurement frame, lifted, encoded and inverted by itself.
+
+    The start of the paper's later version (arXiv 2412.00156, v3).
+    """
+
+    def start(
+        self,
+        problem: InverseProblem,
+        prior: LatentPrior,
+        levels: Sequence[NoiseLevel],
+        generator: Generator,
+    ) -> Latent:
+        lifted = lift(problem.operator, problem.measurement)
+        return ddim_invert(prior.encode(lifted), prior, levels)

@@ -1,0 +1,93 @@
+"""Tools to examine an operator: the dot test, ``A^T A``, the norm."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from visionxl.protocols import ForwardOperator, Video
+
+
+def check_adjoint(
+    operator: ForwardOperator,
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+    trials: int = 3,
+) -> float:
+    """The dot test: how far ``<A x, y>`` and ``<x, A^T y>`` lie apart, for random x and y.
+
+    Args:
+        operator: ``A``.
+        shape: (frames, channels, height, width) of the video.
+        dtype: of the test; float64 shows a mistake most clearly.
+        device: of the test.
+        seed: of the random vectors.
+        trials: how many pairs are tried.
+
+    Returns:
+        The largest ``|<Ax, y> - <x, A^T y>| / (|Ax| |y| + |x| |A^T y|)``: about 1e-16 for an
+        exact adjoint in float64, about 1e-7 in float32.
+
+    Raises:
+        ValueError: the adjoint does not return a video of ``shape``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(size: Sequence[int]) -> Tensor:
+        return torch.randn(*size, dtype=torch.float64, generator=generator).to(device, dtype)
+
+    worst = 0.0
+    for _ in range(trials):
+        video = random(shape)
+        measured = operator.forward(video)
+        measurement = random(measured.shape)
+        projected = operator.adjoint(measurement)
+        if projected.shape != video.shape:
+            raise ValueError(
+                f"adjoint of {operator!r} returned {tuple(projected.shape)} for a video of "
+                f"{tuple(video.shape)}: it has to return the shape that forward took"
+            )
+        left, right = _dot(measured, measurement), _dot(video, projected)
+        scale = (measured.double().norm() * measurement.double().norm()).item() + (
+            video.double().norm() * projected.double().norm()
+        ).item()
+        worst = max(worst, abs(left - right) / scale if scale else 0.0)
+    return worst
+
+
+def normal(operator: ForwardOperator, video: Video) -> Video:
+    """``A^T A x``."""
+    return operator.adjoint(operator.forward(video))
+
+
+def estimate_norm(
+    operator: ForwardOperator,
+    shape: Sequence[int],
+    *,
+    generator: Generator,
+    iterations: int = 50,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> float:
+    """The largest singular value of ``A``, by power iteration on ``A^T A``.
+
+    It is approached from below; ``iterations`` (each one forward and one adjoint) decide how
+    close it comes.
+    """
+    vector = torch.randn(*shape, dtype=dtype, generator=generator, device=generator.device)
+    vector = vector.to(device)
+    value = 0.0
+    for _ in range(iterations):
+        vector = vector / vector.norm()
+        vector = normal(operator, vector)
+        value = vector.norm().item()
+        if value == 0:
+            return 0.0
+    return value**0.5
+
+
+def _dot(left: Tensor, right: Tensor) -> float:
+    return torch.dot(left.flatten().double(), right.flatten().double()).item()

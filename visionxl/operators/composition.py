@@ -1,0 +1,57 @@
+"""``A @ B``: one operator after another."""
+
+from typing import Any
+
+from attrs import field, frozen
+from torch import Tensor
+
+from visionxl.operators.factors import Factors, Shape, compose_factors, factors_of
+from visionxl.operators.lifting import lift
+from visionxl.protocols import ForwardOperator, Measurement, Video
+
+
+class Composable:
+    """Gives an operator ``@``. It is the only thing a base class of this library supplies."""
+
+    __slots__ = ()
+
+    def __matmul__(self, inner: ForwardOperator) -> "Composition":
+        return Composition(self, inner)
+
+    def __rmatmul__(self, outer: ForwardOperator) -> "Composition":
+        return Composition(outer, self)
+
+
+def _is_operator(_: Any, attribute: Any, value: object) -> None:
+    if not isinstance(value, ForwardOperator):
+        raise TypeError(
+            f"{attribute.name} {value!r} is no operator: it needs the methods forward and adjoint"
+        )
+
+
+@frozen(repr=False)
+class Composition(Composable):
+    """``outer`` after ``inner``.
+
+    Forward: ``outer(inner(x))``. Adjoint: ``inner^T(outer^T(y))``. Written ``outer @ inner``.
+    """
+
+    outer: Any = field(validator=_is_operator)
+    inner: Any = field(validator=_is_operator)
+
+    def forward(self, video: Video) -> Measurement:
+        return self.outer.forward(self.inner.forward(video))
+
+    def adjoint(self, measurement: Measurement) -> Video:
+        return self.inner.adjoint(self.outer.adjoint(measurement))
+
+    def lift(self, measurement: Tensor) -> Tensor:
+        return lift(self.inner, lift(self.outer, measurement))
+
+    def factors(self, shape: Shape) -> Factors | None:
+        inner = factors_of(self.inner, shape)
+        outer = factors_of(self.outer, inner.measured(shape)) if inner else None
+        return compose_factors(outer, inner) if outer and inner else None
+
+    def __repr__(self) -> str:
+        return f"{self.outer!r} @ {self.inner!r}"

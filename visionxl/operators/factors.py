@@ -1,0 +1,89 @@
+"""Operators that are a product of one small matrix per axis.
+
+Most operators of video restoration act on each axis by itself: ``A = T (x) C (x) H (x) W`` over
+(frames, channels, height, width), perhaps followed by a mask on the pixel grid. An operator that
+can say so has its damped normal equations solved exactly
+(:class:`visionxl.solvers.ClosedForm`), by the separable singular value decomposition of
+DDRM (Kawar et al. 2022, appendix D) with time as one more axis.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from attrs import field, frozen
+from torch import Tensor
+
+Shape = tuple[int, int, int, int]
+
+
+@frozen(eq=False)
+class Factors:
+    """``A = mask * (T (x) C (x) H (x) W)``.
+
+    Args:
+        axes: for frames, channels, height and width a float64 matrix (measured size x video
+            size), or None for the identity.
+        mask: (height, width), the same for every frame and channel, or None. It is allowed only
+            where height and width are the identity, so that it commutes with the other axes.
+    """
+
+    axes: tuple[Tensor | None, ...] = (None, None, None, None)
+    mask: Tensor | None = field(default=None)
+
+    def measured(self, shape: Shape) -> Shape:
+        """The measurement's shape for a video of ``shape``."""
+        frames, channels, height, width = (
+            size if axis is None else axis.shape[0]
+            for size, axis in zip(shape, self.axes, strict=True)
+        )
+        return frames, channels, height, width
+
+
+@runtime_checkable
+class Factored(Protocol):
+    """An operator that may know its factors. It has to be hashable."""
+
+    @abstractmethod
+    def factors(self, shape: Shape) -> Factors | None:
+        """The factors for a video of ``shape``, or None where it has none."""
+        ...
+
+
+def factors_of(operator: object, shape: Shape) -> Factors | None:
+    """The factors of any operator: None for one that does not offer them."""
+    return operator.factors(shape) if isinstance(operator, Factored) else None
+
+
+def on_axis(axis: int, matrix: Tensor) -> Factors:
+    """Factors with one matrix on one axis."""
+    return Factors(tuple(matrix if i == axis else None for i in range(4)))
+
+
+def matrix_of(action: Callable[[Tensor], Tensor], axis: int, size: int) -> Tensor:
+    """The matrix of a linear action on one axis, read off its answers to the unit vectors."""
+    units = torch.eye(size, dtype=torch.float64)
+    other = 3 if axis != 3 else 2  # the unit vectors lie along an axis the action leaves alone
+    shape = [1, 1, 1, 1]
+    shape[axis], shape[other] = size, size
+    video = units.reshape(shape) if axis < other else units.T.reshape(shape)
+    answer = action(video).movedim((axis, other), (0, 1))
+    return answer.reshape(answer.shape[0], size)
+
+
+def compose_factors(outer: Factors, inner: Factors) -> Factors | None:
+    """The factors of ``outer @ inner``, or None where a mask stands between spatial factors."""
+    spatial = (*inner.axes[2:], *outer.axes[2:])
+    mask = outer.mask
+    if inner.mask is not None:
+        mask = inner.mask if mask is None else inner.mask * mask
+    if mask is not None and any(axis is not None for axis in spatial):
+        return None
+    return Factors(tuple(map(_product, outer.axes, inner.axes)), mask)
+
+
+def _product(left: Tensor | None, right: Tensor | None) -> Tensor | None:
+    if left is None or right is None:
+        return right if left is None else left
+    return left @ right

@@ -1,0 +1,128 @@
+"""Correlation along one axis or two, by shifted additions, and its exact adjoint.
+
+One frame is extended by its border rule at a time and the taps are added up in place, so beside
+the result only one frame is copied and no matrix is built. On a CPU this is several times faster
+than a one-channel convolution.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from visionxl.operators.boundary import OUTSIDE, Boundary, extension
+
+Taps = Sequence[float]
+
+
+def extend(tensor: Tensor, dim: int, index: Sequence[int]) -> Tensor:
+    """``tensor`` with ``index`` as the source of every position along ``dim``."""
+    inside = torch.tensor([max(i, 0) for i in index], device=tensor.device)
+    extended = tensor.index_select(dim, inside)
+    outside = [k for k, i in enumerate(index) if i == OUTSIDE]
+    if outside:
+        extended.index_fill_(dim, torch.tensor(outside, device=tensor.device), 0)
+    return extended
+
+
+def fold(extended: Tensor, dim: int, index: Sequence[int], size: int) -> Tensor:
+    """The adjoint of :func:`extend`: every position is added to its source."""
+    kept = [k for k, i in enumerate(index) if i != OUTSIDE]
+    sources = torch.tensor([index[k] for k in kept], device=extended.device)
+    if len(kept) < len(index):
+        extended = extended.index_select(dim, torch.tensor(kept, device=extended.device))
+    shape = list(extended.shape)
+    shape[dim] = size
+    return extended.new_zeros(shape).index_add_(dim, sources, extended)
+
+
+def correlate_frames(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
+    """Correlation along time: ``out[t] = sum_k taps[k] * video[t + k - centre]``."""
+    index = extension(len(video), len(taps) // 2, len(taps) // 2, boundary)
+    result = torch.zeros_like(video)
+    for t, frame in enumerate(result):
+        for k, tap in enumerate(taps):
+            if index[t + k] != OUTSIDE:
+                frame.add_(video[index[t + k]], alpha=tap)
+    return result
+
+
+def correlate_frames_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
+    """The adjoint of :func:`correlate_frames`."""
+    index = extension(len(video), len(taps) // 2, len(taps) // 2, boundary)
+    result = torch.zeros_like(video)
+    for t, frame in enumerate(video):
+        for k, tap in enumerate(taps):
+            if index[t + k] != OUTSIDE:
+                result[index[t + k]].add_(frame, alpha=tap)
+    return result
+
+
+def _correlate_axis(frame: Tensor, taps: Taps, dim: int, boundary: Boundary) -> Tensor:
+    size, reach = frame.shape[dim], len(taps) // 2
+    extended = extend(frame, dim, extension(size, reach, reach, boundary))
+    result = torch.zeros_like(frame)
+    for k, tap in enumerate(taps):
+        if tap != 0:
+            result.add_(extended.narrow(dim, k, size), alpha=tap)
+    return result
+
+
+def _correlate_axis_adjoint(frame: Tensor, taps: Taps, dim: int, boundary: Boundary) -> Tensor:
+    size, reach = frame.shape[dim], len(taps) // 2
+    shape = list(frame.shape)
+    shape[dim] = size + 2 * reach
+    extended = frame.new_zeros(shape)
+    for k, tap in enumerate(taps):
+        if tap != 0:
+            extended.narrow(dim, k, size).add_(frame, alpha=tap)
+    return fold(extended, dim, extension(size, reach, reach, boundary), size)
+
+
+def correlate_separable(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
+    """The same taps along height and then width, frame by frame."""
+    result = torch.empty_like(video)
+    for frame, out in zip(video, result, strict=True):
+        columns = _correlate_axis(frame, taps, -2, boundary)
+        out.copy_(_correlate_axis(columns, taps, -1, boundary))
+    return result
+
+
+def correlate_separable_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
+    """The adjoint of :func:`correlate_separable`."""
+    result = torch.empty_like(video)
+    for frame, out in zip(video, result, strict=True):
+        rows = _correlate_axis_adjoint(frame, taps, -1, boundary)
+        out.copy_(_correlate_axis_adjoint(rows, taps, -2, boundary))
+    return result
+
+
+def correlate_plane(video: Tensor, kernel: Sequence[Taps], boundary: Boundary) -> Tensor:
+    """A two-dimensional kernel (rows of taps, both sizes odd), frame by frame; zeros are free."""
+    (height, width), (up, left) = video.shape[-2:], (len(kernel) // 2, len(kernel[0]) // 2)
+    rows = extension(height, up, up, boundary)
+    columns = extension(width, left, left, boundary)
+    result = torch.zeros_like(video)
+    for frame, out in zip(video, result, strict=True):
+        extended = extend(extend(frame, -2, rows), -1, columns)
+        for i, row in enumerate(kernel):
+            for j, tap in enumerate(row):
+                if tap != 0:
+                    out.add_(extended[..., i : i + height, j : j + width], alpha=tap)
+    return result
+
+
+def correlate_plane_adjoint(video: Tensor, kernel: Sequence[Taps], boundary: Boundary) -> Tensor:
+    """The adjoint of :func:`correlate_plane`."""
+    (height, width), (up, left) = video.shape[-2:], (len(kernel) // 2, len(kernel[0]) // 2)
+    rows = extension(height, up, up, boundary)
+    columns = extension(width, left, left, boundary)
+    result = torch.empty_like(video)
+    for frame, out in zip(video, result, strict=True):
+        extended = frame.new_zeros(*frame.shape[:-2], len(rows), len(columns))
+        for i, row in enumerate(kernel):
+            for j, tap in enumerate(row):
+                if tap != 0:
+                    extended[..., i : i + height, j : j + width].add_(frame, alpha=tap)
+        out.copy_(fold(fold(extended, -1, columns, width), -2, rows, height))
+    return result

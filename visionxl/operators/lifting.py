@@ -1,0 +1,46 @@
+"""From a measurement back to a video of the right size."""
+
+from abc import abstractmethod
+from typing import Protocol, runtime_checkable
+
+import torch
+
+from visionxl.protocols import ForwardOperator, Measurement, Video
+
+
+@runtime_checkable
+class Liftable(Protocol):
+    """An operator that knows a better lift than the general rule."""
+
+    @abstractmethod
+    def lift(self, measurement: Measurement) -> Video:
+        """A video that looks like ``measurement``."""
+        ...
+
+
+def lift(operator: ForwardOperator, measurement: Measurement) -> Video:
+    """A video that looks like the measurement: back-projection with unit gain.
+
+    The general rule is ``A^T y / A^T A 1``, and 0 where nothing was measured: nearest-neighbour
+    upsampling for a pooling, the known pixels for a mask. A blur or an average is taken as it
+    is, with the border's gain undone; a subsampling holds its frames; ``A @ B`` lifts through
+    ``A`` and then through ``B``.
+
+    Args:
+        operator: ``A``.
+        measurement: ``y``.
+
+    Returns:
+        A video of the size that was measured.
+    """
+    if isinstance(operator, Liftable):
+        return operator.lift(measurement)
+    projected = operator.adjoint(measurement)
+    gain = operator.adjoint(operator.forward(torch.ones_like(projected)))
+    return divide_where_seen(projected, gain)
+
+
+def divide_where_seen(video: Video, gain: Video) -> Video:
+    """``video / gain``, and 0 where the gain is 0."""
+    seen = gain.abs() > 1e-6
+    return torch.where(seen, video / torch.where(seen, gain, 1), 0)

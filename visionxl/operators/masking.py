@@ -1,0 +1,79 @@
+"""Missing pixels."""
+
+from typing import Any
+
+import torch
+from attrs import field, frozen
+from torch import Generator, Tensor
+
+from visionxl.errors import InputError
+from visionxl.operators.composition import Composable
+from visionxl.operators.factors import Factors, Shape
+from visionxl.protocols import Video
+
+
+def _mask(value: Any) -> Tensor:
+    mask = torch.as_tensor(value)
+    mask = mask.bool() if not mask.is_floating_point() else mask
+    if not 2 <= mask.ndim <= 4 or not bool(((mask == 0) | (mask == 1)).all()):
+        raise InputError(
+            f"mask of shape {tuple(mask.shape)}: expected only 0 and 1 (or False and True) in the "
+            "shape (height, width), or (frames, 1 or channels, height, width)"
+        )
+    return mask.bool()
+
+
+@frozen(eq=False, repr=False)
+class Mask(Composable):
+    """Known pixels are kept, the others are 0: inpainting.
+
+    Forward: ``y = m * x``. Self-adjoint: the adjoint is the same product.
+
+    Args:
+        mask: 1 where a pixel is known; (height, width) for every frame and channel alike, or any
+            shape that broadcasts to the video.
+    """
+
+    mask: Tensor = field(converter=_mask)
+
+    @classmethod
+    def random(cls, keep: float, height: int, width: int, generator: Generator) -> "Mask":
+        """Each pixel is known with probability ``keep`` (the paper's: 0.5)."""
+        if not 0 < keep <= 1:
+            raise InputError(f"keep {keep} is not a share of the pixels: give 0 < keep <= 1")
+        draw = torch.rand(height, width, generator=generator, device=generator.device)
+        return cls(draw < keep)
+
+    @classmethod
+    def box(cls, top: int, left: int, bottom: int, right: int, height: int, width: int) -> "Mask":
+        """Everything is known but rows ``top:bottom``, columns ``left:right``."""
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise InputError(
+                f"box rows {top}:{bottom}, columns {left}:{right} does not lie in a frame of "
+                f"{height}x{width}: expected 0 <= top < bottom <= height, the same for left, right"
+            )
+        mask = torch.ones(height, width, dtype=torch.bool)
+        mask[top:bottom, left:right] = False
+        return cls(mask)
+
+    def forward(self, video: Video) -> Video:
+        fits = self.mask.shape[-2:] == video.shape[-2:] and all(
+            m in (1, v) for m, v in zip(self.mask.shape[::-1], video.shape[::-1], strict=False)
+        )
+        if not fits:
+            raise InputError(
+                f"mask of {tuple(self.mask.shape)} does not fit a video of {tuple(video.shape)}: "
+                f"make a mask of height {video.shape[-2]} and width {video.shape[-1]}"
+            )
+        return video * self.mask.to(video)
+
+    def adjoint(self, measurement: Video) -> Video:
+        return self.forward(measurement)
+
+    def factors(self, shape: Shape) -> Factors | None:
+        flat = self.mask.reshape(-1, *self.mask.shape[-2:])
+        return Factors(mask=flat[0]) if len(flat) == 1 else None
+
+    def __repr__(self) -> str:
+        height, width = self.mask.shape[-2:]
+        return f"Mask(<{height}x{width}, {self.mask.float().mean().item():.1%} known>)"

@@ -1,0 +1,73 @@
+"""Operators that act on each pixel by itself."""
+
+import math
+from typing import Any
+
+import torch
+from attrs import field, frozen
+
+from visionxl.errors import InputError
+from visionxl.operators.composition import Composable
+from visionxl.operators.factors import Factors, Shape, on_axis
+from visionxl.protocols import Video
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+@frozen
+class Identity(Composable):
+    """The video itself: denoising. Forward ``y = x``; self-adjoint."""
+
+    def forward(self, video: Video) -> Video:
+        return video.clone()
+
+    def adjoint(self, measurement: Video) -> Video:
+        return measurement.clone()
+
+    def factors(self, shape: Shape) -> Factors:
+        return Factors()
+
+
+def _finite(_: Any, __: Any, value: float) -> None:
+    if not math.isfinite(value) or value == 0:
+        raise InputError(f"gain {value} measures nothing: give a finite number other than 0")
+
+
+@frozen
+class Scale(Composable):
+    """A gain, such as an exposure. Forward ``y = gain * x``; self-adjoint."""
+
+    gain: float = field(validator=_finite)
+
+    def forward(self, video: Video) -> Video:
+        return self.gain * video
+
+    def adjoint(self, measurement: Video) -> Video:
+        return self.gain * measurement
+
+    def factors(self, shape: Shape) -> Factors:
+        return on_axis(1, self.gain * torch.eye(shape[1], dtype=torch.float64))
+
+
+@frozen
+class Grayscale(Composable):
+    """Luma of three colour channels, ITU-R BT.601: colourisation.
+
+    Forward: ``y = 0.299 r + 0.587 g + 0.114 b``, one channel. Adjoint: the value times each
+    weight.
+    """
+
+    def forward(self, video: Video) -> Video:
+        if video.shape[1] != 3:
+            raise InputError(
+                f"video has {video.shape[1]} channels: Grayscale expects 3 (red, green, blue)"
+            )
+        weights = torch.tensor(LUMA, dtype=video.dtype, device=video.device)
+        return (video * weights.view(3, 1, 1)).sum(dim=1, keepdim=True)
+
+    def adjoint(self, measurement: Video) -> Video:
+        weights = torch.tensor(LUMA, dtype=measurement.dtype, device=measurement.device)
+        return measurement * weights.view(3, 1, 1)
+
+    def factors(self, shape: Shape) -> Factors:
+        return on_axis(1, torch.tensor([LUMA], dtype=torch.float64))

@@ -1,0 +1,106 @@
+"""Operators along time."""
+
+from typing import Any
+
+import torch
+from attrs import field, frozen
+
+from visionxl.errors import InputError
+from visionxl.operators.boundary import Boundary, check_boundary
+from visionxl.operators.composition import Composable
+from visionxl.operators.factors import Factors, Shape, matrix_of, on_axis
+from visionxl.operators.filtering import correlate_frames, correlate_frames_adjoint
+from visionxl.operators.lifting import divide_where_seen
+from visionxl.protocols import Video
+
+
+def _odd(_: Any, attribute: Any, value: int) -> None:
+    if not isinstance(value, int) or value < 1 or value % 2 == 0:
+        way = f": take {value - 1} or {value + 1}" if isinstance(value, int) and value > 1 else ""
+        raise InputError(f"{attribute.name} {value} is not an odd number of frames from 1{way}")
+
+
+def positive(_: Any, attribute: Any, value: int) -> None:
+    """attrs validator: a whole number from 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{attribute.name} {value} is not a whole number from 1")
+
+
+@frozen
+class TemporalAverage(Composable):
+    """The uniform average over a window of frames, centred on each: exposure or frame averaging.
+
+    Forward: ``y[t] = (1 / window) sum_k x[t + k]`` for ``|k| <= window // 2``. Adjoint: each
+    ``y[t] / window`` is added to the frames it came from. Self-adjoint where the border is
+    circular or zero. A window may be wider than the clip: the border rule goes on.
+
+    Args:
+        window: number of frames, odd.
+        boundary: what stands for frames before the first and after the last. The paper's is
+            circular, with a window of 7 (arXiv 2412.00156, section 4.1).
+    """
+
+    window: int = field(default=7, validator=_odd)
+    boundary: Boundary = field(default="circular", validator=check_boundary)
+
+    def _taps(self) -> list[float]:
+        return [1 / self.window] * self.window
+
+    def forward(self, video: Video) -> Video:
+        return correlate_frames(video, self._taps(), self.boundary)
+
+    def adjoint(self, measurement: Video) -> Video:
+        return correlate_frames_adjoint(measurement, self._taps(), self.boundary)
+
+    def lift(self, measurement: Video) -> Video:
+        return divide_where_seen(measurement, self.forward(torch.ones_like(measurement)))
+
+    def factors(self, shape: Shape) -> Factors:
+        return on_axis(0, matrix_of(self.forward, 0, shape[0]))
+
+
+@frozen
+class TemporalSubsample(Composable):
+    """Every ``factor``-th frame, from the first.
+
+    Forward: ``y[i] = x[factor * i]``. Adjoint: the frames go back to their places, zeros between.
+
+    Args:
+        factor: the distance between kept frames.
+        frames: the frame count of the video. Needed only where it is no multiple of ``factor``,
+            because the measurement alone does not tell it.
+    """
+
+    factor: int = field(validator=positive)
+    frames: int | None = field(default=None)
+
+    def _count(self, kept: int) -> int:
+        frames = kept * self.factor if self.frames is None else self.frames
+        if -(-frames // self.factor) != kept:
+            raise InputError(
+                f"measurement has {kept} frames: of {frames} frames every {self.factor}th "
+                f"makes {-(-frames // self.factor)}; give TemporalSubsample the video's frame count"
+            )
+        return frames
+
+    def forward(self, video: Video) -> Video:
+        expected = len(video) if self.frames is None else self.frames
+        if len(video) != expected or (self.frames is None and len(video) % self.factor):
+            raise InputError(
+                f"video has {len(video)} frames: TemporalSubsample expects "
+                + (f"a multiple of {self.factor}" if self.frames is None else f"{self.frames}")
+                + f"; for this video it is TemporalSubsample({self.factor}, frames={len(video)})"
+            )
+        return video[:: self.factor].clone()
+
+    def adjoint(self, measurement: Video) -> Video:
+        video = measurement.new_zeros(self._count(len(measurement)), *measurement.shape[1:])
+        video[:: self.factor] = measurement
+        return video
+
+    def lift(self, measurement: Video) -> Video:
+        held = measurement.repeat_interleave(self.factor, dim=0)
+        return held[: self._count(len(measurement))]
+
+    def factors(self, shape: Shape) -> Factors:
+        return on_axis(0, matrix_of(self.forward, 0, shape[0]))

@@ -1,0 +1,20 @@
+"""Image priors: latent diffusion models, and one that is known exactly."""
+
+from visionxl.priors.codec import AutoencoderCodec
+from visionxl.priors.diffusers import Conditioning, DiffusersPrior
+from visionxl.priors.gaussian import GaussianPrior
+from visionxl.priors.padding import Padded
+from visionxl.priors.pocket import PocketPrior
+from visionxl.priors.schedule import DiscreteSchedule
+from visionxl.priors.sdxl import SDXLPrior
+
+__all__ = [
+    "AutoencoderCodec",
+    "Conditioning",
+    "DiffusersPrior",
+    "DiscreteSchedule",
+    "GaussianPrior",
+    "Padded",
+    "PocketPrior",
+    "SDXLPrior",
+]

@@ -1,0 +1,69 @@
+"""An image autoencoder of diffusers, from and to pixels."""
+
+import math
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle
+
+from visionxl.errors import InputError
+from visionxl.protocols import Latent, Video
+
+
+@frozen(eq=False)
+class AutoencoderCodec:
+    """``AutoencoderKL`` or ``AutoencoderTiny``: pixels to scaled latents and back, without chance.
+
+    An autoencoder with ``3 p^2`` input channels is fed ``p x p`` pixel-unshuffled frames.
+
+    Args:
+        vae: the network, in evaluation mode.
+    """
+
+    vae: Any
+
+    @property
+    def patch(self) -> int:
+        """Side of the square of pixels that the network sees at one position."""
+        return math.isqrt(self.vae.config.in_channels // 3)
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent, along height and width."""
+        return self.patch * 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def encode(self, video: Video) -> Latent:
+        """The mode of the encoder's posterior, shifted and scaled to about unit variance."""
+        height, width = video.shape[-2:]
+        for name, size in (("height", height), ("width", width)):
+            if size % self.factor:
+                raise InputError(
+                    f"{name} {size} is not a multiple of {self.factor}, which the autoencoder "
+                    f"needs: wrap the prior in Padded(prior, height={height}, width={width})"
+                )
+        pixels = pixel_unshuffle(video, self.patch) if self.patch > 1 else video
+        encoded = self.vae.encode(self._to_network(pixels))
+        latent = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
+        shift, scale = self._shift_and_scale(latent)
+        return ((latent - shift) * scale).to(video)
+
+    def decode(self, latent: Latent) -> Video:
+        network = self._to_network(latent)
+        shift, scale = self._shift_and_scale(network)
+        decoded = self.vae.decode(network / scale + shift).sample
+        pixels = pixel_shuffle(decoded, self.patch) if self.patch > 1 else decoded
+        return pixels.to(latent)
+
+    def _to_network(self, tensor: Tensor) -> Tensor:
+        like = next(self.vae.parameters())
+        return tensor.to(like.device, like.dtype, memory_format=torch.channels_last)
+
+    def _shift_and_scale(self, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        config = self.vae.config
+        mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+        if mean is not None and std is not None:  # per channel, as the Playground model has them
+            mean, std = (torch.tensor(v).view(1, -1, 1, 1).to(like) for v in (mean, std))
+            return mean, config.scaling_factor / std
+        return getattr(config, "shift_factor", None) or 0.0, config.scaling_factor

@@ -1,0 +1,208 @@
+"""Any latent diffusion model of diffusers with a U-Net and an image autoencoder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import evolve, field, frozen
+from torch import Tensor
+
+from visionxl.errors import InputError, nearest
+from visionxl.priors.codec import AutoencoderCodec
+from visionxl.priors.loading import load_pipeline, release
+from visionxl.priors.schedule import DiscreteSchedule
+from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
+
+
+@frozen(eq=False)
+class Conditioning:
+    """What a U-Net is told beside the latents and the time, for one frame.
+
+    Args:
+        arguments: keyword arguments of the U-Net, batch size 1 (``encoder_hidden_states``, ...).
+        added: entries of its ``added_cond_kwargs``; SDXL's ``text_embeds``.
+        with_size: also pass SDXL's ``time_ids``: the frame's height and width, as the original
+            and as the target size, and no crop.
+    """
+
+    arguments: Mapping[str, Tensor] = field(factory=dict)
+    added: Mapping[str, Tensor] = field(factory=dict)
+    with_size: bool = False
+
+    def keywords(self, frames: int, height: int, width: int) -> dict[str, Any]:
+        """The U-Net's keyword arguments for a batch of frames of that size in pixels."""
+
+        def batch(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {k: v.expand(frames, *v.shape[1:]) for k, v in tensors.items()}
+
+        keywords: dict[str, Any] = batch(self.arguments)
+        added = dict(self.added)
+        if self.with_size:
+            like = added["text_embeds"]
+            added["time_ids"] = torch.tensor([[height, width, 0, 0, height, width]]).to(like)
+        if added:
+            keywords["added_cond_kwargs"] = batch(added)
+        return keywords
+
+    def equals(self, other: "Conditioning") -> bool:
+        """Whether both tell the U-Net the same."""
+        mine, theirs = ({**c.arguments, **c.added} for c in (self, other))
+        return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
+
+
+def _prediction(_: Any, __: Any, value: str) -> None:
+    known = ("epsilon", "v_prediction", "sample")
+    if value not in known:
+        raise InputError(f"prediction_type {value!r} is unknown: {nearest(value, known)}")
+
+
+@frozen(eq=False)
+class DiffusersPrior:
+    """A U-Net and an autoencoder of diffusers, with CFG++ guidance (Chung et al. 2024).
+
+    The guided output ``u + guidance (c - u)`` gives the clean latents; the unguided ``u`` gives
+    the noise to renoise with. An evaluation whose answer is known is not made: with equal
+    conditionings, with ``guidance`` None (the conditional alone) or 0 (the unconditional alone)
+    the U-Net runs once.
+
+    Args:
+        unet: ``UNet2DModel`` or ``UNet2DConditionModel``, in evaluation mode.
+        codec: pixels to latents and back.
+        schedule: of the training.
+        prediction_type: what the U-Net predicts: epsilon, v_prediction or sample.
+        conditional: the prompt.
+        unconditional: the negative prompt.
+        guidance: scale, the paper's is 0.6; None for no guidance.
+    """
+
+    unet: Any
+    codec: AutoencoderCodec
+    schedule: DiscreteSchedule
+    prediction_type: str = field(default="epsilon", validator=_prediction)
+    conditional: Conditioning = field(factory=Conditioning)
+    unconditional: Conditioning = field(factory=Conditioning)
+    guidance: float | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        prompt: str = "",
+        negative_prompt: str = "",
+        guidance: float | None = 0.6,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> "DiffusersPrior":
+        """Load a model of Stable Diffusion's layout (1.5, 2.x and their kin).
+
+        Args:
+            source: a hub id, or a folder saved by ``save_pretrained``. Only safetensors are read.
+            prompt: the text is encoded once, and the text encoder released.
+            negative_prompt: likewise.
+            guidance: CFG++ scale; None for the prompt alone.
+            dtype: of the networks; videos and latents keep their own.
+            device: of the networks.
+
+        Raises:
+            InputError: no model there, or it cannot be reached.
+        """
+        pipeline = load_pipeline(source, dtype, device)
+        if getattr(pipeline, "text_encoder_2", None) is not None:
+            raise InputError(f"prior {str(source)!r} has SDXL's two text encoders: use SDXLPrior")
+        positive, negative = pipeline.encode_prompt(
+            prompt, device, 1, do_classifier_free_guidance=True, negative_prompt=negative_prompt
+        )
+        release(pipeline, "text_encoder")
+        return cls.assemble(
+            pipeline.unet,
+            pipeline.vae,
+            pipeline.scheduler,
+            conditional=Conditioning({"encoder_hidden_states": positive}),
+            unconditional=Conditioning({"encoder_hidden_states": negative}),
+            guidance=guidance,
+        )
+
+    @classmethod
+    def assemble(
+        cls,
+        unet: Any,
+        vae: Any,
+        scheduler: Any,
+        *,
+        conditional: Conditioning | None = None,
+        unconditional: Conditioning | None = None,
+        guidance: float | None = None,
+    ) -> "DiffusersPrior":
+        """A prior from loaded diffusers objects: any U-Net, autoencoder and scheduler."""
+        for network in (unet, vae):
+            network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+        return cls(
+            unet,
+            AutoencoderCodec(vae),
+            DiscreteSchedule(scheduler.alphas_cumprod.tolist()),
+            scheduler.config.prediction_type,
+            conditional or Conditioning(),
+            unconditional or Conditioning(),
+            guidance,
+        )
+
+    @property
+    def multiple(self) -> int:
+        """Height and width in pixels have to be multiples of this."""
+        return self.codec.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    @property
+    def evaluations(self) -> int:
+        """How often the U-Net runs in one call of :meth:`denoise`."""
+        return len(self._needed())
+
+    def with_guidance(self, guidance: float | None) -> "DiffusersPrior":
+        """The same model at another scale."""
+        return evolve(self, guidance=guidance)
+
+    def encode(self, video: Video) -> Latent:
+        return self.codec.encode(video)
+
+    def decode(self, latent: Latent) -> Video:
+        return self.codec.decode(latent)
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        outputs = [self._predict(latent, level, c) for c in self._needed()]
+        unguided, guided = outputs[0], outputs[0]
+        if len(outputs) == 2 and self.guidance is not None:
+            guided = unguided + self.guidance * (outputs[1] - unguided)
+        return Denoised(self._clean(latent, guided, level), self._noise(latent, unguided, level))
+
+    def _needed(self) -> tuple[Conditioning, ...]:
+        """The conditionings that have to be evaluated; the one to renoise with comes first."""
+        if self.guidance is None:
+            return (self.conditional,)
+        if self.guidance == 0 or self.conditional.equals(self.unconditional):
+            return (self.unconditional,)
+        return self.unconditional, self.conditional
+
+    def _predict(self, latent: Latent, level: NoiseLevel, conditioning: Conditioning) -> Latent:
+        like = next(self.unet.parameters())
+        height, width = (size * self.codec.factor for size in latent.shape[-2:])
+        output = self.unet(
+            latent.to(like.device, like.dtype, memory_format=torch.channels_last),
+            self.schedule.index(level.time),
+            **conditioning.keywords(len(latent), height, width),
+        )
+        return output.sample.to(latent)
+
+    def _clean(self, latent: Latent, output: Latent, level: NoiseLevel) -> Latent:
+        if self.prediction_type == "epsilon":
+            return (latent - level.noise * output) / level.signal
+        if self.prediction_type == "v_prediction":
+            return level.signal * latent - level.noise * output
+        return output
+
+    def _noise(self, latent: Latent, output: Latent, level: NoiseLevel) -> Latent:
+        if self.prediction_type == "epsilon":
+            return output
+        if self.prediction_type == "v_prediction":
+            return level.signal * output + level.noise * latent
+        return (latent - level.signal * output) / level.noise

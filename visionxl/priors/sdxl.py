@@ -1,0 +1,103 @@
+"""Stable Diffusion XL and its distilled kin (Podell et al. 2023)."""
+
+from pathlib import Path
+from typing import Any, final
+
+import torch
+
+from visionxl.errors import InputError
+from visionxl.priors.diffusers import Conditioning, DiffusersPrior
+from visionxl.priors.loading import load_autoencoder, load_pipeline, release
+
+FP16_SAFE_AUTOENCODER = "madebyollin/sdxl-vae-fp16-fix"
+
+
+@final
+class SDXLPrior(DiffusersPrior):
+    """A :class:`DiffusersPrior` with SDXL's two text encoders and size conditioning.
+
+    It takes every size that is a multiple of 32: 768x1280, 1280x768, 1024x1024 and all other
+    SDXL buckets. Checkpoints of the same layout (Lightning, LCM, Turbo) are loaded alike; give
+    them ``guidance=None``, and times that suit them.
+    """
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "stabilityai/stable-diffusion-xl-base-1.0",
+        *,
+        prompt: str = "",
+        negative_prompt: str = "",
+        guidance: float | None = 0.6,
+        autoencoder: str | Path | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> "SDXLPrior":
+        """Load SDXL from the hub or a folder; only safetensors are read.
+
+        Both text encoders run once and are then released.
+
+        Args:
+            source: hub id, or folder saved by ``save_pretrained``.
+            prompt: of every frame.
+            negative_prompt: what the unconditional evaluation is told.
+            guidance: CFG++ scale; None for the prompt alone. For a model with an embedded
+                guidance (LCM) it is the embedded scale, 1 if None.
+            autoencoder: hub id or folder of another autoencoder (``AutoencoderKL`` or
+                ``AutoencoderTiny``). SDXL's own overflows in float16: where ``dtype`` is float16
+                and this is None, a model of the hub gets the fp16-safe one, and the autoencoder
+                of a folder that says ``force_upcast`` runs in float32.
+            dtype: of the networks; videos and latents keep their own.
+            device: of the networks.
+
+        Raises:
+            InputError: no SDXL model there, or it cannot be reached.
+        """
+        half = dtype == torch.float16
+        if autoencoder is None and half and not Path(source).is_dir():
+            autoencoder = FP16_SAFE_AUTOENCODER
+        parts = {} if autoencoder is None else {"vae": load_autoencoder(autoencoder, dtype)}
+        pipeline = load_pipeline(source, dtype, device, **parts)
+        if getattr(pipeline, "text_encoder_2", None) is None:
+            raise InputError(
+                f"prior {str(source)!r} is a {type(pipeline).__name__}, not SDXL: "
+                "use DiffusersPrior.from_pretrained"
+            )
+        if half and autoencoder is None and getattr(pipeline.vae.config, "force_upcast", False):
+            pipeline.vae.to(torch.float32)
+        conditional, unconditional = _conditionings(
+            pipeline, prompt, negative_prompt, guidance, device
+        )
+        if "timestep_cond" in conditional.arguments:
+            guidance = None
+        release(pipeline, "text_encoder", "text_encoder_2")
+        prior = cls.assemble(
+            pipeline.unet,
+            pipeline.vae,
+            pipeline.scheduler,
+            conditional=conditional,
+            unconditional=unconditional,
+            guidance=guidance,
+        )
+        assert isinstance(prior, SDXLPrior)  # assemble makes the class it is called on
+        return prior
+
+
+def _conditionings(
+    pipeline: Any, prompt: str, negative: str, guidance: float | None, device: Any
+) -> tuple[Conditioning, Conditioning]:
+    embeds, negative_embeds, pooled, negative_pooled = pipeline.encode_prompt(
+        prompt, device=device, do_classifier_free_guidance=True, negative_prompt=negative
+    )
+    shared: dict[str, torch.Tensor] = {}
+    size = pipeline.unet.config.time_cond_proj_dim
+    if size is not None:  # the guidance is embedded (LCM, Luo et al. 2023)
+        scale = torch.tensor([(1.0 if guidance is None else guidance) - 1])
+        embedded = pipeline.get_guidance_scale_embedding(scale, embedding_dim=size)
+        shared["timestep_cond"] = embedded.to(embeds)
+    pairs = ((embeds, pooled), (negative_embeds, negative_pooled))
+    conditional, unconditional = (
+        Conditioning({"encoder_hidden_states": e, **shared}, {"text_embeds": p}, with_size=True)
+        for e, p in pairs
+    )
+    return conditional, unconditional

@@ -1,0 +1,212 @@
+"""The four protocols of the library and the small values they exchange.
+
+A restoration is ``y = A x + noise`` (an :class:`InverseProblem` with a
+:class:`ForwardOperator`), an image prior (:class:`LatentPrior`), a pull towards the measurement
+(:class:`DataConsistency`) and a place to start (:class:`Initializer`). Implementations are plain
+classes with these methods; nothing has to be inherited.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from attrs import field, frozen
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from visionxl.errors import InputError
+
+Video = Float[Tensor, "frames channels height width"]
+"""A video: values in [-1, 1], shape (frames, channels, height, width)."""
+
+Latent = Float[Tensor, "frames z_channels z_height z_width"]
+"""One latent per frame, scaled to about unit variance."""
+
+Measurement = Float[Tensor, "..."]
+"""What a forward operator returns; its shape is the operator's affair."""
+
+
+@runtime_checkable
+class ForwardOperator(Protocol):
+    """A linear map ``A`` from a video to a measurement, with its exact adjoint.
+
+    Law: ``<A x, y> == <x, A^T y>`` to rounding, for every video shape that :meth:`forward`
+    accepts (:func:`visionxl.operators.check_adjoint`). Both methods keep dtype and device.
+    """
+
+    @abstractmethod
+    def forward(self, video: Video) -> Measurement:
+        """``A x``. Raises :class:`~visionxl.errors.InputError` for a shape it cannot take."""
+        ...
+
+    @abstractmethod
+    def adjoint(self, measurement: Measurement) -> Video:
+        """``A^T y``, of the shape of the video that was measured."""
+        ...
+
+
+@frozen
+class NoiseLevel:
+    """A point of a noise schedule: ``z_t = signal * z_0 + noise * eps``.
+
+    ``time`` runs from 0 (clean) to 1 (pure noise). For a variance-preserving schedule
+    ``signal**2`` is the papers' alpha-bar and ``signal**2 + noise**2 == 1``.
+    """
+
+    time: float
+    signal: float
+    noise: float
+
+
+@runtime_checkable
+class NoiseSchedule(Protocol):
+    """The signal and noise of every time; variance-preserving and flow schedules alike."""
+
+    @abstractmethod
+    def level(self, time: float) -> NoiseLevel:
+        """The level at ``time`` in [0, 1]."""
+        ...
+
+
+@frozen(eq=False)
+class Denoised:
+    """A denoiser's answer at ``z_t``.
+
+    ``clean`` is Tweedie's estimate of ``z_0`` (guided, where the prior is guided). ``noise`` is
+    the ``eps`` to renoise with: the unguided one under CFG++ (Chung et al. 2024, algorithm 2).
+    """
+
+    clean: Latent
+    noise: Latent
+
+
+@runtime_checkable
+class LatentPrior(Protocol):
+    """An image model: an autoencoder and a denoiser of its latents.
+
+    Frames are independent: ``prior.encode(video)[i]`` depends on ``video[i]`` alone, so the loop
+    may call it a few frames at a time. Results keep the dtype and device of the argument,
+    whatever the networks use inside. Conditioning (a prompt, a guidance scale) is the prior's own.
+    """
+
+    @property
+    @abstractmethod
+    def schedule(self) -> NoiseSchedule:
+        """The noise schedule the denoiser was trained with."""
+        ...
+
+    @abstractmethod
+    def encode(self, video: Video) -> Latent:
+        """The latents of a video, without chance (the mode of the encoder's posterior)."""
+        ...
+
+    @abstractmethod
+    def decode(self, latent: Latent) -> Video:
+        """The video of some latents."""
+        ...
+
+    @abstractmethod
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        """Clean latents and noise of ``latent`` at ``level``."""
+        ...
+
+
+def _noise_std(_: object, __: object, value: float) -> None:
+    if not 0 <= value < float("inf"):
+        raise InputError(
+            f"noise_std {value} is not a standard deviation: give a finite number >= 0, "
+            "in units of the range [-1, 1]"
+        )
+
+
+@frozen(eq=False)
+class InverseProblem:
+    """``y = A x + noise``: find ``x``.
+
+    Args:
+        operator: ``A``.
+        measurement: ``y``, of the shape that ``operator.forward`` returns.
+        noise_std: standard deviation of the white Gaussian noise in ``y``, in units of the
+            video's range [-1, 1]; 0 for none.
+    """
+
+    operator: ForwardOperator
+    measurement: Tensor
+    noise_std: float = field(default=0.0, validator=_noise_std)
+
+
+@frozen(eq=False)
+class Correction:
+    """A video pulled towards the measurement, and how the solver got there.
+
+    ``residuals`` are the solver's own residual norms relative to its right-hand side, first the
+    one it started from; ``stopped`` says in words why it ended.
+    """
+
+    video: Video
+    iterations: int
+    residuals: tuple[float, ...]
+    stopped: str
+
+
+@runtime_checkable
+class DataConsistency(Protocol):
+    """Moves an estimate towards ``{x : A x = y}``."""
+
+    @abstractmethod
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        """The corrected estimate. ``level`` tells how far the estimate may be trusted."""
+        ...
+
+
+@runtime_checkable
+class Initializer(Protocol):
+    """Makes the latents that the loop starts from."""
+
+    @abstractmethod
+    def start(
+        self,
+        problem: InverseProblem,
+        prior: LatentPrior,
+        levels: Sequence[NoiseLevel],
+        generator: Generator,
+    ) -> Latent:
+        """Latents at ``levels[0]``, one per frame. ``levels`` fall from noisy to clean."""
+        ...
+
+
+@frozen
+class StepRecord:
+    """The figures of one step: one entry of the trace.
+
+    ``data_residual`` is the root mean square of ``y - A x`` after the correction, in units of
+    the range [-1, 1]; with a right model it comes down to the noise. ``peak_bytes`` is the
+    process's (on CUDA: the device allocator's) high-water mark so far.
+    """
+
+    index: int
+    time: float
+    data_residual: float
+    iterations: int
+    residuals: tuple[float, ...]
+    stopped: str
+    seconds: float
+    peak_bytes: int
+
+
+@frozen(eq=False)
+class Step:
+    """What the loop shows after each step: the estimate before and after the correction."""
+
+    level: NoiseLevel
+    decoded: Video
+    corrected: Video
+    record: StepRecord
+
+
+@frozen(eq=False)
+class Restoration:
+    """The restored video and the trace of every step."""
+
+    video: Video
+    trace: tuple[StepRecord, ...]

@@ -1,0 +1,16 @@
+"""Chance enters through the caller's generator, and only here."""
+
+import torch
+from torch import Generator
+
+from visionxl.protocols import Latent
+
+
+def draw_noise(like: Latent, frames: int, generator: Generator) -> Latent:
+    """White Gaussian noise for ``frames`` frames of the size, dtype and device of ``like``.
+
+    It is drawn in float32 on the generator's device and then moved, so a CPU generator gives the
+    same noise whatever the device and precision.
+    """
+    shape = (frames, *like.shape[1:])
+    return torch.randn(shape, generator=generator, device=generator.device).to(like)

@@ -1,0 +1,30 @@
+"""Sizes of frames: the next multiple, and fitting a video to a size."""
+
+from visionxl.errors import InputError
+from visionxl.operators.boundary import extension
+from visionxl.operators.filtering import extend
+from visionxl.protocols import Video
+
+
+def next_multiple(size: int, multiple: int) -> int:
+    """The smallest multiple of ``multiple`` that is at least ``size``."""
+    return -(-size // multiple) * multiple
+
+
+def fit_to(video: Video, height: int, width: int) -> Video:
+    """Centre-crop what is too large, and reflect beyond the bottom and right what is too small.
+
+    Args:
+        video: (frames, channels, height, width).
+        height: wanted, in pixels.
+        width: wanted, in pixels.
+    """
+    if height < 1 or width < 1:
+        raise InputError(f"size {height}x{width} is empty: give a height and a width from 1")
+    for dim, wanted in ((-2, height), (-1, width)):
+        size = video.shape[dim]
+        if size > wanted:
+            video = video.narrow(dim, (size - wanted) // 2, wanted)
+        elif size < wanted:
+            video = extend(video, dim, extension(size, 0, wanted - size, "reflect"))
+    return video

@@ -1,0 +1,31 @@
+"""Consistency, the parts of a step, the loop, and methods made of them."""
+
+from visionxl.solvers.closed_form import ClosedForm
+from visionxl.solvers.conjugate_gradient import CGResult, conjugate_gradient
+from visionxl.solvers.consistency import DampedCG, NoiseAware, PlainCG
+from visionxl.solvers.frames import FrameByFrame
+from visionxl.solvers.loop import LowPass, Renoise, Sampler, restore, trajectory
+from visionxl.solvers.methods import vision_xl
+from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
+from visionxl.solvers.spread import ScheduleSpread, Spread
+
+__all__ = [
+    "CGResult",
+    "ClosedForm",
+    "DampedCG",
+    "FrameByFrame",
+    "LowPass",
+    "NoiseAware",
+    "PlainCG",
+    "Renoise",
+    "Sampler",
+    "ScheduleSpread",
+    "ScheduledLowPass",
+    "SharedNoise",
+    "Spread",
+    "conjugate_gradient",
+    "leading_times",
+    "restore",
+    "trajectory",
+    "vision_xl",
+]

@@ -1,0 +1,117 @@
+"""The damped normal equations of a factored operator, solved exactly."""
+
+from functools import lru_cache
+
+import torch
+from attrs import field, frozen
+from torch import Tensor
+
+from visionxl.operators.factors import Factored, Shape, factors_of
+from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
+from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
+
+NEGLIGIBLE = 1e-9  # singular values below this share of the largest are dropped
+
+
+@frozen(eq=False)
+class AxisSVD:
+    """``matrix = left @ diag(values) @ right.T`` of one axis, thin."""
+
+    left: Tensor
+    values: Tensor
+    right: Tensor
+
+
+@lru_cache(maxsize=2)
+def decompose(
+    operator: Factored, shape: Shape, dtype: torch.dtype, device: torch.device
+) -> tuple[tuple[AxisSVD | None, ...], Tensor | None] | None:
+    """The singular value decomposition of every axis, and the mask; None without factors.
+
+    Computed in float64 and kept for the last two operators, because every step needs it again.
+    """
+    factors = factors_of(operator, shape)
+    if factors is None:
+        return None
+    decomposed = []
+    for matrix in factors.axes:
+        if matrix is None:
+            decomposed.append(None)
+            continue
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        kept = values > NEGLIGIBLE * values[0]
+        pieces = (left[:, kept], values[kept], right[kept].T)
+        decomposed.append(AxisSVD(*(p.to(device, dtype).contiguous() for p in pieces)))
+    mask = None if factors.mask is None else factors.mask.to(device, dtype)
+    return tuple(decomposed), mask
+
+
+def along(video: Tensor, axis: int, matrix: Tensor) -> Tensor:
+    """``matrix`` applied to one axis of a video."""
+    if axis == 3:
+        return video @ matrix.T
+    if axis == 2:
+        return matrix @ video
+    if axis == 1:
+        return torch.einsum("dc,fchw->fdhw", matrix, video)
+    return (matrix @ video.flatten(1)).view(len(matrix), *video.shape[1:])
+
+
+def solve_damped(axes: tuple[AxisSVD | None, ...], residual: Tensor, damping: float) -> Tensor:
+    """``(A^T A + damping)^-1 A^T residual`` for ``A`` the product of the axes."""
+    for axis, svd in enumerate(axes):
+        if svd is not None:
+            residual = along(residual, axis, svd.left.T)
+    frames, channels, rows, columns = (
+        residual.new_ones(size) if svd is None else svd.values
+        for size, svd in zip(residual.shape, axes, strict=True)
+    )
+    plane = channels[:, None, None] * rows[:, None] * columns
+    solution = torch.empty_like(residual)
+    for value, source, target in zip(frames, residual, solution, strict=True):
+        gain = plane * value
+        torch.mul(source, gain.div_(gain.square().add_(damping)), out=target)
+    for axis, svd in enumerate(axes):
+        if svd is not None:
+            solution = along(solution, axis, svd.right)
+    return solution
+
+
+@frozen
+class ClosedForm:
+    """Noise-aware consistency, solved exactly, for operators with :class:`Factors`.
+
+    Minimises ``|y - A x|^2 / sigma_y^2 + |x - x0|^2 / r_t^2``: with ``A = U S V^T`` per axis,
+    ``x = x0 + V (S / (S^2 + sigma_y^2 / r_t^2)) U^T (y - A x0)``. All frames are solved at once.
+
+    Args:
+        spread: ``r_t``, how far the estimate may be from the truth, from the noise level.
+        least_noise: stands for ``sigma_y`` where the measurement has less.
+    """
+
+    spread: Spread = field(factory=ScheduleSpread)
+    least_noise: float = LEAST_NOISE
+
+    def applies(self, problem: InverseProblem, shape: Shape) -> bool:
+        """Whether the operator has factors for a video of ``shape``."""
+        return factors_of(problem.operator, shape) is not None
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        operator, shape = problem.operator, tuple(estimate.shape)
+        spectrum = (
+            decompose(operator, shape, estimate.dtype, estimate.device)
+            if isinstance(operator, Factored)
+            else None
+        )
+        if spectrum is None:
+            raise TypeError(
+                f"ClosedForm needs an operator with factors, and {operator!r} has none for a "
+                f"video of {shape}: use NoiseAware or DampedCG"
+            )
+        axes, mask = spectrum
+        residual = problem.measurement - operator.forward(estimate)
+        if mask is not None:
+            residual = residual * mask
+        damping = damping_of(problem, level, self.spread, self.least_noise)
+        video = solve_damped(axes, residual, damping).add_(estimate)
+        return Correction(video, iterations=0, residuals=(), stopped="exact")

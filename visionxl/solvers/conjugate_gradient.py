@@ -1,0 +1,100 @@
+"""The method of conjugate gradients (Hestenes & Stiefel 1952), generic and frugal."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from attrs import frozen
+from jaxtyping import Float
+from torch import Tensor
+
+CONVERGED = "converged"
+USED_UP = "iterations used up"
+NOT_A_NUMBER = "breakdown: a value is not a number or infinite"
+INDEFINITE = (
+    "breakdown: the operator is not positive definite (is its adjoint exact? "
+    "visionxl.operators.check_adjoint tells)"
+)
+
+Action = Callable[[Tensor], Tensor]
+
+
+@frozen(eq=False)
+class CGResult:
+    """What :func:`conjugate_gradient` found.
+
+    ``residuals[k]`` is ``|b - N x_k| / |b|`` (the recurrence's residual, absolute where ``b`` is
+    0), from ``k = 0`` on; ``stopped`` is one of the reasons of this module.
+    """
+
+    solution: Tensor
+    iterations: int
+    residuals: tuple[float, ...]
+    stopped: str
+
+
+def dot(left: Tensor, right: Tensor) -> float:
+    """The inner product over every dimension, summed over the first one in double precision."""
+    if left.ndim < 2:
+        return torch.dot(left.flatten(), right.flatten()).item()
+    parts = [torch.dot(a.flatten(), b.flatten()) for a, b in zip(left, right, strict=True)]
+    return math.fsum(torch.stack(parts).tolist())
+
+
+def conjugate_gradient(
+    normal: Action,
+    b: Float[Tensor, "*shape"],
+    x0: Float[Tensor, "*shape"],
+    *,
+    preconditioner: Action | None = None,
+    iterations: int = 10,
+    tolerance: float = 0.0,
+) -> CGResult:
+    """Solve ``N x = b`` for a symmetric positive definite ``N``.
+
+    One inner product runs over the whole tensor, so frames coupled by ``N`` are solved together.
+    Beside ``b`` and ``x0`` it holds four tensors of their size (five with a preconditioner) and
+    what ``normal`` needs. The arguments are not changed.
+
+    Args:
+        normal: ``N``, for instance ``lambda x: A.adjoint(A.forward(x))``.
+        b: right-hand side, of any shape; float32 or float64.
+        x0: where to start, of the same shape.
+        preconditioner: an approximate inverse of ``N``, symmetric positive definite.
+        iterations: at most so many.
+        tolerance: it stops once ``|b - N x| <= tolerance * |b|``.
+
+    Returns:
+        The best that was reached, also after a breakdown, with its history.
+    """
+    x = x0.clone()
+    r = normal(x).neg().add_(b)
+    z = r if preconditioner is None else preconditioner(r)
+    p = z.clone()
+    rz = dot(r, z)
+    size = math.sqrt(dot(b, b)) or 1.0
+    residuals = [math.sqrt(dot(r, r)) / size]
+
+    for iteration in range(iterations):
+        if not math.isfinite(residuals[-1]):
+            return CGResult(x, iteration, tuple(residuals), NOT_A_NUMBER)
+        if residuals[-1] <= tolerance or rz == 0:
+            return CGResult(x, iteration, tuple(residuals), CONVERGED)
+        np = normal(p)
+        curvature = dot(p, np)
+        if not math.isfinite(curvature):
+            return CGResult(x, iteration, tuple(residuals), NOT_A_NUMBER)
+        if curvature <= 0:
+            return CGResult(x, iteration, tuple(residuals), INDEFINITE)
+        x.add_(p, alpha=rz / curvature)
+        r.sub_(np, alpha=rz / curvature)
+        del np
+        z = r if preconditioner is None else preconditioner(r)
+        rz, previous = dot(r, z), rz
+        p.mul_(rz / previous).add_(z)
+        residuals.append(math.sqrt(dot(r, r)) / size)
+
+    stopped = CONVERGED if residuals[-1] <= tolerance else USED_UP
+    if not math.isfinite(residuals[-1]):
+        stopped = NOT_A_NUMBER
+    return CGResult(x, iterations, tuple(residuals), stopped)

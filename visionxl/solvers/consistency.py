@@ -1,0 +1,95 @@
+"""Data consistency: from the paper's plain steps to the noise-aware solution."""
+
+from typing import cast
+
+from attrs import field, frozen
+
+from visionxl.operators.checks import normal
+from visionxl.operators.factors import Shape
+from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
+from visionxl.solvers.closed_form import ClosedForm
+from visionxl.solvers.conjugate_gradient import conjugate_gradient
+from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
+
+
+@frozen
+class PlainCG:
+    """The paper's: some CG steps on ``A^T A x = A^T y`` from the estimate.
+
+    Stopping early is its only guard: with noise in the measurement, later steps fit the noise.
+    Source: VISION-XL, algorithm 1, line 7.
+
+    Args:
+        iterations: the paper's is 10.
+    """
+
+    iterations: int = 10
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        result = conjugate_gradient(
+            lambda x: normal(problem.operator, x),
+            problem.operator.adjoint(problem.measurement),
+            estimate,
+            iterations=self.iterations,
+        )
+        return Correction(result.solution, result.iterations, result.residuals, result.stopped)
+
+
+@frozen
+class DampedCG:
+    """Noise-aware consistency by CG, for any operator.
+
+    Minimises ``|y - A x|^2 / sigma_y^2 + |x - x0|^2 / r_t^2`` through its normal equations
+    ``(A^T A + d) (x - x0) = A^T (y - A x0)``, ``d = sigma_y^2 / r_t^2``.
+
+    Args:
+        spread: ``r_t`` from the noise level.
+        least_noise: stands for ``sigma_y`` where the measurement has less.
+        iterations: at most so many.
+        tolerance: of the relative residual.
+    """
+
+    spread: Spread = field(factory=ScheduleSpread)
+    least_noise: float = LEAST_NOISE
+    iterations: int = 30
+    tolerance: float = 1e-4
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        operator = problem.operator
+        damping = damping_of(problem, level, self.spread, self.least_noise)
+        right = operator.adjoint(problem.measurement - operator.forward(estimate))
+        result = conjugate_gradient(
+            lambda x: normal(operator, x).add_(x, alpha=damping),
+            right,
+            right.new_zeros(right.shape),
+            iterations=self.iterations,
+            tolerance=self.tolerance,
+        )
+        video = result.solution.add_(estimate)
+        return Correction(video, result.iterations, result.residuals, result.stopped)
+
+
+@frozen
+class NoiseAware:
+    """The default: :class:`ClosedForm` where the operator has factors, else :class:`DampedCG`.
+
+    Both solve the same problem, so which one runs is a matter of time alone.
+
+    Args:
+        spread: ``r_t`` from the noise level.
+        least_noise: stands for ``sigma_y`` where the measurement has less.
+        iterations: of CG, at most.
+        tolerance: of CG's relative residual.
+    """
+
+    spread: Spread = field(factory=ScheduleSpread)
+    least_noise: float = LEAST_NOISE
+    iterations: int = 30
+    tolerance: float = 1e-4
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        exact = ClosedForm(self.spread, self.least_noise)
+        if exact.applies(problem, cast(Shape, tuple(estimate.shape))):
+            return exact.correct(estimate, problem, level)
+        iterative = DampedCG(self.spread, self.least_noise, self.iterations, self.tolerance)
+        return iterative.correct(estimate, problem, level)

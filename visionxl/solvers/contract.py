@@ -1,0 +1,76 @@
+"""What is checked where a problem enters, and what is measured at every step."""
+
+import sys
+
+import torch
+from torch import Tensor
+
+from visionxl.errors import InputError
+from visionxl.protocols import ForwardOperator, InverseProblem, Video
+
+
+def check_problem(problem: InverseProblem) -> None:
+    """Raise InputError, with the way out, for an operator or measurement that cannot be used."""
+    operator, measurement = problem.operator, problem.measurement
+    if not isinstance(operator, ForwardOperator):
+        raise InputError(
+            f"operator {operator!r} is no forward operator: it needs the methods "
+            "forward(video) and adjoint(measurement)"
+        )
+    if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
+        kind = getattr(measurement, "dtype", type(measurement).__name__)
+        raise InputError(f"measurement is {kind}: expected a tensor of floating point numbers")
+    if not bool(torch.isfinite(measurement).all()):
+        count = int((~torch.isfinite(measurement)).sum())
+        raise InputError(
+            f"measurement has {count} values that are not finite (NaN or infinity): "
+            "repair them first, for instance by a Mask that leaves them out"
+        )
+    video = operator.adjoint(measurement)
+    _check_answer(operator, "adjoint", measurement, video)
+    if video.ndim != 4:
+        raise InputError(
+            f"{operator!r}: adjoint returned shape {tuple(video.shape)}; make it return a video "
+            "of 4 dimensions (frames, channels, height, width)"
+        )
+    again = operator.forward(video)
+    _check_answer(operator, "forward", measurement, again)
+    if again.shape != measurement.shape:
+        raise InputError(
+            f"measurement has shape {tuple(measurement.shape)}, but forward of {operator!r} turns "
+            f"a video of {tuple(video.shape)}, which its adjoint made of it, into "
+            f"{tuple(again.shape)}: give the measurement of this operator, or mend forward and "
+            "adjoint so that their shapes agree"
+        )
+
+
+def _check_answer(operator: object, method: str, given: Tensor, answer: object) -> None:
+    if not isinstance(answer, Tensor):
+        raise InputError(
+            f"{operator!r}: {method} returned {type(answer).__name__}; make it return a tensor"
+        )
+    for name in ("dtype", "device"):
+        expected, came = getattr(given, name), getattr(answer, name)
+        if expected != came:
+            raise InputError(
+                f"{operator!r}: {method} returned {name} {came} for an argument of {expected}; "
+                f"make it keep its argument's {name} (create constants with tensor.to(argument))"
+            )
+
+
+def data_residual(problem: InverseProblem, video: Video) -> float:
+    """Root mean square of ``y - A x``, in units of the range [-1, 1]."""
+    difference = problem.operator.forward(video).sub_(problem.measurement)
+    return (difference.square_().mean(dtype=torch.float64).sqrt()).item()
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The high-water mark of memory so far: the CUDA allocator's, or the process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows has no such count
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,61 @@
+"""The pseudo-batch: networks see a few frames at a time, whatever the length of the video."""
+
+from collections.abc import Callable
+
+from attrs import field, frozen
+from torch import Tensor
+
+from visionxl.errors import InputError
+from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
+
+
+def _count(_: object, __: object, value: int) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise InputError(f"frames_at_once {value} is not a whole number from 1")
+
+
+@frozen(eq=False)
+class FrameByFrame:
+    """A prior that hands ``prior`` at most ``frames_at_once`` frames in one call.
+
+    Frames are independent, so the result is the same to rounding, and the memory is that of
+    ``frames_at_once`` frames and of the result.
+    """
+
+    prior: LatentPrior
+    frames_at_once: int = field(default=1, validator=_count)
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return self.prior.schedule
+
+    def encode(self, video: Video) -> Latent:
+        (latent,) = self._chunked(lambda chunk: (self.prior.encode(chunk),), video)
+        return latent
+
+    def decode(self, latent: Latent) -> Video:
+        (video,) = self._chunked(lambda chunk: (self.prior.decode(chunk),), latent)
+        return video
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        def parts(chunk: Tensor) -> tuple[Tensor, ...]:
+            denoised = self.prior.denoise(chunk, level)
+            return denoised.clean, denoised.noise
+
+        clean, noise = self._chunked(parts, latent)
+        return Denoised(clean, noise)
+
+    def _chunked(
+        self, action: Callable[[Tensor], tuple[Tensor, ...]], whole: Tensor
+    ) -> tuple[Tensor, ...]:
+        """``action`` over chunks of frames, written into results made once."""
+        if len(whole) <= self.frames_at_once:
+            return action(whole)
+        results: tuple[Tensor, ...] = ()
+        for first in range(0, len(whole), self.frames_at_once):
+            chunk = whole[first : first + self.frames_at_once]
+            parts = action(chunk)
+            results = results or tuple(p.new_empty(len(whole), *p.shape[1:]) for p in parts)
+            for result, part in zip(results, parts, strict=True):
+                result[first : first + len(chunk)] = part
+        return results

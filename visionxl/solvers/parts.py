@@ -1,0 +1,73 @@
+"""The small parts of a step: times, low-pass, renoise."""
+
+import math
+
+from attrs import frozen
+from torch import Generator
+
+from visionxl.errors import InputError
+from visionxl.operators.blur import gaussian_taps
+from visionxl.operators.filtering import correlate_separable
+from visionxl.protocols import Latent, NoiseLevel, Video
+from visionxl.randomness import draw_noise
+
+
+def leading_times(count: int = 25, start: float = 0.3, total: int = 1000) -> tuple[float, ...]:
+    """``count`` leading-spaced times of ``total``, those up to ``start``, from late to early.
+
+    The paper's grid, and DDIM's of Stable Diffusion (an offset of 1): 25 of 1000, at most 300,
+    are 281, 241, ..., 1, as fractions of 1000.
+
+    Args:
+        count: times over the whole schedule, 1 to ``total``.
+        start: the latest time that is used, 0 to 1 (the paper's tau).
+        total: times that the denoiser was trained with.
+    """
+    if not 1 <= count <= total:
+        raise InputError(f"count {count} of times: expected 1 to {total}")
+    grid = [1 + step * (total // count) for step in range(count)]
+    times = tuple(t / total for t in reversed(grid) if t <= round(start * total) and t <= total)
+    if not times:
+        raise InputError(f"start {start} leaves no time: the earliest of the grid is {1 / total}")
+    return times
+
+
+@frozen
+class ScheduledLowPass:
+    """A Gaussian low-pass of ``sigma_t = strength * sqrt(1 - alpha_bar_t)`` pixels.
+
+    It takes off what the encoder cannot hold, and less and less of it (VISION-XL, section 3.3).
+
+    Args:
+        strength: the paper's is sqrt(2); 0 leaves the video alone.
+    """
+
+    strength: float = math.sqrt(2)
+
+    def __call__(self, video: Video, level: NoiseLevel) -> Video:
+        sigma = self.strength * level.noise
+        # Below a tenth of a pixel the taps beside the centre are less than 1e-21.
+        if sigma < 0.1:
+            return video
+        return correlate_separable(video, gaussian_taps(sigma), "reflect")
+
+
+@frozen
+class SharedNoise:
+    """``z_s = signal_s z0 + noise_s (eta n + sqrt(1 - eta^2) eps)``.
+
+    ``n`` is drawn once per step and shared by all frames, so that chance does not flicker
+    (VISION-XL, section 3.2 and algorithm 1, line 10).
+
+    Args:
+        eta: share of fresh noise, 0 (DDIM) to 1; the paper's is 0.2.
+    """
+
+    eta: float = 0.2
+
+    def __call__(
+        self, clean: Latent, noise: Latent, level: NoiseLevel, generator: Generator
+    ) -> Latent:
+        fresh = draw_noise(clean, 1, generator)
+        mixed = noise * math.sqrt(1 - self.eta**2) + self.eta * fresh
+        return clean * level.signal + level.noise * mixed

@@ -1,0 +1,39 @@
+"""How far an estimate may be from the truth, and the damping that follows."""
+
+import math
+from collections.abc import Callable
+
+from attrs import frozen
+
+from visionxl.protocols import InverseProblem, NoiseLevel
+
+Spread = Callable[[NoiseLevel], float]
+"""``r_t``: the estimate's standard deviation around the truth, in units of the video's range."""
+
+LEAST_NOISE = 2e-4
+"""Stands for the noise of a measurement that has none, so that the equations stay well posed."""
+
+
+@frozen
+class ScheduleSpread:
+    """``r_t^2 = (scale * noise / signal)^2 + floor^2``.
+
+    ``noise / signal`` is the schedule's own uncertainty of a latent of unit variance.
+
+    Args:
+        scale: what an error of 1 in the latents is in pixels, less what the denoiser knows.
+        floor: the autoencoder's own error, root mean square.
+    """
+
+    scale: float = 0.35
+    floor: float = 0.05
+
+    def __call__(self, level: NoiseLevel) -> float:
+        return math.hypot(self.scale * level.noise / level.signal, self.floor)
+
+
+def damping_of(
+    problem: InverseProblem, level: NoiseLevel, spread: Spread, least_noise: float
+) -> float:
+    """``sigma_y^2 / r_t^2``."""
+    return (max(problem.noise_std, least_noise) / spread(level)) ** 2

@@ -1,10 +1,12 @@
 """``A @ B``: one operator after another."""
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import field, frozen
 from torch import Tensor
 
+from visionxl.errors import InputError
 from visionxl.operators.factors import Factors, Shape, compose_factors, factors_of
 from visionxl.operators.lifting import lift
 from visionxl.protocols import ForwardOperator, Measurement, Video
@@ -55,3 +57,27 @@ class Composition(Composable):
 
     def __repr__(self) -> str:
         return f"{self.outer!r} @ {self.inner!r}"
+
+
+def replace_part(operator: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """``operator`` with every part of class ``kind`` changed, through compositions.
+
+    Raises InputError where it has no such part.
+    """
+    if not find_parts(operator, kind):
+        raise InputError(f"{operator!r} has no {kind.__name__} to change")
+    return _replaced(operator, kind, change)
+
+
+def _replaced(operator: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    if isinstance(operator, Composition):
+        outer, inner = (_replaced(o, kind, change) for o in (operator.outer, operator.inner))
+        return Composition(outer, inner)
+    return change(operator) if isinstance(operator, kind) else operator
+
+
+def find_parts(operator: Any, kind: type) -> list[Any]:
+    """The parts of class ``kind`` in a composition, from the outermost."""
+    if isinstance(operator, Composition):
+        return find_parts(operator.outer, kind) + find_parts(operator.inner, kind)
+    return [operator] if isinstance(operator, kind) else []

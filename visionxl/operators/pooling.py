@@ -1,6 +1,5 @@
 """Operators that make frames smaller."""
 
-
 import torch
 from attrs import field, frozen
 from torch import Tensor

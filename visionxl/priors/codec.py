@@ -12,6 +12,17 @@ from visionxl.errors import InputError
 from visionxl.protocols import Latent, Video
 
 
+def check_multiple(video: Video, multiple: int) -> None:
+    """Raise InputError, with the way out, for a size that is not a multiple of ``multiple``."""
+    height, width = video.shape[-2:]
+    for name, size in (("height", height), ("width", width)):
+        if size % multiple:
+            raise InputError(
+                f"{name} {size} is not a multiple of {multiple}, which the networks need: wrap "
+                f"the prior in Padded(prior, height={height}, width={width}, multiple={multiple})"
+            )
+
+
 @frozen(eq=False)
 class AutoencoderCodec:
     """``AutoencoderKL`` or ``AutoencoderTiny``: pixels to scaled latents and back, without chance.
@@ -36,13 +47,7 @@ class AutoencoderCodec:
 
     def encode(self, video: Video) -> Latent:
         """The mode of the encoder's posterior, shifted and scaled to about unit variance."""
-        height, width = video.shape[-2:]
-        for name, size in (("height", height), ("width", width)):
-            if size % self.factor:
-                raise InputError(
-                    f"{name} {size} is not a multiple of {self.factor}, which the autoencoder "
-                    f"needs: wrap the prior in Padded(prior, height={height}, width={width})"
-                )
+        check_multiple(video, self.factor)
         pixels = pixel_unshuffle(video, self.patch) if self.patch > 1 else video
         encoded = self.vae.encode(self._to_network(pixels))
         latent = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
@@ -64,6 +69,6 @@ class AutoencoderCodec:
         config = self.vae.config
         mean, std = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
         if mean is not None and std is not None:  # per channel, as the Playground model has them
-            mean, std = (torch.tensor(v).view(1, -1, 1, 1).to(like) for v in (mean, std))
+            mean, std = (like.new_tensor(v).view(1, -1, 1, 1) for v in (mean, std))
             return mean, config.scaling_factor / std
         return getattr(config, "shift_factor", None) or 0.0, config.scaling_factor

@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 from torch import Tensor
 
 from visionxl.errors import InputError, nearest
-from visionxl.priors.codec import AutoencoderCodec
+from visionxl.priors.codec import AutoencoderCodec, check_multiple
 from visionxl.priors.loading import load_pipeline, release
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
@@ -111,9 +111,10 @@ class DiffusersPrior:
         pipeline = load_pipeline(source, dtype, device)
         if getattr(pipeline, "text_encoder_2", None) is not None:
             raise InputError(f"prior {str(source)!r} has SDXL's two text encoders: use SDXLPrior")
-        positive, negative = pipeline.encode_prompt(
-            prompt, device, 1, do_classifier_free_guidance=True, negative_prompt=negative_prompt
-        )
+        with torch.no_grad():  # the graph would hold on to the text encoder
+            positive, negative = pipeline.encode_prompt(
+                prompt, device, 1, do_classifier_free_guidance=True, negative_prompt=negative_prompt
+            )
         release(pipeline, "text_encoder")
         return cls.assemble(
             pipeline.unet,
@@ -136,6 +137,11 @@ class DiffusersPrior:
         guidance: float | None = None,
     ) -> "DiffusersPrior":
         """A prior from loaded diffusers objects: any U-Net, autoencoder and scheduler."""
+        if not hasattr(scheduler, "alphas_cumprod"):
+            raise InputError(
+                f"scheduler {type(scheduler).__name__} has no alphas_cumprod: give one of a "
+                "discrete variance-preserving model, such as DDIMScheduler"
+            )
         for network in (unet, vae):
             network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         return cls(
@@ -159,10 +165,16 @@ class DiffusersPrior:
         return len(self._needed())
 
     def with_guidance(self, guidance: float | None) -> "DiffusersPrior":
-        """The same model at another scale."""
+        """The same model at another scale. A model with an embedded guidance (LCM) refuses."""
+        if "timestep_cond" in self.conditional.arguments:
+            raise InputError(
+                f"guidance {guidance} comes too late, for this model has it embedded: "
+                "give it to from_pretrained"
+            )
         return evolve(self, guidance=guidance)
 
     def encode(self, video: Video) -> Latent:
+        check_multiple(video, self.multiple)
         return self.codec.encode(video)
 
     def decode(self, latent: Latent) -> Video:

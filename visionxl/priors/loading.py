@@ -4,8 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from visionxl.errors import InputError
+
+UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+"""What diffusers, transformers and safetensors raise for a model that is not whole."""
+
+
+def dtype_keyword(dtype: torch.dtype) -> dict[str, Any]:
+    """``dtype`` as diffusers' ``from_pretrained`` calls it: ``torch_dtype`` before 0.40."""
+    import diffusers
+
+    major, minor = diffusers.__version__.split(".")[:2]
+    return {"dtype" if (int(major), int(minor)) >= (0, 40) else "torch_dtype": dtype}
 
 
 def load_pipeline(
@@ -21,13 +33,13 @@ def load_pipeline(
     """
     from diffusers import DiffusionPipeline
 
-    _check_source(source)
+    _check_source("prior", source, "model_index.json")
     try:
         pipeline = DiffusionPipeline.from_pretrained(
-            source, torch_dtype=dtype, use_safetensors=True, **components
+            source, use_safetensors=True, **dtype_keyword(dtype), **components
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise _not_loaded(source, error) from error
+    except UNREADABLE as error:
+        raise _not_loaded("prior", source, error) from error
     for name in ("unet", "vae", "scheduler"):
         if getattr(pipeline, name, None) is None:
             raise InputError(
@@ -41,12 +53,20 @@ def load_autoencoder(source: str | Path, dtype: torch.dtype) -> Any:
     """An ``AutoencoderKL`` or ``AutoencoderTiny``, as the configuration names it."""
     import diffusers
 
+    _check_source("autoencoder", source, "config.json")
     try:
         config: Any = diffusers.AutoencoderKL.load_config(source)
-        autoencoder = getattr(diffusers, config["_class_name"])
-        return autoencoder.from_pretrained(source, torch_dtype=dtype, use_safetensors=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise _not_loaded(source, error) from error
+        kind = config["_class_name"]
+        if kind not in ("AutoencoderKL", "AutoencoderTiny"):
+            raise InputError(
+                f"autoencoder {str(source)!r} is a {kind}: give an AutoencoderKL or AutoencoderTiny"
+            )
+        autoencoder: Any = getattr(diffusers, kind)
+        return autoencoder.from_pretrained(source, use_safetensors=True, **dtype_keyword(dtype))
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise _not_loaded("autoencoder", source, error) from error
 
 
 def release(pipeline: Any, *names: str) -> None:
@@ -57,26 +77,30 @@ def release(pipeline: Any, *names: str) -> None:
         torch.cuda.empty_cache()
 
 
-def _check_source(source: str | Path) -> None:
+def _check_source(name: str, source: str | Path, index: str) -> None:
     path = Path(source)
-    if path.is_dir() and not (path / "model_index.json").is_file():
+    if path.is_dir() and not (path / index).is_file():
         raise InputError(
-            f"prior {str(source)!r} is a folder without model_index.json: give a folder in "
-            "diffusers' layout, as DiffusionPipeline.save_pretrained writes it"
+            f"{name} {str(source)!r} is a folder without {index}: give a folder in "
+            "diffusers' layout, as save_pretrained writes it"
         )
-    looks_local = isinstance(source, Path) or len(path.parts) != 2 or path.is_absolute()
+    looks_local = isinstance(source, Path) or len(path.parts) != 2 or source.startswith((".", "/"))
     if looks_local and not path.is_dir():
         raise InputError(
-            f"prior {str(source)!r} is neither a folder nor a hub id: give a folder in "
-            "diffusers' layout or an id such as 'stabilityai/stable-diffusion-xl-base-1.0'"
+            f"{name} {str(source)!r} is neither a folder nor a hub id: give a folder in "
+            "diffusers' layout, or the hub's 'owner/name'"
         )
 
 
-def _not_loaded(source: str | Path, error: Exception) -> InputError:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _not_loaded(name: str, source: str | Path, error: Exception) -> InputError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = lines[0].rstrip(".")
     if Path(source).is_dir():
-        return InputError(f"prior {str(source)!r} cannot be read: {reason}")
+        return InputError(
+            f"{name} {str(source)!r} cannot be read ({reason}): download it again, or save it "
+            "again with save_pretrained, which writes safetensors"
+        )
     return InputError(
-        f"prior {str(source)!r} cannot be had from the hub ({reason}): check the id and the "
+        f"{name} {str(source)!r} cannot be had from the hub ({reason}): check the id and the "
         "network, or download it elsewhere and give the folder"
     )

@@ -86,9 +86,10 @@ class SDXLPrior(DiffusersPrior):
 def _conditionings(
     pipeline: Any, prompt: str, negative: str, guidance: float | None, device: Any
 ) -> tuple[Conditioning, Conditioning]:
-    embeds, negative_embeds, pooled, negative_pooled = pipeline.encode_prompt(
-        prompt, device=device, do_classifier_free_guidance=True, negative_prompt=negative
-    )
+    with torch.no_grad():  # the graph would hold on to the text encoders
+        embeds, negative_embeds, pooled, negative_pooled = pipeline.encode_prompt(
+            prompt, device=device, do_classifier_free_guidance=True, negative_prompt=negative
+        )
     shared: dict[str, torch.Tensor] = {}
     size = pipeline.unet.config.time_cond_proj_dim
     if size is not None:  # the guidance is embedded (LCM, Luo et al. 2023)

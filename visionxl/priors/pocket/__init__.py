@@ -6,6 +6,7 @@ from typing import Any, final
 import torch
 
 from visionxl.priors.diffusers import DiffusersPrior
+from visionxl.priors.loading import dtype_keyword
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -30,8 +31,8 @@ class PocketPrior(DiffusersPrior):
         """
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DModel
 
-        unet: Any = UNet2DModel.from_pretrained(WEIGHTS / "unet", torch_dtype=dtype)
-        vae: Any = AutoencoderKL.from_pretrained(WEIGHTS / "vae", torch_dtype=dtype)
+        unet: Any = UNet2DModel.from_pretrained(WEIGHTS / "unet", **dtype_keyword(dtype))
+        vae: Any = AutoencoderKL.from_pretrained(WEIGHTS / "vae", **dtype_keyword(dtype))
         scheduler = DDIMScheduler.from_pretrained(WEIGHTS / "scheduler")
         prior = cls.assemble(unet.to(device), vae.to(device), scheduler)
         assert isinstance(prior, PocketPrior)  # assemble makes the class it is called on

@@ -1,0 +1,35 @@
+# make demo: restore the clip in the repository.   make test: run the whole test suite.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test docs clean
+
+demo: .venv/installed
+	$(BIN)/visionxl demo --output demo-output --overwrite
+
+test: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest
+
+docs: .venv/installed-dev
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+.venv/created:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11 ...')"
+	$(PYTHON) -m venv .venv
+	$(PIP) torch
+	touch $@
+
+.venv/installed: .venv/created pyproject.toml constraints.txt
+	$(PIP) --editable .
+	touch $@
+
+.venv/installed-dev: .venv/created pyproject.toml constraints.txt
+	$(PIP) --editable ".[dev]"
+	touch $@ .venv/installed
+
+clean:
+	rm -rf .venv demo-output docs/_build

@@ -1,0 +1,213 @@
+"""Data consistency against dense solves of what it minimises."""
+
+import math
+from functools import cache
+
+import pytest
+import torch
+from dense import dense, generator, noise, solve_damped
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visionxl import InverseProblem, simulate
+from visionxl.errors import InputError
+from visionxl.operators import (
+    TASKS,
+    AveragePool,
+    Blur,
+    GaussianBlur,
+    Grayscale,
+    Mask,
+    MotionBlur,
+    Stack,
+    TemporalAverage,
+    TemporalSubsample,
+    normal,
+    task_named,
+)
+from visionxl.priors import GaussianPrior
+from visionxl.protocols import NoiseLevel
+from visionxl.solvers import (
+    ClosedForm,
+    DampedCG,
+    NoiseAware,
+    PlainCG,
+    ScheduleSpread,
+    conjugate_gradient,
+)
+
+LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)
+SHAPE = (3, 3, 4, 4)
+
+
+def spread_of(value):
+    return lambda level: value
+
+
+def problem_of(operator, noise_std=0.1):
+    """A measurement that no video explains: white noise, also where a mask sees nothing."""
+    return InverseProblem(
+        operator, noise(*operator.forward(noise(*SHAPE)).shape, seed=3), noise_std
+    )
+
+
+FACTORED = {name: task_named(name)(SHAPE[0], *SHAPE[2:], generator()) for name in TASKS} | {
+    "gray": Grayscale() @ TemporalAverage(3, "replicate"),
+    "skipped frames": TemporalSubsample(2, frames=3) @ GaussianBlur(0.7, "zero"),
+    "gray inpainting of skipped frames": (
+        Grayscale() @ TemporalSubsample(2, frames=3) @ Mask.random(0.5, *SHAPE[2:], generator())
+    ),
+}
+NOT_FACTORED = {
+    "motion": MotionBlur(3.0, 30.0) @ TemporalAverage(3),
+    "kernel": Blur([[0.5, 1.0, -0.5]], "replicate"),
+    "masked blur": Mask.random(0.5, *SHAPE[2:], generator()) @ GaussianBlur(0.7),
+    "two measurements": Stack([AveragePool(2), TemporalAverage(3)], SHAPE),
+}
+OPERATORS = FACTORED | NOT_FACTORED
+
+
+@cache
+def matrix_of(name):
+    return dense(OPERATORS[name].forward, SHAPE)
+
+
+@pytest.mark.parametrize("name", FACTORED)
+@pytest.mark.parametrize("noise_std", [1e-3, 0.1, 1.0])
+@pytest.mark.parametrize("spread", [0.05, 0.7])
+def test_the_closed_form_is_the_damped_least_squares_solution(name, noise_std, spread):
+    problem, estimate = problem_of(FACTORED[name], noise_std), noise(*SHAPE)
+    found = ClosedForm(spread_of(spread)).correct(estimate, problem, LEVEL)
+    damping = (noise_std / spread) ** 2
+    expected = solve_damped(matrix_of(name), problem.measurement, estimate, damping)
+    left_out = 1e-9 / damping  # singular values below 1e-9 of the largest are dropped
+    torch.testing.assert_close(found.video, expected, rtol=1e-8, atol=max(1e-8, left_out))
+    assert (found.iterations, found.stopped) == (0, "exact")
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("noise_std", [0.1, 1.0])
+def test_damped_cg_is_the_damped_least_squares_solution(name, noise_std):
+    operator = OPERATORS[name]
+    problem, estimate = problem_of(operator, noise_std), noise(*SHAPE)
+    solver = DampedCG(spread_of(0.5), iterations=500, tolerance=1e-12)
+    found = solver.correct(estimate, problem, LEVEL)
+    expected = solve_damped(matrix_of(name), problem.measurement, estimate, (noise_std / 0.5) ** 2)
+    torch.testing.assert_close(found.video, expected, rtol=1e-8, atol=1e-8)
+    assert found.stopped == "converged"
+
+
+@pytest.mark.parametrize("name", FACTORED)
+def test_noise_aware_is_the_closed_form_where_there_are_factors(name):
+    problem, estimate = problem_of(FACTORED[name]), noise(*SHAPE)
+    found = NoiseAware().correct(estimate, problem, LEVEL)
+    assert torch.equal(found.video, ClosedForm().correct(estimate, problem, LEVEL).video)
+    assert found.stopped == "exact"
+
+
+@pytest.mark.parametrize("name", NOT_FACTORED)
+def test_noise_aware_is_damped_cg_where_there_are_none(name):
+    problem, estimate = problem_of(NOT_FACTORED[name]), noise(*SHAPE)
+    found = NoiseAware(iterations=300, tolerance=1e-12).correct(estimate, problem, LEVEL)
+    damping = (0.1 / ScheduleSpread()(LEVEL)) ** 2
+    expected = solve_damped(matrix_of(name), problem.measurement, estimate, damping)
+    torch.testing.assert_close(found.video, expected, rtol=1e-8, atol=1e-8)
+    assert found.iterations == len(found.residuals) - 1 > 0
+
+
+def test_the_closed_form_refuses_an_operator_without_factors_and_names_the_way_out():
+    problem = problem_of(NOT_FACTORED["motion"])
+    assert not ClosedForm().applies(problem, SHAPE)
+    with pytest.raises(TypeError, match=r"MotionBlur.*\(3, 3, 4, 4\).*use NoiseAware"):
+        ClosedForm().correct(noise(*SHAPE), problem, LEVEL)
+
+
+@pytest.mark.parametrize("solver", [ClosedForm(), DampedCG(), NoiseAware(), PlainCG(3)], ids=repr)
+def test_the_arguments_are_not_changed(solver):
+    problem, estimate = problem_of(AveragePool(2)), noise(*SHAPE)
+    copies = problem.measurement.clone(), estimate.clone()
+    solver.correct(estimate, problem, LEVEL)
+    assert torch.equal(problem.measurement, copies[0])
+    assert torch.equal(estimate, copies[1])
+
+
+class Untouched:
+    """A user's operator that returns its argument itself: denoising."""
+
+    def forward(self, video):
+        return video
+
+    def adjoint(self, measurement):
+        return measurement
+
+
+@pytest.mark.parametrize("solver", [DampedCG(spread_of(0.5)), PlainCG(3)], ids=repr)
+def test_an_operator_may_return_its_argument_itself(solver):
+    problem, estimate = problem_of(Untouched()), noise(*SHAPE)
+    copies = problem.measurement.clone(), estimate.clone()
+    found = solver.correct(estimate, problem, LEVEL).video
+    weight = 1 / (1 + (0.1 / 0.5) ** 2) if isinstance(solver, DampedCG) else 1
+    torch.testing.assert_close(found, copies[1] + weight * (copies[0] - copies[1]))
+    assert torch.equal(problem.measurement, copies[0])
+    assert torch.equal(estimate, copies[1])
+
+
+@pytest.mark.parametrize("name", ["deblur+", "sr4", "masked blur"])
+@pytest.mark.parametrize("iterations", [1, 5])
+def test_plain_cg_is_cg_on_the_normal_equations(name, iterations):
+    operator = OPERATORS[name]
+    problem, estimate = problem_of(operator), noise(*SHAPE)
+    found = PlainCG(iterations).correct(estimate, problem, LEVEL)
+    expected = conjugate_gradient(
+        lambda x: normal(operator, x),
+        operator.adjoint(problem.measurement),
+        estimate,
+        iterations=iterations,
+    )
+    assert torch.equal(found.video, expected.solution)
+    assert found.residuals == expected.residuals
+
+
+@pytest.mark.parametrize("operator", [GaussianBlur(1.0), GaussianBlur(1.0) @ TemporalAverage(3)])
+def test_plain_cg_fits_the_noise_that_the_noise_aware_solution_leaves(operator):
+    prior = GaussianPrior.natural(16, 16)
+    truth = prior.sample(3, 1, generator())
+    problem = simulate(truth, operator, noise_std=0.05, generator=generator(1))
+    estimate = truth + 0.1 * noise(*truth.shape, seed=2)
+
+    def residual_and_error(solver):
+        video = solver.correct(estimate, problem, LEVEL).video
+        return (operator.forward(video) - problem.measurement).norm(), (video - truth).norm()
+
+    plain_residual, plain_error = residual_and_error(PlainCG(100))
+    aware_residual, aware_error = residual_and_error(NoiseAware(spread_of(0.1)))
+    assert plain_residual < 0.95 * aware_residual
+    assert plain_error > 2 * aware_error
+    assert aware_error < (estimate - truth).norm()
+
+
+@pytest.mark.parametrize("solver", [ClosedForm, DampedCG, NoiseAware])
+def test_a_measurement_without_noise_is_given_the_least_noise(solver):
+    estimate = noise(*SHAPE)
+    clean, noisy = (problem_of(AveragePool(2), std) for std in (0.0, 0.03))
+    torch.testing.assert_close(
+        solver(least_noise=0.03).correct(estimate, clean, LEVEL).video,
+        solver().correct(estimate, noisy, LEVEL).video,
+    )
+
+
+@given(
+    scale=st.floats(0, 10),
+    floor=st.floats(1e-6, 1),
+    signal=st.floats(0.01, 1),
+    noise_part=st.floats(0, 1),
+)
+def test_the_scheduled_spread_is_its_formula(scale, floor, signal, noise_part):
+    found = ScheduleSpread(scale, floor)(NoiseLevel(0.5, signal, noise_part))
+    assert found**2 == pytest.approx((scale * noise_part / signal) ** 2 + floor**2)
+
+
+@pytest.mark.parametrize("value", [-0.1, math.inf, math.nan])
+def test_a_noise_that_is_no_deviation_is_refused(value):
+    with pytest.raises(InputError, match=f"noise_std {value}"):
+        InverseProblem(AveragePool(2), noise(1, 1, 2, 2), value)

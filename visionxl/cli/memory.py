@@ -1,0 +1,36 @@
+"""How much memory a run takes, counted before it starts."""
+
+import os
+
+from visionxl.errors import InputError
+
+VIDEOS = 8  # of float32, held at once by a run: measured in tests/test_memory.py
+FIXED = 700_000_000  # interpreter, libraries and the pocket prior's own working memory
+
+
+def working_bytes(frames: int, height: int, width: int, channels: int = 3) -> int:
+    """Bytes that restoring a video of that size takes, about."""
+    return FIXED + VIDEOS * 4 * frames * channels * height * width
+
+
+def machine_memory() -> int:
+    """Bytes of memory in this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_memory(frames: int, channels: int, height: int, width: int) -> None:
+    """Raise InputError, saying what would fit, for a run that cannot fit into this machine."""
+    needed, there = working_bytes(frames, height, width, channels), machine_memory()
+    if needed <= there:
+        return
+    per_frame = working_bytes(1, height, width, channels) - FIXED
+    fitting = max(0, (there - FIXED) // per_frame)
+    way = (
+        f"{fitting} frames of this size would fit (--frames {fitting})"
+        if fitting
+        else "not one frame of this size would fit: make it smaller (simulate --size)"
+    )
+    raise InputError(
+        f"{frames} frames of {height}x{width} take about {needed / 1e9:.0f} GB of memory and this "
+        f"machine has {there / 1e9:.0f} GB: {way}"
+    )

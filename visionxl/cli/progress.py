@@ -1,0 +1,89 @@
+"""Progress for people: stage, frames, step, time left and residual."""
+
+from collections.abc import Callable
+
+from attrs import frozen
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from visionxl.protocols import (
+    Denoised,
+    Latent,
+    LatentPrior,
+    NoiseLevel,
+    NoiseSchedule,
+    Step,
+    Video,
+)
+
+
+@frozen(eq=False)
+class Watched:
+    """A prior that tells ``tell(stage, frames)`` of every call."""
+
+    prior: LatentPrior
+    tell: Callable[[str, int], None]
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return self.prior.schedule
+
+    def encode(self, video: Video) -> Latent:
+        self.tell("encode", len(video))
+        return self.prior.encode(video)
+
+    def decode(self, latent: Latent) -> Video:
+        self.tell("decode", len(latent))
+        return self.prior.decode(latent)
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        self.tell("denoise", len(latent))
+        return self.prior.denoise(latent, level)
+
+
+class StepBar:
+    """A bar on a terminal, one plain line per step in a log.
+
+    It counts frames through the denoiser and shows the stage that runs now.
+    """
+
+    def __init__(self, console: Console, steps: int, frames: int) -> None:
+        self._console, self._steps = console, steps
+        self._progress = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            TextColumn("step {task.fields[step]}/" + str(steps)),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[residual]}"),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        # A step costs one denoise, one decode and one encode of every frame.
+        self._task = self._progress.add_task(
+            "start", total=steps * frames * 3 - frames, step=0, residual=""
+        )
+
+    def __enter__(self) -> "StepBar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def tell(self, stage: str, frames: int) -> None:
+        """Called by :class:`Watched`."""
+        started = self._progress.tasks[0].fields["step"] > 0 or stage == "decode"
+        self._progress.update(self._task, description=stage, advance=frames if started else 0)
+
+    def observe(self, step: Step) -> None:
+        """Called by ``restore`` after every step."""
+        record = step.record
+        residual = f"residual {record.data_residual:.4f}"
+        self._progress.update(self._task, step=record.index + 1, residual=residual)
+        if not self._console.is_terminal:
+            self._console.print(
+                f"step {record.index + 1}/{self._steps}, time {record.time:.3f}, {residual}, "
+                f"{record.seconds:.1f} s"
+            )

@@ -1,0 +1,132 @@
+"""From the words of the command line to values."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import evolve
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from visionxl.cli.memory import check_memory
+from visionxl.errors import InputError, nearest
+from visionxl.measurements import Description, generator_of, load_measurement
+from visionxl.operators import task_named
+from visionxl.priors import DiffusersPrior, Padded, PocketPrior, SDXLPrior
+from visionxl.protocols import LatentPrior
+from visionxl.sizes import fit_to, next_multiple
+from visionxl.video import Clip, read_clip
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resized(clip: Clip, size: str | None) -> Clip:
+    """The clip scaled to cover HEIGHTxWIDTH, and centre-cropped to it."""
+    if size is None:
+        return clip
+    parsed = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
+    if parsed is None:
+        raise InputError(f"--size {size!r} is not HEIGHTxWIDTH: write it like 384x640")
+    height, width = int(parsed[1]), int(parsed[2])
+    check_memory(len(clip.video), 3, height, width)
+    if clip.video.shape[-2:] == (height, width):
+        return clip
+    scale = max(height / clip.video.shape[-2], width / clip.video.shape[-1])
+    covering = [max(1, round(s * scale)) for s in clip.video.shape[-2:]]
+    scaled = interpolate(clip.video, covering, mode="bicubic", antialias=True)
+    return evolve(clip, video=fit_to(scaled.clamp(-1, 1), height, width))
+
+
+def read_mask(path: Path | None) -> Tensor | None:
+    """A picture as a mask: brighter than half is known."""
+    if path is None:
+        return None
+    picture = read_clip(path, 1).video[0].mean(dim=0)
+    return picture > 0
+
+
+def measurement_and_description(
+    path: Path,
+    task: str | None,
+    noise: float | None,
+    seed: int,
+    window: int | None,
+    mask: Tensor | None,
+) -> tuple[Tensor, Description]:
+    """A measurement and how it was made: from its file, or from the options for any video."""
+    if path.suffix == ".safetensors":
+        values, stored = load_measurement(path)
+        rate = None
+    else:
+        clip = read_clip(path)
+        values, stored, rate = clip.video, None, clip.rate
+    if stored is not None:
+        for name, given, known in (("task", task, stored.task), ("noise", noise, stored.noise_std)):
+            if given is not None and given != known:
+                raise InputError(
+                    f"--{name} {given}, but {path.name} was made with {known}: leave it out"
+                )
+        return values, stored
+    if task is None:
+        raise InputError(
+            f"--task is missing: {path.name} does not tell how it was measured; "
+            "choose a task (visionxl info lists them)"
+        )
+    if values.ndim != 4:
+        raise InputError(
+            f"measurement {path.name} has shape {tuple(values.shape)}: task {task!r} expects "
+            "(frames, channels, height, width)"
+        )
+    frames, _, height, width = values.shape
+    operator = task_named(task)(frames, height, width, generator_of(seed))
+    height, width = (
+        operator.adjoint(values[:1]).shape[-2:]
+        if "+" not in task
+        else (operator.adjoint(values).shape[-2:])
+    )
+    described = Description(task, frames, height, width, noise or 0.0, seed, window, mask=mask)
+    return values, described if rate is None else evolve(described, rate=rate)
+
+
+def prior_named(name: str, prompt: str, dtype: str, device: str) -> DiffusersPrior:
+    """``pocket``, or a folder or hub id of diffusers' layout."""
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype {dtype!r} is unknown: {nearest(dtype, DTYPES)}")
+    try:
+        place = torch.device(device)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"--device {device!r} cannot be used ({reason}): visionxl info lists the devices"
+        ) from error
+    if name == "pocket":
+        return PocketPrior.load(dtype=DTYPES[dtype], device=place)
+    folder = Path(name)
+    if not folder.is_dir() and (name.count("/") != 1 or folder.is_absolute()):
+        raise InputError(
+            f"--prior {name!r} is unknown: give pocket, a folder in diffusers' layout, or a hub "
+            "id such as stabilityai/stable-diffusion-xl-base-1.0"
+        )
+    options: dict[str, Any] = {"prompt": prompt, "dtype": DTYPES[dtype], "device": place}
+    sdxl = not folder.is_dir() or (folder / "text_encoder_2").is_dir()
+    return (SDXLPrior if sdxl else DiffusersPrior).from_pretrained(name, **options)
+
+
+def prior_for(prior: DiffusersPrior, height: int, width: int) -> tuple[LatentPrior, list[str]]:
+    """The prior for frames of that size, reflected to what it needs, and a word about it."""
+    multiple = prior.multiple
+    if min(height, width) < multiple:
+        raise InputError(
+            f"frames of {height}x{width} are too small for the prior: it needs at least "
+            f"{multiple}x{multiple}; take a larger clip (simulate --size)"
+        )
+    up = [next_multiple(size, multiple) for size in (height, width)]
+    if up == [height, width]:
+        return prior, []
+    note = (
+        f"frames of {height}x{width} were reflected to {up[0]}x{up[1]} for the prior, whose sizes "
+        f"are multiples of {multiple}, and cut back"
+    )
+    return Padded(prior, height, width, multiple), [note]

@@ -1,0 +1,132 @@
+"""What a run leaves beside the video: a picture to look at and a record to repeat it from."""
+
+import json
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import asdict
+from PIL import Image, ImageDraw, ImageFont
+
+from visionxl.files import whole
+from visionxl.metrics import difference_psnr, lpips, psnr, ssim
+from visionxl.protocols import InverseProblem, Restoration, Video
+from visionxl.solvers import Sampler
+from visionxl.solvers.contract import data_residual
+from visionxl.video import to_pictures
+
+MARGIN, TITLE = 8, 22
+PAPER, INK = (255, 255, 255), (30, 30, 30)
+
+
+def versions() -> dict[str, str]:
+    """Of what decides the numbers of a run."""
+    found = {"python": platform.python_version()}
+    for name in ("visionxl", "torch", "diffusers", "transformers", "safetensors", "av"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def measures(video: Video, truth: Video) -> dict[str, float]:
+    """Every measure of :mod:`visionxl.metrics` that can be had here."""
+    values = {
+        "psnr": psnr(video, truth),
+        "ssim": ssim(video, truth) if min(video.shape[-2:]) >= 11 else None,
+        "difference_psnr": difference_psnr(video, truth) if len(video) > 1 else None,
+        "lpips": lpips(video, truth),
+    }
+    return {name: round(value, 4) for name, value in values.items() if value is not None}
+
+
+def run_record(
+    problem: InverseProblem,
+    sampler: Sampler,
+    restoration: Restoration,
+    settings: dict[str, Any],
+    seconds: float,
+) -> dict[str, Any]:
+    """Everything needed to judge a run and to do it again."""
+    return {
+        "command": ["visionxl", *sys.argv[1:]],
+        "settings": settings,
+        "operator": repr(problem.operator),
+        "method": repr(sampler),
+        "noise_std": problem.noise_std,
+        "video_shape": list(restoration.video.shape),
+        "measurement_shape": list(problem.measurement.shape),
+        "data_residual": data_residual(problem, restoration.video),
+        "seconds": round(seconds, 3),
+        "device": str(problem.measurement.device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "trace": [asdict(record) for record in restoration.trace],
+    }
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    with whole(path) as partial:
+        partial.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def write_picture(path: Path, columns: dict[str, Video]) -> None:
+    """Titled columns; the first, middle and last frame, then a crop of the middle one enlarged.
+
+    Args:
+        path: of the PNG.
+        columns: videos of one size by title: measurement, restoration, truth.
+    """
+    with whole(path) as partial:
+        Image.fromarray(compose_picture(columns)).save(partial)
+
+
+def compose_picture(columns: dict[str, Video]) -> np.ndarray:
+    """The picture of :func:`write_picture`, (height, width, 3), 8 bit."""
+    count = len(next(iter(columns.values())))
+    chosen = sorted({0, count // 2, count - 1})
+    rows = [np.concatenate(list(to_pictures(v[chosen])), axis=0) for v in columns.values()]
+    scale = min(1.0, 640 / rows[0].shape[1])
+    size = (round(rows[0].shape[1] * scale), round(rows[0].shape[0] * scale))
+    crop_size = (size[0], round(size[0] * 0.6))
+    width = len(rows) * (size[0] + MARGIN) + MARGIN
+    sheet = Image.new("RGB", (width, TITLE + size[1] + crop_size[1] + 3 * MARGIN), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for index, (title, video) in enumerate(columns.items()):
+        left = MARGIN + index * (size[0] + MARGIN)
+        draw.text((left, 4), title, fill=INK, font=ImageFont.load_default(14))
+        frames = Image.fromarray(rows[index]).resize(size, Image.Resampling.LANCZOS)
+        sheet.paste(frames, (left, TITLE))
+        crop = Image.fromarray(_middle(next(iter(to_pictures(video[count // 2 :][:1])))))
+        enlarged = crop.resize(crop_size, Image.Resampling.NEAREST)
+        sheet.paste(enlarged, (left, TITLE + size[1] + MARGIN))
+    return np.asarray(sheet)
+
+
+def _middle(picture: np.ndarray) -> np.ndarray:
+    """A third of the width from the centre, in the proportions of 10 to 6."""
+    height, width = picture.shape[:2]
+    across = max(1, width // 3)
+    down = min(height, max(1, round(across * 0.6)))
+    top, left = (height - down) // 2, (width - across) // 2
+    return picture[top : top + down, left : left + across]
+
+
+def side_by_side(columns: dict[str, Video]) -> Video:
+    """The videos next to each other, each frame titled, with a margin between."""
+    first = next(iter(columns.values()))
+    title_height = TITLE
+    strips = []
+    for title, video in columns.items():
+        label = Image.new("RGB", (video.shape[-1], title_height), PAPER)
+        ImageDraw.Draw(label).text((4, 4), title, fill=INK, font=ImageFont.load_default(14))
+        strip = torch.from_numpy(np.asarray(label).copy()).permute(2, 0, 1) / 127.5 - 1
+        titled = strip.to(video).expand(len(video), -1, -1, -1)
+        strips.append(torch.cat([titled, video.expand(-1, 3, -1, -1)], dim=-2))
+        strips.append(first.new_ones(len(first), 3, first.shape[-2] + title_height, MARGIN))
+    return torch.cat(strips[:-1], dim=-1)

@@ -1,0 +1,58 @@
+"""Files are written whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from visionxl.errors import InputError
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise InputError where ``path`` cannot be written: before any work is done."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(
+            f"output {str(path)!r}: there is no folder {str(folder)!r}; make it first, or write "
+            "somewhere else"
+        )
+    if not os.access(folder, os.W_OK):
+        raise InputError(
+            f"output {str(path)!r}: the folder {str(folder)!r} cannot be written; choose another"
+        )
+    if path.exists() and not overwrite:
+        raise InputError(f"output {str(path)!r} exists: choose another name, or give --overwrite")
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path``, of the same suffix, that takes its place at the end.
+
+    After an error nothing is left behind and what was at ``path`` is untouched. What is written
+    may be a file or a folder.
+    """
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield partial
+        if partial.is_dir() and path.exists():
+            previous = path.with_name(f".{path.name}.{os.getpid()}.previous")
+            path.rename(previous)
+            partial.rename(path)
+            _remove(previous)
+        else:
+            os.replace(partial, path)
+    except OSError as error:
+        raise InputError(
+            f"output {str(path)!r} could not be written ({error}): nothing of it was left behind; "
+            "make room or choose another place"
+        ) from error
+    finally:
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

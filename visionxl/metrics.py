@@ -1,0 +1,83 @@
+"""Measures of a restoration against the truth. Each has its definition in its docstring."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from visionxl.errors import InputError
+from visionxl.protocols import Video
+
+RANGE = 2.0  # of values in [-1, 1]
+
+
+def _check(video: Video, truth: Video) -> None:
+    if video.shape != truth.shape:
+        raise InputError(
+            f"video of {tuple(video.shape)} and truth of {tuple(truth.shape)}: expected the same "
+            "frames, channels, height and width; cut or resize one of them (visionxl.fit_to)"
+        )
+
+
+def psnr(video: Video, truth: Video) -> float:
+    """Peak signal-to-noise ratio in dB: ``10 log10(2^2 / mean square error)`` of each frame,
+    averaged over the frames. Values are clipped to [-1, 1] first."""
+    _check(video, truth)
+    return _peak_ratio((video.clamp(-1, 1) - truth).square().mean(dim=(1, 2, 3)))
+
+
+def difference_psnr(video: Video, truth: Video) -> float:
+    """Flicker: the PSNR, in dB, of the differences between consecutive frames,
+    ``x[t+1] - x[t]``, against those of the truth; NaN for a single frame."""
+    _check(video, truth)
+    if len(video) < 2:
+        return float("nan")
+    difference = (video.clamp(-1, 1) - truth).diff(dim=0)
+    return _peak_ratio(difference.square().mean(dim=(1, 2, 3)))
+
+
+def _peak_ratio(errors: Tensor) -> float:
+    return (10 * torch.log10(RANGE**2 / errors.double())).mean().item()
+
+
+def ssim(video: Video, truth: Video) -> float:
+    """Structural similarity (Wang et al. 2004), 0 to 1, with its Gaussian window of 11 pixels,
+    sigma 1.5; the mean over the frames."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    _check(video, truth)
+    values = [
+        structural_similarity_index_measure(
+            frame.clamp(-1, 1).unsqueeze(0), true.unsqueeze(0), data_range=RANGE
+        )
+        for frame, true in zip(video, truth, strict=True)
+    ]
+    return float(torch.stack([torch.as_tensor(value) for value in values]).mean())
+
+
+def lpips(video: Video, truth: Video) -> float | None:
+    """Learned perceptual distance (Zhang et al. 2018, AlexNet), 0 for equal; the mean over the
+    frames. None where its weights are not on this machine: nothing is downloaded."""
+    measure = _lpips_network()
+    if measure is None:
+        return None
+    _check(video, truth)
+    values = [
+        measure(frame.clamp(-1, 1).unsqueeze(0), true.unsqueeze(0)).mean().item()
+        for frame, true in zip(video, truth, strict=True)
+    ]
+    return sum(values) / len(values)
+
+
+def _lpips_network() -> Callable[[Tensor, Tensor], Tensor] | None:
+    from pathlib import Path
+
+    weights = Path(torch.hub.get_dir()) / "checkpoints"
+    if not list(weights.glob("alexnet-owt-*.pth")):
+        return None
+    try:
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
+        return LearnedPerceptualImagePatchSimilarity("alex")
+    except ImportError:  # torchvision is missing
+        return None

@@ -1,0 +1,154 @@
+"""Reading videos: files, folders of images, single and animated images."""
+
+import re
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from attrs import frozen
+
+from visionxl.errors import InputError
+from visionxl.protocols import Video
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".apng")
+RATE = Fraction(25)  # of folders of images, which do not tell
+
+
+@frozen(eq=False)
+class Clip:
+    """A video, its frames per second, and the file whose sound belongs to it, if any."""
+
+    video: Video
+    rate: Fraction
+    sound: Path | None = None
+
+
+def natural_order(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key: numbers inside names count as numbers, so frame2 comes before frame10."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p]
+
+
+def read_clip(path: str | Path, frames: int | None = None) -> Clip:
+    """Read a video: any file PyAV reads, a folder of images, or an image, animated or not.
+
+    Args:
+        path: of the file or folder. Images of a folder are taken in natural order.
+        frames: read at most so many.
+
+    Returns:
+        The clip, float32, (frames, 3, height, width) in [-1, 1].
+
+    Raises:
+        InputError: missing, empty, truncated or no video; images of different sizes.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"clip {str(path)!r} does not exist: give a video or a folder of images")
+    if path.is_dir():
+        rate, pictures = RATE, _folder(path)
+    elif path.stat().st_size == 0:
+        raise InputError(f"clip {str(path)!r} is empty (0 bytes): give a video or an image")
+    elif path.suffix.lower() in IMAGES:
+        rate, pictures = _image_rate(path), _image(path)
+    else:
+        return _container(path, frames)
+    return Clip(to_video(_same_size(path, islice(pictures, frames))), rate)
+
+
+def to_video(pictures: Iterable[np.ndarray]) -> Video:
+    """8-bit RGB pictures, (height, width, 3), as a video in [-1, 1]."""
+    stacked = torch.from_numpy(np.stack(list(pictures)))
+    return stacked.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1).contiguous()
+
+
+def to_pictures(video: Video) -> Iterator[np.ndarray]:
+    """The frames of a video as 8-bit RGB pictures; values are rounded and clipped."""
+    for frame in video:
+        rgb = frame.detach().cpu().float().expand(3, -1, -1) if len(frame) == 1 else frame.cpu()
+        levels = rgb.float().add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
+        yield levels.permute(1, 2, 0).contiguous().numpy()
+
+
+def _same_size(path: Path, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    first = None
+    for index, picture in enumerate(pictures):
+        first = picture.shape if first is None else first
+        if picture.shape != first:
+            raise InputError(
+                f"clip {str(path)!r}: image {index} has {picture.shape[0]}x{picture.shape[1]} "
+                f"pixels and the first has {first[0]}x{first[1]}; all have to be of one size"
+            )
+        yield picture
+    if first is None:
+        raise InputError(f"clip {str(path)!r} holds no frame: give a video or a folder of images")
+
+
+def _folder(folder: Path) -> Iterator[np.ndarray]:
+    files = [f for f in folder.iterdir() if f.suffix.lower() in IMAGES and f.is_file()]
+    for file in sorted(files, key=natural_order):
+        yield from islice(_image(file), 1)
+
+
+def _image(path: Path) -> Iterator[np.ndarray]:
+    from PIL import Image, ImageSequence, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            for frame in ImageSequence.Iterator(image):
+                yield np.asarray(frame.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(
+            f"clip {str(path)!r} is no image that can be read ({error}): give another file"
+        ) from error
+
+
+def _image_rate(path: Path) -> Fraction:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            milliseconds = image.info.get("duration")
+    except (UnidentifiedImageError, OSError, SyntaxError):
+        return RATE  # reading the frames will say what is wrong
+    return Fraction(1000, round(milliseconds)) if milliseconds else RATE
+
+
+def _container(path: Path, frames: int | None) -> Clip:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise InputError(f"clip {str(path)!r} has no video stream: give another file")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            decoded = (f.to_ndarray(format="rgb24") for f in container.decode(stream))
+            pictures = list(_same_size(path, islice(decoded, frames)))
+            rate = stream.average_rate or stream.guessed_rate or RATE
+            if frames is None:
+                _check_complete(path, stream, len(pictures), rate)
+            sound = path if container.streams.audio else None
+    except av.FFmpegError as error:
+        raise InputError(
+            f"clip {str(path)!r} is no video that can be read, or it is truncated "
+            f"({error.strerror or error}): give another file"
+        ) from error
+    return Clip(to_video(pictures), Fraction(rate), sound)
+
+
+def _check_complete(path: Path, stream: object, count: int, rate: Fraction) -> None:
+    """A file cut off in the middle still decodes: hold the frames against its own header."""
+    expected = getattr(stream, "frames", 0)
+    duration = getattr(stream, "metadata", {}).get("DURATION")
+    if not expected and duration:  # Matroska: hours:minutes:seconds
+        hours, minutes, seconds = duration.split(":")
+        expected = round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * rate)
+    if count < expected - 1:
+        raise InputError(
+            f"clip {str(path)!r} is truncated: its header promises {expected} frames and {count} "
+            f"can be read; copy it again, or read what is there with --frames {count}"
+        )

@@ -1,0 +1,146 @@
+"""Writing videos: mp4, lossless mkv, folders of PNG, safetensors."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from visionxl.errors import InputError
+from visionxl.files import check_output, whole
+from visionxl.protocols import Video
+from visionxl.sizes import fit_to, next_multiple
+from visionxl.video import to_pictures
+
+
+@frozen
+class Encoding:
+    """How a kind of file is encoded."""
+
+    codec: str
+    pixels: str
+    options: dict[str, str]
+    even: bool  # the chroma of yuv420p needs even sizes
+
+
+ENCODINGS = {
+    ".mp4": Encoding("libx264", "yuv420p", {"crf": "14", "preset": "medium"}, even=True),
+    ".mkv": Encoding("ffv1", "bgr0", {"level": "3", "slicecrc": "1"}, even=False),
+}
+SUFFIXES = (*ENCODINGS, ".safetensors", "")
+
+
+def check_kind(path: Path) -> None:
+    """Raise InputError for a suffix that cannot be written."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"output {str(path)!r}: {path.suffix!r} cannot be written; choose .mp4 (H.264), "
+            ".mkv (FFV1, lossless), .safetensors (float32), or no suffix for a folder of PNG"
+        )
+
+
+def write_clip(
+    path: str | Path,
+    video: Video,
+    rate: Fraction,
+    *,
+    sound: Path | None = None,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write a video: ``.mp4``, ``.mkv``, ``.safetensors``, or a folder of PNG without a suffix.
+
+    The same video gives the same bytes. The file appears whole or not at all.
+
+    Args:
+        path: its suffix decides the kind.
+        video: (frames, 1 or 3, height, width) in [-1, 1]; beyond that it is clipped, but in
+            safetensors.
+        rate: frames per second.
+        sound: a file whose sound is copied, where the container can hold it.
+        overwrite: replace what is there.
+
+    Returns:
+        Words on what was changed to fit the file, for people to read.
+    """
+    path = Path(path)
+    check_kind(path)
+    check_output(path, overwrite)
+    notes: list[str] = []
+    with whole(path) as partial:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            tensor = video.detach().cpu().contiguous()
+            save_file({"video": tensor}, partial, metadata={"rate": str(rate)})
+        elif path.suffix == "":
+            _write_pictures(partial, video)
+        else:
+            encoding = ENCODINGS[path.suffix.lower()]
+            height, width = video.shape[-2:]
+            if encoding.even and (height % 2 or width % 2):
+                video = fit_to(video, next_multiple(height, 2), next_multiple(width, 2))
+                notes.append(
+                    f"{path.name}: {height}x{width} was reflected to {video.shape[-2]}x"
+                    f"{video.shape[-1]}, because yuv420p needs even sizes"
+                )
+            _encode(partial, video, rate, encoding, sound, notes)
+    return notes
+
+
+def _write_pictures(folder: Path, video: Video) -> None:
+    from PIL import Image
+
+    folder.mkdir()
+    for index, picture in enumerate(to_pictures(video)):
+        Image.fromarray(picture).save(folder / f"{index:05d}.png")
+
+
+def _encode(
+    path: Path,
+    video: Video,
+    rate: Fraction,
+    encoding: Encoding,
+    sound: Path | None,
+    notes: list[str],
+) -> None:
+    import av
+    from av.codec.context import Flags
+
+    # Without bitexact the muxers write their version and a random identifier.
+    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+        stream: Any = container.add_stream(encoding.codec, rate, options=encoding.options)
+        stream.height, stream.width = video.shape[-2:]
+        stream.pix_fmt = encoding.pixels
+        stream.codec_context.flags |= Flags.bitexact
+        listening = av.open(str(sound)) if sound else None
+        copied = _add_sound(container, listening, notes) if listening else None
+        for picture in to_pictures(video):
+            container.mux(stream.encode(_frame(picture, encoding)))
+        container.mux(stream.encode(None))
+        if listening is not None and copied is not None:
+            _copy_sound(container, listening, copied, len(video) / rate)
+        if listening is not None:
+            listening.close()
+
+
+def _frame(picture: np.ndarray, encoding: Encoding) -> Any:
+    import av
+
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    return frame.reformat(format=encoding.pixels)
+
+
+def _add_sound(container: Any, listening: Any, notes: list[str]) -> Any:
+    try:
+        return container.add_stream_from_template(listening.streams.audio[0])
+    except (ValueError, IndexError) as error:
+        notes.append(f"the sound was not copied: this kind of file cannot hold it ({error})")
+        return None
+
+
+def _copy_sound(container: Any, listening: Any, copied: Any, seconds: Fraction) -> None:
+    for packet in listening.demux(listening.streams.audio[0]):
+        if packet.dts is not None and packet.pts * packet.time_base < seconds:
+            packet.stream = copied
+            container.mux(packet)

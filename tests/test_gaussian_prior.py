@@ -1,18 +1,19 @@
 """The prior that is known exactly, and methods held against its posterior."""
 
 import math
+from functools import cache
 
 import pytest
 import torch
 from attrs import define, evolve, frozen
 from dense import dense, generator, noise, relative_error
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visionxl import InverseProblem, restore, simulate, vision_xl
+from visionxl import restore, simulate, vision_xl
 from visionxl.errors import InputError
 from visionxl.operators import AveragePool, GaussianBlur, Mask, TemporalAverage, lift
-from visionxl.priors import DiscreteSchedule, GaussianPrior
+from visionxl.priors import GaussianPrior
 from visionxl.protocols import NoiseLevel
 from visionxl.solvers import ClosedForm, NoiseAware, SharedNoise
 
@@ -26,8 +27,18 @@ SPATIAL = {
 OPERATORS = SPATIAL | {f"{name}+": op @ TemporalAverage(3) for name, op in SPATIAL.items()}
 
 
-def white(std=STD):
-    return GaussianPrior(torch.full(SHAPE[2:], std**2, dtype=torch.float64))
+WHITE = GaussianPrior(torch.full(SHAPE[2:], STD**2, dtype=torch.float64))
+NATURAL = GaussianPrior.natural(*SHAPE[2:], std=STD)
+
+
+@cache
+def precision_of(prior):
+    return torch.linalg.inv(dense(prior.covariance, SHAPE))
+
+
+@cache
+def matrix_of(name):
+    return dense(OPERATORS[name].forward, SHAPE)
 
 
 def exact_spread(level):
@@ -37,7 +48,7 @@ def exact_spread(level):
 
 def posterior_mean(prior, measured):
     """``E[x | M_1 x + n_1, M_2 x + n_2, ...]`` from (matrix, measurement, noise) of each, dense."""
-    precision = torch.linalg.inv(dense(prior.covariance, SHAPE))
+    precision = precision_of(prior)
     right = precision @ torch.full((len(precision),), prior.mean, dtype=torch.float64)
     for matrix, measurement, noise_std in measured:
         precision = precision + matrix.T @ matrix / noise_std**2
@@ -50,9 +61,10 @@ LEVELS = st.builds(
 )
 
 
-@given(level=LEVELS, mean=st.floats(-1, 1), seed=st.integers(0, 1000))
-def test_the_denoiser_is_the_posterior_mean_of_the_latents(level, mean, seed):
-    prior, latent = evolve(GaussianPrior.natural(8, 8), mean=mean), noise(*SHAPE, seed=seed)
+@pytest.mark.parametrize("prior", [NATURAL, evolve(NATURAL, mean=0.5)])
+@given(level=LEVELS, seed=st.integers(0, 1000))
+def test_the_denoiser_is_the_posterior_mean_of_the_latents(prior, level, seed):
+    latent = noise(*SHAPE, seed=seed)
     denoised = prior.denoise(latent, level)
     signal = level.signal * torch.eye(latent.numel(), dtype=torch.float64)
     truth = posterior_mean(prior, [(signal, latent, level.noise)])
@@ -79,7 +91,7 @@ def test_samples_have_the_mean_and_covariance_that_is_stated():
 
 
 def test_samples_follow_the_generator():
-    first, again, other = (white().sample(2, 1, generator(seed)) for seed in (0, 0, 1))
+    first, again, other = (WHITE.sample(2, 1, generator(seed)) for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -106,7 +118,7 @@ def test_what_is_no_spectrum_of_images_is_refused(spectrum, message):
 
 def test_frames_of_another_size_are_refused():
     with pytest.raises(InputError, match=r"\(4, 8\).*\(8, 8\)"):
-        white().denoise(torch.zeros(1, 1, 4, 8), NoiseLevel(0.5, 0.6, 0.8))
+        WHITE.denoise(torch.zeros(1, 1, 4, 8), NoiseLevel(0.5, 0.6, 0.8))
 
 
 # One step of consistency is exact where the prior is white
@@ -114,9 +126,10 @@ def test_frames_of_another_size_are_refused():
 
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("noise_std", [0.05, 0.2])
+@settings(max_examples=8)
 @given(level=LEVELS)
 def test_consistency_with_the_exact_spread_is_the_posterior_mean(name, noise_std, level):
-    prior, operator = white(), OPERATORS[name]
+    prior, operator = WHITE, OPERATORS[name]
     truth = prior.sample(3, 1, generator())
     problem = simulate(truth, operator, noise_std, generator=generator(1))
     latent = level.signal * truth + level.noise * noise(*SHAPE, seed=2)
@@ -124,7 +137,7 @@ def test_consistency_with_the_exact_spread_is_the_posterior_mean(name, noise_std
     signal = level.signal * torch.eye(latent.numel(), dtype=torch.float64)
     measured = [
         (signal, latent, level.noise),
-        (MATRICES[name], problem.measurement, noise_std),
+        (matrix_of(name), problem.measurement, noise_std),
     ]
     torch.testing.assert_close(found.video, posterior_mean(prior, measured), rtol=0, atol=1e-8)
 
@@ -132,18 +145,15 @@ def test_consistency_with_the_exact_spread_is_the_posterior_mean(name, noise_std
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("noise_std", [0.05, 0.2])
 def test_from_pure_noise_one_consistency_step_is_the_posterior_mean(name, noise_std):
-    prior, pure = white(), NoiseLevel(1.0, 1e-12, 1.0)
+    prior, pure = WHITE, NoiseLevel(1.0, 1e-12, 1.0)
     problem = simulate(
         prior.sample(3, 1, generator()), OPERATORS[name], noise_std, generator=generator(1)
     )
     found = NoiseAware(exact_spread).correct(
         prior.denoise(noise(*SHAPE), pure).clean, problem, pure
     )
-    truth = posterior_mean(prior, [(MATRICES[name], problem.measurement, noise_std)])
+    truth = posterior_mean(prior, [(matrix_of(name), problem.measurement, noise_std)])
     torch.testing.assert_close(found.video, truth, rtol=0, atol=1e-8)
-
-
-MATRICES = {name: dense(operator.forward, SHAPE) for name, operator in OPERATORS.items()}
 
 
 # The whole loop
@@ -158,7 +168,7 @@ class PriorMean:
 
 
 WITHOUT_CHANCE = vision_xl(
-    count=500,
+    count=100,
     start=1.0,
     initializer=PriorMean(),
     consistency=NoiseAware(exact_spread),
@@ -200,27 +210,40 @@ class CorrectedNoise:
 
 @pytest.mark.parametrize("name", [name for name in OPERATORS if "deblur" not in name])
 def test_vision_xl_without_chance_comes_to_the_posterior_mean(name):
-    prior, operator = GaussianPrior.natural(8, 8, std=STD), OPERATORS[name]
+    prior, operator = NATURAL, OPERATORS[name]
     problem = simulate(prior.sample(3, 1, generator()), operator, 0.02, generator=generator(1))
-    truth = posterior_mean(prior, [(MATRICES[name], problem.measurement, 0.02)])
+    truth = posterior_mean(prior, [(matrix_of(name), problem.measurement, 0.02)])
     found = restore(problem, prior, WITHOUT_CHANCE, generator=generator(), frames_at_once=3).video
     assert relative_error(found, truth) < 0.04
-    assert relative_error(lift(operator, problem.measurement), truth) > 0.2
+    assert relative_error(lift(operator, problem.measurement), truth) > 0.24
 
 
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("noise_std", [0.05, 0.2])
-@pytest.mark.parametrize("count", [25, 200])
+@pytest.mark.parametrize("count", [25, 100])
 def test_renoised_with_the_corrected_noise_a_white_prior_comes_to_the_posterior_mean(
     name, noise_std, count
 ):
     problem = simulate(
-        white().sample(3, 1, generator()), OPERATORS[name], noise_std, generator=generator(1)
+        WHITE.sample(3, 1, generator()), OPERATORS[name], noise_std, generator=generator(1)
     )
-    prior = CorrectedNoise(white())
+    prior = CorrectedNoise(WHITE)
     sampler = evolve(
         WITHOUT_CHANCE, times=vision_xl(count=count, start=1.0).times, renoise=prior.renoise
     )
     found = restore(problem, prior, sampler, generator=generator(), frames_at_once=3).video
-    truth = posterior_mean(white(), [(MATRICES[name], problem.measurement, noise_std)])
+    truth = posterior_mean(WHITE, [(matrix_of(name), problem.measurement, noise_std)])
     assert relative_error(found, truth) < 0.03
+
+
+@pytest.mark.parametrize("name", ["deblur", "deblur+"])
+def test_renoised_with_the_corrected_noise_deblurring_comes_near_the_posterior_mean(name):
+    problem = simulate(
+        NATURAL.sample(3, 1, generator()), OPERATORS[name], 0.05, generator=generator(1)
+    )
+    prior = CorrectedNoise(NATURAL)
+    sampler = evolve(WITHOUT_CHANCE, renoise=prior.renoise)
+    found = restore(problem, prior, sampler, generator=generator(), frames_at_once=3).video
+    truth = posterior_mean(NATURAL, [(matrix_of(name), problem.measurement, 0.05)])
+    assert relative_error(found, truth) < 0.15
+    assert relative_error(lift(OPERATORS[name], problem.measurement), truth) > 0.35

@@ -10,7 +10,7 @@ from attrs import asdict, evolve, field, frozen
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError
-from visionxl.files import check_output, whole
+from visionxl.files import check_output, save_tensors, whole
 from visionxl.operators import Mask, TemporalAverage, task_named
 from visionxl.operators.composition import find_parts, replace_part
 from visionxl.protocols import ForwardOperator, InverseProblem
@@ -32,6 +32,7 @@ class Description:
         window: of the temporal average, where it is not the task's own.
         rate: frames per second.
         mask: known pixels, where the task has a mask.
+        sound: the file whose sound belongs to the measurement, if any; not stored.
     """
 
     task: str
@@ -43,6 +44,7 @@ class Description:
     window: int | None = None
     rate: Fraction = Fraction(25)
     mask: Tensor | None = field(default=None, repr=False)
+    sound: Path | None = None
 
     def operator(self, generator: Generator) -> ForwardOperator:
         """The operator of the task, with this window and mask."""
@@ -72,17 +74,15 @@ def save_measurement(
     path: Path, problem: InverseProblem, description: Description, overwrite: bool
 ) -> None:
     """Write ``y`` as float32 safetensors, with its description and mask, whole or not at all."""
-    from safetensors.torch import save_file
-
     check_output(path, overwrite)
-    tensors = {"measurement": problem.measurement.detach().cpu().contiguous()}
+    tensors = {"measurement": problem.measurement}
     masks = find_parts(problem.operator, Mask)
     if masks:
         tensors["mask"] = masks[0].mask.to(torch.uint8)
-    told = asdict(evolve(description, mask=None, rate=description.rate), recurse=False)
-    told = {k: str(v) if k == "rate" else v for k, v in told.items() if k != "mask"}
+    told = asdict(description, recurse=False) | {"rate": str(description.rate)}
+    del told["mask"], told["sound"]
     with whole(path) as partial:
-        save_file(tensors, partial, metadata={"format": FORMAT, "description": json.dumps(told)})
+        save_tensors(partial, tensors, {"format": FORMAT, "description": json.dumps(told)})
 
 
 def load_measurement(path: Path) -> tuple[Tensor, Description | None]:

@@ -11,7 +11,8 @@ from visionxl.protocols import Video
 RANGE = 2.0  # of values in [-1, 1]
 
 
-def _check(video: Video, truth: Video) -> None:
+def check_same_shape(video: Tensor, truth: Tensor) -> None:
+    """Raise InputError where two videos cannot be compared."""
     if video.shape != truth.shape:
         raise InputError(
             f"video of {tuple(video.shape)} and truth of {tuple(truth.shape)}: expected the same "
@@ -22,14 +23,14 @@ def _check(video: Video, truth: Video) -> None:
 def psnr(video: Video, truth: Video) -> float:
     """Peak signal-to-noise ratio in dB: ``10 log10(2^2 / mean square error)`` of each frame,
     averaged over the frames. Values are clipped to [-1, 1] first."""
-    _check(video, truth)
+    check_same_shape(video, truth)
     return _peak_ratio((video.clamp(-1, 1) - truth).square().mean(dim=(1, 2, 3)))
 
 
 def difference_psnr(video: Video, truth: Video) -> float:
     """Flicker: the PSNR, in dB, of the differences between consecutive frames,
     ``x[t+1] - x[t]``, against those of the truth; NaN for a single frame."""
-    _check(video, truth)
+    check_same_shape(video, truth)
     if len(video) < 2:
         return float("nan")
     difference = (video.clamp(-1, 1) - truth).diff(dim=0)
@@ -45,7 +46,7 @@ def ssim(video: Video, truth: Video) -> float:
     sigma 1.5; the mean over the frames."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    _check(video, truth)
+    check_same_shape(video, truth)
     values = [
         structural_similarity_index_measure(
             frame.clamp(-1, 1).unsqueeze(0), true.unsqueeze(0), data_range=RANGE
@@ -61,7 +62,7 @@ def lpips(video: Video, truth: Video) -> float | None:
     measure = _lpips_network()
     if measure is None:
         return None
-    _check(video, truth)
+    check_same_shape(video, truth)
     values = [
         measure(frame.clamp(-1, 1).unsqueeze(0), true.unsqueeze(0)).mean().item()
         for frame, true in zip(video, truth, strict=True)

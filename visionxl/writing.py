@@ -8,7 +8,7 @@ import numpy as np
 from attrs import frozen
 
 from visionxl.errors import InputError
-from visionxl.files import check_output, whole
+from visionxl.files import check_output, save_tensors, whole
 from visionxl.protocols import Video
 from visionxl.sizes import fit_to, next_multiple
 from visionxl.video import to_pictures
@@ -69,10 +69,7 @@ def write_clip(
     notes: list[str] = []
     with whole(path) as partial:
         if path.suffix == ".safetensors":
-            from safetensors.torch import save_file
-
-            tensor = video.detach().cpu().contiguous()
-            save_file({"video": tensor}, partial, metadata={"rate": str(rate)})
+            save_tensors(partial, {"video": video}, {"rate": str(rate)})
         elif path.suffix == "":
             _write_pictures(partial, video)
         else:
@@ -84,7 +81,7 @@ def write_clip(
                     f"{path.name}: {height}x{width} was reflected to {video.shape[-2]}x"
                     f"{video.shape[-1]}, because yuv420p needs even sizes"
                 )
-            _encode(partial, video, rate, encoding, sound, notes)
+            _encode_or_fail(partial, video, rate, encoding, sound, notes)
     return notes
 
 
@@ -94,6 +91,15 @@ def _write_pictures(folder: Path, video: Video) -> None:
     folder.mkdir()
     for index, picture in enumerate(to_pictures(video)):
         Image.fromarray(picture).save(folder / f"{index:05d}.png")
+
+
+def _encode_or_fail(path: Path, *arguments: Any) -> None:
+    import av
+
+    try:
+        _encode(path, *arguments)
+    except av.FFmpegError as error:  # a full disk, for instance
+        raise OSError(str(error)) from error
 
 
 def _encode(

@@ -16,9 +16,10 @@ from visionxl.operators import task_named
 from visionxl.priors import DiffusersPrior, Padded, PocketPrior, SDXLPrior
 from visionxl.protocols import LatentPrior
 from visionxl.sizes import fit_to, next_multiple
-from visionxl.video import Clip, read_clip
+from visionxl.video import RATE, Clip, read_clip
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+KNOWN_AS = {"task": "task", "noise": "noise_std", "window": "window"}  # option: description
 
 
 def resized(clip: Clip, size: str | None) -> Clip:
@@ -57,15 +58,17 @@ def measurement_and_description(
     """A measurement and how it was made: from its file, or from the options for any video."""
     if path.suffix == ".safetensors":
         values, stored = load_measurement(path)
-        rate = None
+        rate, sound = RATE, None
     else:
         clip = read_clip(path)
-        values, stored, rate = clip.video, None, clip.rate
+        values, stored, rate, sound = clip.video, None, clip.rate, clip.sound
     if stored is not None:
-        for name, given, known in (("task", task, stored.task), ("noise", noise, stored.noise_std)):
-            if given is not None and given != known:
+        given = {"task": task, "noise": noise, "window": window, "mask": mask}
+        for name, value in given.items():
+            if value is not None and (name == "mask" or value != getattr(stored, KNOWN_AS[name])):
                 raise InputError(
-                    f"--{name} {given}, but {path.name} was made with {known}: leave it out"
+                    f"--{name} given, but {path.name} knows how it was measured "
+                    f"({stored}): leave it out"
                 )
         return values, stored
     if task is None:
@@ -73,20 +76,19 @@ def measurement_and_description(
             f"--task is missing: {path.name} does not tell how it was measured; "
             "choose a task (visionxl info lists them)"
         )
+    make = task_named(task)
     if values.ndim != 4:
         raise InputError(
             f"measurement {path.name} has shape {tuple(values.shape)}: task {task!r} expects "
             "(frames, channels, height, width)"
         )
     frames, _, height, width = values.shape
-    operator = task_named(task)(frames, height, width, generator_of(seed))
-    height, width = (
-        operator.adjoint(values[:1]).shape[-2:]
-        if "+" not in task
-        else (operator.adjoint(values).shape[-2:])
+    operator = make(frames, height, width, generator_of(seed))
+    height, width = operator.adjoint(values[:1]).shape[-2:]
+    described = Description(
+        task, frames, height, width, noise or 0.0, seed, window, rate, mask, sound
     )
-    described = Description(task, frames, height, width, noise or 0.0, seed, window, mask=mask)
-    return values, described if rate is None else evolve(described, rate=rate)
+    return values, described
 
 
 def prior_named(name: str, prompt: str, dtype: str, device: str) -> DiffusersPrior:
@@ -101,6 +103,7 @@ def prior_named(name: str, prompt: str, dtype: str, device: str) -> DiffusersPri
         raise InputError(
             f"--device {device!r} cannot be used ({reason}): visionxl info lists the devices"
         ) from error
+    quiet_diffusers()
     if name == "pocket":
         return PocketPrior.load(dtype=DTYPES[dtype], device=place)
     folder = Path(name)
@@ -112,6 +115,14 @@ def prior_named(name: str, prompt: str, dtype: str, device: str) -> DiffusersPri
     options: dict[str, Any] = {"prompt": prompt, "dtype": DTYPES[dtype], "device": place}
     sdxl = not folder.is_dir() or (folder / "text_encoder_2").is_dir()
     return (SDXLPrior if sdxl else DiffusersPrior).from_pretrained(name, **options)
+
+
+def quiet_diffusers() -> None:
+    """Our own words are enough: no log lines and no second progress bar."""
+    from diffusers.utils import logging
+
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
 
 
 def prior_for(prior: DiffusersPrior, height: int, width: int) -> tuple[LatentPrior, list[str]]:

@@ -1,0 +1,47 @@
+"""Running the command line in the test's process, and clips for it."""
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from attrs import frozen
+
+from visionxl.cli import main
+from visionxl.writing import write_clip
+
+
+@frozen
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+
+def visionxl(monkeypatch, capfd, *words: object) -> Answer:
+    """Run ``visionxl WORDS`` as the console script does."""
+    monkeypatch.setattr(sys, "argv", ["visionxl", *map(str, words)])
+    capfd.readouterr()
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capfd.readouterr()
+    return Answer(code, captured.out, captured.err)
+
+
+def moving_scene(frames: int = 5, height: int = 32, width: int = 48):
+    """A smooth pattern that moves, with values in [-0.8, 0.8]."""
+    t = torch.arange(frames).view(-1, 1, 1, 1)
+    phase = torch.arange(3).view(1, 3, 1, 1)
+    rows = torch.arange(height).view(1, 1, -1, 1) / 7
+    columns = torch.arange(width).view(1, 1, 1, -1) / 5
+    return 0.8 * torch.sin(rows + phase + 0.3 * t) * torch.cos(columns - 0.2 * t)
+
+
+def make_clip(path: Path, frames: int = 5, height: int = 32, width: int = 48) -> Path:
+    write_clip(path, moving_scene(frames, height, width), Fraction(24))
+    return path

@@ -1,0 +1,224 @@
+"""Bad input through the command line: exit code 2, one sentence, nothing half-written."""
+
+import contextlib
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import make_clip, moving_scene, visionxl
+from safetensors.torch import save_file
+
+from visionxl.measurements import Description, generator_of, save_measurement
+from visionxl.simulation import simulate
+
+
+@pytest.fixture
+def place(bad_files, tmp_path, monkeypatch):
+    """A copy of the folder of bad files to work in."""
+    folder = tmp_path / "place"
+    shutil.copytree(bad_files, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bad_files(tmp_path_factory):
+    """A folder with a good clip, a good measurement and all kinds of bad files."""
+    folder = tmp_path_factory.mktemp("bad")
+    with contextlib.chdir(folder):
+        make_bad_files()
+    return folder
+
+
+def make_bad_files() -> None:
+    make_clip(Path("clip.mkv"))
+    make_clip(Path("clip.mp4"), frames=40)
+    Path("empty.mp4").touch()
+    Path("text.mp4").write_text("this is no video\n" * 50)
+    Path("text.png").write_text("this is no picture\n")
+    data = Path("clip.mp4").read_bytes()
+    Path("cut.mp4").write_bytes(data[: len(data) // 2])
+    data = Path("clip.mkv").read_bytes()
+    Path("cut.mkv").write_bytes(data[: len(data) * 2 // 3])
+    make_clip(Path("pictures"), frames=2)
+    make_clip(Path("larger"), frames=1, height=40)
+    Path("larger/00000.png").rename("pictures/00009.png")
+    Path("larger").rmdir()
+    Path("nothing").mkdir()
+    Path("model").mkdir()
+    make_clip(Path("masks"), frames=1, height=16)
+    description = Description("deblur", 5, 32, 48, 0.01)
+    problem = simulate(
+        moving_scene(), description.operator(generator_of(0)), 0.01, generator=generator_of(0)
+    )
+    save_measurement(Path("y.safetensors"), problem, description, overwrite=False)
+    broken = problem.measurement.clone()
+    broken[0, 0, 0, 0] = float("nan")
+    save_file({"measurement": broken}, "nan.safetensors")
+    save_file({"measurement": torch.zeros(7)}, "vector.safetensors")
+    save_file({"weights": torch.zeros(7)}, "other.safetensors")
+    Path("cut.safetensors").write_bytes(Path("y.safetensors").read_bytes()[:500])
+    make_clip(Path("tiny.mkv"), height=8, width=8)
+    make_clip(Path("odd.mkv"), height=30, width=48)
+
+
+SIMULATE = "simulate {} --task deblur --output out.safetensors"
+RESTORE = "restore {} --output out.mp4"
+CASES = {
+    "a missing file": (SIMULATE.format("no.mp4"), ["no.mp4", "does not exist"]),
+    "an empty file": (SIMULATE.format("empty.mp4"), ["empty.mp4", "0 bytes"]),
+    "a truncated mp4": (SIMULATE.format("cut.mp4"), ["cut.mp4", "truncated"]),
+    "a truncated mkv": (SIMULATE.format("cut.mkv"), ["cut.mkv", "truncated"]),
+    "text as a video": (SIMULATE.format("text.mp4"), ["text.mp4", "no video"]),
+    "text as a picture": (SIMULATE.format("text.png"), ["text.png", "no image"]),
+    "images of different sizes": (SIMULATE.format("pictures"), ["40x48", "32x48", "one size"]),
+    "a folder without images": (SIMULATE.format("nothing"), ["nothing", "no frame"]),
+    "a size too small": (
+        RESTORE.format("tiny.mkv") + " --task deblur",
+        ["8x8", "too small", "16x16"],
+    ),
+    "a factor that does not divide": (
+        "simulate odd.mkv --task sr4 --output out.safetensors",
+        ["30", "factor 4", "28", "32"],
+    ),
+    "an even window": (
+        "simulate clip.mkv --task temporal --window 4 --output out.safetensors",
+        ["window 4", "odd", "3 or 5"],
+    ),
+    "a window of zero": (
+        "simulate clip.mkv --task deblur+ --window 0 --output out.safetensors",
+        ["window 0", "odd"],
+    ),
+    "a window for a task without one": (
+        "simulate clip.mkv --task deblur --window 3 --output out.safetensors",
+        ["window", "deblur", "leave it out"],
+    ),
+    "an unknown task": (
+        "simulate clip.mkv --task deblurr --output out.safetensors",
+        ["deblurr", "did you mean 'deblur'"],
+    ),
+    "no task": ("simulate clip.mkv --output out.safetensors", ["--task", "sr4+"]),
+    "an unknown prior": (RESTORE.format("y.safetensors") + " --prior poket", ["poket", "pocket"]),
+    "a hub id without network": (
+        RESTORE.format("y.safetensors") + " --prior nobody/nothing-here",
+        ["nobody/nothing-here", "hub", "folder"],
+    ),
+    "a folder that is no model": (
+        RESTORE.format("y.safetensors") + " --prior model",
+        ["model", "model_index.json"],
+    ),
+    "an output folder that does not exist": (
+        "simulate clip.mkv --task deblur --output no/where/out.safetensors",
+        ["no/where", "no folder"],
+    ),
+    "an output folder that is a file": (
+        "simulate clip.mkv --task deblur --output clip.mkv/out.safetensors",
+        ["clip.mkv", "no folder"],
+    ),
+    "an output that exists": (
+        "simulate clip.mkv --task deblur --output y.safetensors",
+        ["y.safetensors", "exists", "--overwrite"],
+    ),
+    "a picture beside the output exists": (
+        "restore y.safetensors --output nan.safetensors --overwrite --device cuda:77",
+        ["cuda:77", "visionxl info"],
+    ),
+    "an output of no known kind": (RESTORE.format("y.safetensors") + "x", ["mp4x", ".mkv"]),
+    "noise below zero": (
+        "simulate clip.mkv --task deblur --noise -0.1 --output out.safetensors",
+        ["-0.1", "noise"],
+    ),
+    "noise that is not a number": (
+        "simulate clip.mkv --task deblur --noise nan --output out.safetensors",
+        ["nan", "noise"],
+    ),
+    "noise that is a word": (
+        "simulate clip.mkv --task deblur --noise much --output out.safetensors",
+        ["--noise", "much"],
+    ),
+    "a shape that does not fit the task": (
+        RESTORE.format("vector.safetensors") + " --task deblur",
+        ["(7,)", "frames, channels, height, width"],
+    ),
+    "another task than the file's": (
+        RESTORE.format("y.safetensors") + " --task sr4",
+        ["--task", "deblur", "leave it out"],
+    ),
+    "a measurement with NaN": (
+        RESTORE.format("nan.safetensors") + " --task deblur",
+        ["1 values", "NaN"],
+    ),
+    "a file without a measurement": (
+        RESTORE.format("other.safetensors") + " --task deblur",
+        ["weights", "measurement"],
+    ),
+    "a damaged measurement": (RESTORE.format("cut.safetensors"), ["cut.safetensors", "damaged"]),
+    "a mask of the wrong size": (
+        "simulate clip.mkv --task inpaint --mask masks --output out.safetensors",
+        ["(16, 48)", "height 32", "width 48"],
+    ),
+    "a seed that is no integer": (
+        "simulate clip.mkv --task deblur --seed 1.5 --output out.safetensors",
+        ["--seed", "1.5", "integer"],
+    ),
+    "no memory left": (
+        "simulate clip.mkv --task deblur --size 300000x300000 --output out.safetensors",
+        ["300000x300000", "GB", "fit"],
+    ),
+    "a size that is none": (
+        "simulate clip.mkv --task deblur --size big --output out.safetensors",
+        ["big", "384x640"],
+    ),
+    "an unknown option": ("simulate clip.mkv --taks deblur", ["--taks", "--task"]),
+    "an unknown command": ("restor y.safetensors", ["restor"]),
+    "a comparison of different sizes": ("evaluate clip.mkv odd.mkv", ["32", "30"]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_one_sentence_and_exit_code_2(name, place, monkeypatch, capfd):
+    command, words = CASES[name]
+    before = sorted(str(p) for p in place.rglob("*"))
+    answer = visionxl(monkeypatch, capfd, *command.split())
+    assert answer.code == 2, answer
+    assert "Traceback" not in answer.err
+    assert answer.err.startswith("visionxl: error: ")
+    assert answer.err.count("\n") == 1
+    for word in words:
+        assert word in answer.err
+    assert sorted(str(p) for p in place.rglob("*")) == before
+
+
+def test_a_window_wider_than_the_clip_is_fine_where_the_border_goes_on(place, monkeypatch, capfd):
+    command = "simulate clip.mkv --task temporal --window 11 --output out.safetensors"
+    assert visionxl(monkeypatch, capfd, *command.split()).code == 0
+
+
+def run_script(*words: str, **options) -> subprocess.CompletedProcess:
+    script = Path(sys.executable).with_name("visionxl")
+    return subprocess.run([script, *words], capture_output=True, text=True, **options)
+
+
+def test_the_installed_script_says_the_same(place):
+    done = run_script("simulate", "no.mp4", "--task", "deblur")
+    assert done.returncode == 2
+    assert done.stderr.startswith("visionxl: error: clip 'no.mp4' does not exist")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("output", ["out.safetensors", "out.mkv"])
+def test_a_full_disk_is_told_and_leaves_nothing(place, output):
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+
+    words = ["simulate", "clip.mp4", "--task", "deblur", "--output", output, "--noise", "0.1"]
+    done = run_script(*words, preexec_fn=small_files)
+    assert done.returncode == 2, done.stderr
+    assert output in done.stderr
+    assert "nothing of it was left behind" in done.stderr
+    assert not [name for name in os.listdir(place) if name.startswith((".out", "out"))]

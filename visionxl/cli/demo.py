@@ -1,0 +1,99 @@
+"""demo and info: a first look."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from visionxl.cli import report
+from visionxl.cli.app import JsonOption, OverwriteOption, app, err, say
+from visionxl.cli.memory import machine_memory, working_bytes
+from visionxl.cli.reading import (
+    prior_named,
+)
+from visionxl.cli.running import columns_of, restored, summary, write_all
+from visionxl.files import check_output
+from visionxl.measurements import Description, generator_of
+from visionxl.operators import TASKS
+from visionxl.simulation import simulate as make_problem
+from visionxl.solvers import vision_xl
+from visionxl.video import Clip, read_clip
+from visionxl.writing import write_clip
+
+DEMO_CLIP = Path(__file__).parent.parent / "assets" / "flower.mp4"
+
+
+@app.command(epilog="Example: visionxl demo --output demo-output")
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for what it writes.")] = Path("demo-output"),
+    overwrite: OverwriteOption = False,
+    json_: JsonOption = False,
+) -> None:
+    """Blur, average and add noise to a real clip, and restore it with the pocket prior."""
+    target = output / "restored.mp4"
+    if output.exists() and not overwrite:
+        check_output(output, overwrite)
+    check_output(output.absolute(), overwrite=True)
+    output.mkdir(exist_ok=True)
+    clip = read_clip(DEMO_CLIP)
+    count, _, height, width = clip.video.shape
+    description = Description("deblur+", count, height, width, 0.01, 0, rate=clip.rate)
+    generator = generator_of(0)
+    operator = description.operator(generator)
+    problem = make_problem(clip.video, operator, description.noise_std, generator=generator)
+    if not json_:
+        err.print(f"{count} frames of {height}x{width}, {operator!r}, noise 0.01")
+    loaded = prior_named("pocket", "", "float32", "cpu")
+    settings = {"clip": DEMO_CLIP.name, "task": "deblur+", "seed": 0, "prior": "pocket"}
+    video, record, notes = restored(problem, loaded, vision_xl(), settings, 0, 4, not json_)
+    record["measures"] = report.measures(video, clip.video)
+    record["measurement_measures"] = report.measures(problem.measurement, clip.video)
+    written = write_all(
+        target, Clip(video, clip.rate), problem, clip, record, notes, overwrite=True
+    )
+    columns = columns_of(problem, video, clip.video)
+    for name, shown in (
+        ("measurement.mp4", problem.measurement),
+        ("comparison.mp4", report.side_by_side(columns)),
+    ):
+        notes += write_clip(output / name, shown, clip.rate, overwrite=True)
+        written.append(output / name)
+    say(record, json_, summary(record), notes, written)
+
+
+@app.command(epilog="Example: visionxl info --json")
+def info(json_: JsonOption = False) -> None:
+    """Versions, devices, tasks, priors, and the memory that sizes take."""
+    devices = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    sizes = [(25, 288, 512), (25, 768, 1280), (25, 1024, 1024)]
+    told = {
+        "versions": report.versions(),
+        "devices": devices,
+        "memory_bytes": machine_memory(),
+        "tasks": list(TASKS),
+        "priors": ["pocket", "a folder in diffusers' layout", "a hub id"],
+        "memory_estimate_bytes": {
+            f"{f} frames of {h}x{w}": working_bytes(f, h, w) for f, h, w in sizes
+        },
+    }
+    if json_:
+        print(json.dumps(told, indent=2))
+        return
+    for name, value in told.items():
+        title = name.replace("_bytes", "").replace("_", " ")
+        if isinstance(value, dict):
+            print(f"{title}:")
+            for key, entry in value.items():
+                print(
+                    f"  {key}: {entry / 1e9:.1f} GB"
+                    if isinstance(entry, int)
+                    else f"  {key} {entry}"
+                )
+        elif isinstance(value, int):
+            print(f"{title}: {value / 1e9:.1f} GB")
+        else:
+            print(f"{title}: {', '.join(value)}")

@@ -1,0 +1,90 @@
+"""One run of a method for the command line, and what it leaves behind."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from visionxl.cli import report
+from visionxl.cli.memory import check_memory
+from visionxl.cli.progress import StepBar, Watched
+from visionxl.cli.reading import prior_for
+from visionxl.measurements import generator_of
+from visionxl.operators import lift
+from visionxl.priors import DiffusersPrior
+from visionxl.protocols import InverseProblem, Video
+from visionxl.solvers import Sampler, restore
+from visionxl.video import Clip
+from visionxl.writing import write_clip
+
+
+def restored(
+    problem: InverseProblem,
+    prior: DiffusersPrior,
+    sampler: Sampler,
+    settings: dict[str, Any],
+    seed: int,
+    frames_at_once: int,
+    show: bool,
+) -> tuple[Video, dict[str, Any], list[str]]:
+    """Run the method under a progress bar; the video, its record, and words on what was done."""
+    shape = problem.operator.adjoint(problem.measurement).shape
+    check_memory(*shape)
+    fitted, notes = prior_for(prior, shape[-2], shape[-1])
+    began = time.perf_counter()
+    quiet = Console(stderr=True, quiet=not show)
+    with StepBar(quiet, len(sampler.times), shape[0]) as bar:
+        result = restore(
+            problem,
+            Watched(fitted, bar.tell),
+            sampler,
+            generator=generator_of(seed),
+            frames_at_once=frames_at_once,
+            observe=bar.observe,
+        )
+    seconds = time.perf_counter() - began
+    return result.video, report.run_record(problem, sampler, result, settings, seconds), notes
+
+
+def beside(output: Path) -> tuple[Path, Path]:
+    return output.with_suffix(".png"), output.with_suffix(".json")
+
+
+def write_all(
+    output: Path,
+    clip: Clip,
+    problem: InverseProblem,
+    truth: Clip | None,
+    record: dict[str, Any],
+    notes: list[str],
+    overwrite: bool,
+) -> list[Path]:
+    """The video, the picture and the record."""
+    picture, record_path = beside(output)
+    notes += write_clip(output, clip.video, clip.rate, sound=clip.sound, overwrite=overwrite)
+    reference = None if truth is None else truth.video
+    report.write_picture(picture, columns_of(problem, clip.video, reference))
+    record["notes"] = notes
+    record["outputs"] = [str(output), str(picture), str(record_path)]
+    report.write_json(record_path, record)
+    return [output, picture, record_path]
+
+
+def columns_of(problem: InverseProblem, restored: Video, truth: Video | None) -> dict[str, Video]:
+    columns = {"measurement": lift(problem.operator, problem.measurement), "restored": restored}
+    return columns if truth is None else {**columns, "truth": truth}
+
+
+def summary(record: dict[str, Any]) -> str:
+    frames, _, height, width = record["video_shape"]
+    words = [f"restored {frames} frames of {height}x{width} in {record['seconds']:.0f} s"]
+    words.append(f"data residual {record['data_residual']:.4f} (noise {record['noise_std']:g})")
+    if "measures" in record:
+        after = record["measures"]
+        before = record.get("measurement_measures", {})
+        for name, unit in (("psnr", " dB"), ("ssim", ""), ("difference_psnr", " dB")):
+            if name in after:
+                was = f", was {before[name]:.2f}" if name in before else ""
+                words.append(f"{name.replace('_', ' ')} {after[name]:.2f}{unit}{was}")
+    return "; ".join(words)

@@ -95,9 +95,7 @@ def test_the_error_in_the_energy_norm_never_grows(shape, seed):
         return (error @ matrix @ error).sqrt().item()
 
     energies = [energy(k) for k in range(b.numel() + 1)]
-    assert all(
-        later <= sooner + 1e-12 for sooner, later in pairwise(energies)
-    )
+    assert all(later <= sooner + 1e-12 for sooner, later in pairwise(energies))
 
 
 @given(shape=SHAPES, seed=SEEDS)

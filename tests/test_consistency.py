@@ -141,7 +141,7 @@ class Untouched:
         return measurement
 
 
-@pytest.mark.parametrize("solver", [DampedCG(spread_of(0.5)), PlainCG(3)], ids=repr)
+@pytest.mark.parametrize("solver", [DampedCG(spread_of(0.5)), PlainCG(3)], ids=["damped", "plain"])
 def test_an_operator_may_return_its_argument_itself(solver):
     problem, estimate = problem_of(Untouched()), noise(*SHAPE)
     copies = problem.measurement.clone(), estimate.clone()

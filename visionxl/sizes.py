@@ -1,5 +1,8 @@
 """Sizes of frames: the next multiple, and fitting a video to a size."""
 
+from jaxtyping import Float
+from torch import Tensor
+
 from visionxl.errors import InputError
 from visionxl.operators.boundary import extension
 from visionxl.operators.filtering import extend
@@ -11,7 +14,9 @@ def next_multiple(size: int, multiple: int) -> int:
     return -(-size // multiple) * multiple
 
 
-def fit_to(video: Video, height: int, width: int) -> Video:
+def fit_to(
+    video: Video, height: int, width: int
+) -> Float[Tensor, "frames channels new_height new_width"]:
     """Centre-crop what is too large, and reflect beyond the bottom and right what is too small.
 
     Args:

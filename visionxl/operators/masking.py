@@ -14,7 +14,6 @@ from visionxl.protocols import Video
 
 def _mask(value: Any) -> Tensor:
     mask = torch.as_tensor(value)
-    mask = mask.bool() if not mask.is_floating_point() else mask
     if not 2 <= mask.ndim <= 4 or not bool(((mask == 0) | (mask == 1)).all()):
         raise InputError(
             f"mask of shape {tuple(mask.shape)}: expected only 0 and 1 (or False and True) in the "

@@ -9,7 +9,7 @@ from attrs import field, frozen
 from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape, on_axis
-from visionxl.protocols import Video
+from visionxl.protocols import Measurement, Video
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -57,7 +57,7 @@ class Grayscale(Composable):
     weight.
     """
 
-    def forward(self, video: Video) -> Video:
+    def forward(self, video: Video) -> Measurement:
         if video.shape[1] != 3:
             raise InputError(
                 f"video has {video.shape[1]} channels: Grayscale expects 3 (red, green, blue)"
@@ -65,7 +65,7 @@ class Grayscale(Composable):
         weights = torch.tensor(LUMA, dtype=video.dtype, device=video.device)
         return (video * weights.view(3, 1, 1)).sum(dim=1, keepdim=True)
 
-    def adjoint(self, measurement: Video) -> Video:
+    def adjoint(self, measurement: Measurement) -> Video:
         weights = torch.tensor(LUMA, dtype=measurement.dtype, device=measurement.device)
         return measurement * weights.view(3, 1, 1)
 

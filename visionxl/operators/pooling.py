@@ -9,7 +9,7 @@ from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape, matrix_of
 from visionxl.operators.temporal import positive
-from visionxl.protocols import Video
+from visionxl.protocols import Measurement, Video
 
 
 def _check_divides(factor: int, video: Video) -> None:
@@ -35,11 +35,11 @@ class AveragePool(Composable):
 
     factor: int = field(default=4, validator=positive)
 
-    def forward(self, video: Video) -> Video:
+    def forward(self, video: Video) -> Measurement:
         _check_divides(self.factor, video)
         return avg_pool2d(video, self.factor)
 
-    def adjoint(self, measurement: Video) -> Video:
+    def adjoint(self, measurement: Measurement) -> Video:
         rows = (measurement / self.factor**2).repeat_interleave(self.factor, dim=-2)
         return rows.repeat_interleave(self.factor, dim=-1)
 
@@ -111,7 +111,7 @@ class BicubicDownsample(Composable):
         positions, weights = bicubic_weights(size, self.factor)
         return positions.to(like.device), weights.to(like)
 
-    def forward(self, video: Video) -> Video:
+    def forward(self, video: Video) -> Measurement:
         _check_divides(self.factor, video)
         height, width = video.shape[-2:]
         frames = []
@@ -120,7 +120,7 @@ class BicubicDownsample(Composable):
             frames.append(_shrink(rows, -1, *self._each_axis(width, video)))
         return torch.stack(frames)
 
-    def adjoint(self, measurement: Video) -> Video:
+    def adjoint(self, measurement: Measurement) -> Video:
         height, width = (self.factor * size for size in measurement.shape[-2:])
         frames = []
         for frame in measurement:

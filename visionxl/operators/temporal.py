@@ -11,7 +11,7 @@ from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape, matrix_of, on_axis
 from visionxl.operators.filtering import correlate_frames, correlate_frames_adjoint
 from visionxl.operators.lifting import divide_where_seen
-from visionxl.protocols import Video
+from visionxl.protocols import Measurement, Video
 
 
 def _odd(_: Any, attribute: Any, value: int) -> None:
@@ -83,7 +83,7 @@ class TemporalSubsample(Composable):
             )
         return frames
 
-    def forward(self, video: Video) -> Video:
+    def forward(self, video: Video) -> Measurement:
         expected = len(video) if self.frames is None else self.frames
         if len(video) != expected or (self.frames is None and len(video) % self.factor):
             raise InputError(
@@ -93,12 +93,12 @@ class TemporalSubsample(Composable):
             )
         return video[:: self.factor].clone()
 
-    def adjoint(self, measurement: Video) -> Video:
+    def adjoint(self, measurement: Measurement) -> Video:
         video = measurement.new_zeros(self._count(len(measurement)), *measurement.shape[1:])
         video[:: self.factor] = measurement
         return video
 
-    def lift(self, measurement: Video) -> Video:
+    def lift(self, measurement: Measurement) -> Video:
         held = measurement.repeat_interleave(self.factor, dim=0)
         return held[: self._count(len(measurement))]
 

@@ -1,0 +1,122 @@
+"""The command line, from a clip to a restored one."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import make_clip, visionxl
+
+from visionxl.metrics import psnr
+from visionxl.operators import TASKS
+from visionxl.video import read_clip
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_clip(Path("clip.mkv"), frames=9, height=64, width=96)
+    return tmp_path
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_goes_from_clip_to_video_picture_and_record(task, place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", task, "--noise", "0.01", "--output"]
+    made = visionxl(monkeypatch, capfd, *words, "y.safetensors")
+    assert made.code == 0, made.err
+    words = ["restore", "y.safetensors", "--output", "x.mkv", "--truth", "clip.mkv", "--json"]
+    done = visionxl(monkeypatch, capfd, *words)
+    assert done.code == 0, done.err
+    record = json.loads(done.out)
+    assert record == json.loads(Path("x.json").read_text())
+    assert record["settings"]["task"] == task
+    assert record["noise_std"] == 0.01
+    assert len(record["trace"]) == 8
+    assert record["measures"]["psnr"] > 10
+    assert Path("x.png").stat().st_size > 1000
+    assert read_clip("x.mkv").video.shape == (9, 3, 64, 96)
+
+
+def test_restoring_brings_the_video_nearer_to_the_truth(place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", "sr4", "--output", "y.safetensors"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    assert visionxl(monkeypatch, capfd, "restore", "y.safetensors", "--output", "x.mkv").code == 0
+    words = ["evaluate", "x.mkv", "clip.mkv", "--measurement", "y.safetensors", "--json"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    told = json.loads(answer.out)
+    truth, restored = read_clip("clip.mkv").video, read_clip("x.mkv").video
+    assert told["psnr"] == pytest.approx(psnr(restored, truth), abs=1e-3)
+    assert told["data_residual"] < 0.01
+    nearest = truth.unfold(2, 4, 4).unfold(3, 4, 4).mean(dim=(-1, -2))
+    nearest = nearest.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    assert told["psnr"] > psnr(nearest, truth) + 1
+
+
+def test_a_lossless_video_and_options_stand_for_a_described_measurement(place, monkeypatch, capfd):
+    shared = ["--task", "inpaint", "--noise", "0.02", "--seed", "3"]
+    for name in ("y.safetensors", "y.mkv"):
+        words = ["simulate", "clip.mkv", *shared, "--output", name]
+        assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "y.safetensors", "--seed", "3", "--output", "a.safetensors"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "y.mkv", *shared, "--output", "b.mkv"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "y.safetensors", "--seed", "3", "--output", "c.mkv"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    # They differ by the 8 bits of the video alone; another mask would be tens of dB away.
+    assert psnr(read_clip("b.mkv").video, read_clip("c.mkv").video) > 30
+
+
+def test_sizes_that_do_not_suit_the_prior_are_padded_and_told(place, monkeypatch, capfd):
+    make_clip(Path("odd.mkv"), frames=2, height=42, width=51)
+    words = ["simulate", "odd.mkv", "--task", "deblur", "--output", "y.safetensors"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    answer = visionxl(monkeypatch, capfd, "restore", "y.safetensors", "--output", "x.mkv")
+    assert answer.code == 0, answer.err
+    assert "42x51" in answer.out
+    assert "reflected to 48x64" in answer.out
+    assert read_clip("x.mkv").video.shape == (2, 3, 42, 51)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+def test_the_same_seed_gives_the_same_bytes_in_two_processes(kind, place, monkeypatch):
+    script = Path(sys.executable).with_name("visionxl")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def digest(number: int) -> str:
+        y, x = f"y{number}.safetensors", f"x{number}.{kind}"
+        words = ["simulate", "clip.mkv", "--task", "inpaint+", "--noise", "0.05", "--output", y]
+        subprocess.run([script, *words], check=True, capture_output=True)
+        words = ["restore", y, "--seed", "5", "--output", x]
+        subprocess.run([script, *words], check=True, capture_output=True)
+        return hashlib.sha256(Path(x).read_bytes()).hexdigest()
+
+    assert digest(1) == digest(2)
+
+
+def test_a_run_can_be_repeated_from_its_record(place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", "deblur", "--output", "y.safetensors"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "y.safetensors", "--output", "x.safetensors", "--steps", "10"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    first = Path("x.safetensors").read_bytes()
+    command = json.loads(Path("x.json").read_text())["command"]
+    again = visionxl(monkeypatch, capfd, *command[1:], "--overwrite")
+    assert again.code == 0, again.err
+    assert Path("x.safetensors").read_bytes() == first
+
+
+@pytest.mark.parametrize("command", ["simulate", "restore", "evaluate", "demo", "info"])
+def test_help_of_every_command_has_an_example(command, monkeypatch, capfd):
+    answer = visionxl(monkeypatch, capfd, command, "--help")
+    assert answer.code == 0
+    assert f"Example: visionxl {command}" in answer.out
+
+
+def test_info_tells_versions_tasks_and_memory(monkeypatch, capfd):
+    told = json.loads(visionxl(monkeypatch, capfd, "info", "--json").out)
+    assert told["versions"]["torch"]
+    assert set(told["tasks"]) == set(TASKS)
+    assert told["memory_estimate_bytes"]["25 frames of 768x1280"] > 25 * 3 * 768 * 1280 * 4

@@ -1,0 +1,445 @@
+"""The loop, its parts and its starts, with a prior that needs no weights; and its contract."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from attrs import evolve, field, frozen
+from dense import generator, noise, relative_error
+from hypothesis import given
+from hypothesis import strategies as st
+
+from visionxl import (
+    BatchConsistentInversion,
+    EncodedBackProjection,
+    GaussianPrior,
+    InverseProblem,
+    Noise,
+    NoiseAware,
+    PlainCG,
+    PseudoBatchInversion,
+    restore,
+    simulate,
+    trajectory,
+    vision_xl,
+)
+from visionxl.errors import InputError
+from visionxl.init import ddim_invert
+from visionxl.operators import AveragePool, Blur, GaussianBlur, TemporalAverage
+from visionxl.protocols import NoiseLevel
+from visionxl.solvers import (
+    FrameByFrame,
+    Sampler,
+    ScheduledLowPass,
+    SharedNoise,
+    leading_times,
+)
+
+PRIOR = GaussianPrior.natural(8, 8)
+TRUTH = PRIOR.sample(5, 1, generator())
+PROBLEMS = {
+    "factored": simulate(TRUTH, AveragePool(2) @ TemporalAverage(3), 0.05, generator=generator(1)),
+    "by CG": simulate(TRUTH, Blur([[0.2, 0.5, 0.3]]), 0.05, generator=generator(1)),
+}
+PROBLEM = PROBLEMS["factored"]
+LEVELS = [PRIOR.schedule.level(t) for t in leading_times(25, 0.3)]
+
+
+def restored(problem=PROBLEM, sampler=None, seed=0, **options):
+    return restore(problem, PRIOR, sampler or vision_xl(), generator=generator(seed), **options)
+
+
+# The loop
+
+
+@pytest.mark.parametrize("problem", list(PROBLEMS.values()), ids=list(PROBLEMS))
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(problem):
+    first, again, other = (restored(problem, seed=seed).video for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("problem", list(PROBLEMS.values()), ids=list(PROBLEMS))
+@pytest.mark.parametrize("initializer", [BatchConsistentInversion(), PseudoBatchInversion()])
+@pytest.mark.parametrize("frames_at_once", [4, 100])
+def test_the_number_of_frames_at_once_changes_nothing(problem, initializer, frames_at_once):
+    sampler = vision_xl(initializer=initializer)
+    expected = restored(problem, sampler).video
+    found = restored(problem, sampler, frames_at_once=frames_at_once).video
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("problem", list(PROBLEMS.values()), ids=list(PROBLEMS))
+@pytest.mark.parametrize("consistency", [NoiseAware(), PlainCG(10)], ids=repr)
+def test_the_restoration_explains_the_measurement_to_its_noise(problem, consistency):
+    found = restored(problem, vision_xl(consistency=consistency))
+    assert found.video.shape == TRUTH.shape
+    assert found.video.dtype == problem.measurement.dtype
+    assert found.trace[-1].data_residual < 1.2 * problem.noise_std
+
+
+def test_the_trace_has_a_record_of_finite_figures_for_every_step():
+    trace = restored(PROBLEMS["by CG"]).trace
+    assert [r.index for r in trace] == list(range(8))
+    assert [r.time for r in trace] == list(leading_times(25, 0.3))
+    for record in trace:
+        figures = (record.data_residual, record.seconds, record.peak_bytes, *record.residuals)
+        assert all(math.isfinite(figure) and figure >= 0 for figure in figures)
+        assert record.iterations == len(record.residuals) - 1 > 0
+        assert record.stopped == "converged"
+
+
+def test_the_data_residual_is_the_root_mean_square_of_what_is_not_explained():
+    found = restored()
+    difference = PROBLEM.operator.forward(found.video) - PROBLEM.measurement
+    assert found.trace[-1].data_residual == pytest.approx(difference.square().mean().sqrt().item())
+
+
+def test_every_step_is_observed_and_the_last_corrected_estimate_is_the_result():
+    steps = []
+    found = restored(observe=steps.append)
+    assert tuple(step.record for step in steps) == found.trace
+    assert torch.equal(steps[-1].corrected, found.video)
+    for step in steps:
+        expected = NoiseAware().correct(step.decoded, PROBLEM, step.level)
+        assert torch.equal(step.corrected, expected.video)
+
+
+def test_the_trajectory_may_be_left_early():
+    steps = trajectory(PROBLEM, PRIOR, vision_xl(), generator())
+    assert [next(steps).record.index for _ in range(2)] == [0, 1]
+    steps.close()
+
+
+def test_evolve_swaps_one_part_and_leaves_the_others():
+    sampler = vision_xl()
+    other = evolve(sampler, consistency=PlainCG(3))
+    assert other.consistency == PlainCG(3)
+    assert evolve(other, consistency=NoiseAware()) == sampler
+    assert all(r.iterations == 3 for r in restored(sampler=other).trace)
+
+
+@pytest.mark.parametrize("times", [(), (0.1, 0.2), (0.2, 0.2), (0.1, 0.0), (1.1, 0.5)])
+def test_times_that_do_not_fall_are_refused(times):
+    with pytest.raises(InputError, match="falling"):
+        evolve(vision_xl(), times=times)
+
+
+# The pseudo-batch
+
+
+@frozen(eq=False)
+class Spy:
+    """A prior that notes how many frames each call hands to it."""
+
+    prior: GaussianPrior = PRIOR
+    calls: dict[str, list[int]] = field(factory=lambda: {"encode": [], "decode": [], "denoise": []})
+
+    @property
+    def schedule(self):
+        return self.prior.schedule
+
+    def encode(self, video):
+        self.calls["encode"].append(len(video))
+        return self.prior.encode(video)
+
+    def decode(self, latent):
+        self.calls["decode"].append(len(latent))
+        return self.prior.decode(latent)
+
+    def denoise(self, latent, level):
+        self.calls["denoise"].append(len(latent))
+        return self.prior.denoise(latent, level)
+
+
+@pytest.mark.parametrize("frames_at_once", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize(
+    "initializer",
+    [BatchConsistentInversion(), PseudoBatchInversion(), Noise(), EncodedBackProjection()],
+    ids=repr,
+)
+def test_the_prior_never_sees_more_frames_than_allowed(frames_at_once, initializer):
+    spy = Spy()
+    sampler = vision_xl(initializer=initializer)
+    restore(PROBLEM, spy, sampler, generator=generator(), frames_at_once=frames_at_once)
+    assert max(max(calls) for calls in spy.calls.values()) <= frames_at_once
+    assert sum(spy.calls["decode"]) == len(sampler.times) * len(TRUTH)
+
+
+@given(frames=st.integers(1, 7), frames_at_once=st.integers(1, 9))
+def test_chunks_of_frames_are_put_together_in_order(frames, frames_at_once):
+    latent = noise(frames, 1, 8, 8)
+    chunked = FrameByFrame(PRIOR, frames_at_once).denoise(latent, LEVELS[0])
+    whole = PRIOR.denoise(latent, LEVELS[0])
+    torch.testing.assert_close(chunked.clean, whole.clean)
+    torch.testing.assert_close(chunked.noise, whole.noise)
+
+
+def test_no_frames_at_once_is_refused():
+    with pytest.raises(InputError, match="frames_at_once 0"):
+        restored(frames_at_once=0)
+
+
+# Parts of a step
+
+CLEAN, EPS = noise(4, 2, 8, 8, seed=1), noise(4, 2, 8, 8, seed=2)
+LEVEL = NoiseLevel(0.2, 0.8, 0.6)
+
+
+@pytest.mark.parametrize("eta", [0.2, 0.7, 1.0])
+def test_one_draw_of_noise_is_shared_by_all_frames(eta):
+    first, other = (SharedNoise(eta)(CLEAN, EPS, LEVEL, generator(seed)) for seed in (0, 1))
+    assert not torch.allclose(first, other)
+    torch.testing.assert_close(first[1:] - first[0], other[1:] - other[0])
+
+
+def test_without_fresh_noise_renoising_is_ddim():
+    found = SharedNoise(0.0)(CLEAN, EPS, LEVEL, generator())
+    torch.testing.assert_close(found, 0.8 * CLEAN + 0.6 * EPS)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.2, 0.7, 1.0])
+@pytest.mark.parametrize("signal", [0.1, 0.8, 0.99])
+def test_renoising_keeps_unit_variance(eta, signal):
+    clean, eps = noise(1, 4, 200, 200, seed=1), noise(1, 4, 200, 200, seed=2)
+    level = NoiseLevel(0.2, signal, math.sqrt(1 - signal**2))
+    found = SharedNoise(eta)(clean, eps, level, generator(3))
+    assert found.std().item() == pytest.approx(1, abs=0.01)
+
+
+def test_the_papers_times_are_eight():
+    expected = (0.281, 0.241, 0.201, 0.161, 0.121, 0.081, 0.041, 0.001)
+    assert leading_times(25, 0.3) == vision_xl().times == expected
+
+
+@given(count=st.integers(1, 1000), start=st.floats(0.01, 1))
+def test_times_fall_evenly_from_the_start_to_the_first(count, start):
+    times, whole = leading_times(count, start), leading_times(count, 1.0)
+    assert len(whole) == count
+    assert whole[-len(times) :] == times
+    assert times[-1] == 0.001
+    assert times[0] <= start + 0.0005
+    assert all(a - b == pytest.approx(1000 // count / 1000) for a, b in pairwise(times))
+
+
+@pytest.mark.parametrize(
+    ("count", "start", "message"),
+    [(0, 0.3, "count 0"), (1001, 0.3, "count 1001"), (25, 0.0, "start")],
+)
+def test_times_that_cannot_be_are_refused(count, start, message):
+    with pytest.raises(InputError, match=message):
+        leading_times(count, start)
+
+
+@pytest.mark.parametrize("level", LEVELS[:7])
+@pytest.mark.parametrize("strength", [math.sqrt(2), 0.8])
+def test_the_low_pass_is_a_gaussian_blur_of_the_scheduled_width(level, strength):
+    expected = GaussianBlur(strength * level.noise, "reflect").forward(TRUTH)
+    torch.testing.assert_close(ScheduledLowPass(strength)(TRUTH, level), expected)
+
+
+def test_the_low_pass_leaves_a_video_alone_where_there_is_little_noise():
+    assert torch.equal(ScheduledLowPass()(TRUTH, LEVELS[-1]), TRUTH)
+    assert torch.equal(ScheduledLowPass(0.0)(TRUTH, LEVELS[0]), TRUTH)
+    assert not torch.equal(ScheduledLowPass()(TRUTH, LEVELS[0]), TRUTH)
+
+
+# Starts
+
+
+@pytest.mark.parametrize("start", [0.3, 1.0])
+def test_ddim_denoising_leads_back_from_its_inversion_the_closer_the_more_levels(start):
+    def error(count):
+        levels = [PRIOR.schedule.level(t) for t in leading_times(count, start)]
+        latent = ddim_invert(TRUTH, PRIOR, levels)
+        for level, following in pairwise(levels):
+            denoised = PRIOR.denoise(latent, level)
+            latent = following.signal * denoised.clean + following.noise * denoised.noise
+        return relative_error(latent, TRUTH)
+
+    coarse, fine = error(25), error(250)
+    assert coarse < 0.2
+    assert fine < 0.025
+    assert fine < coarse / 5
+
+
+INITIALIZERS = [
+    BatchConsistentInversion(),
+    PseudoBatchInversion(),
+    Noise(),
+    Noise(shared=False),
+    EncodedBackProjection(),
+]
+
+
+def start(initializer, seed=0, problem=PROBLEM):
+    return initializer.start(problem, PRIOR, LEVELS, generator(seed))
+
+
+@pytest.mark.parametrize("initializer", INITIALIZERS, ids=repr)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_start_has_a_latent_for_every_frame_and_is_reproducible(initializer, dtype):
+    problem = InverseProblem(PROBLEM.operator, PROBLEM.measurement.to(dtype), 0.05)
+    latent = start(initializer, problem=problem)
+    assert latent.shape == TRUTH.shape
+    assert latent.dtype == dtype
+    assert torch.equal(latent, start(initializer, problem=problem))
+
+
+@pytest.mark.parametrize(
+    ("initializer", "alike"),
+    list(zip(INITIALIZERS, [True, False, True, False, False], strict=True)),
+    ids=repr,
+)
+def test_frames_start_alike_only_where_it_is_said(initializer, alike):
+    latent = start(initializer)
+    assert torch.equal(latent[0], latent[1]) is alike
+
+
+@pytest.mark.parametrize("frame", [0, 2, 4, -1])
+def test_batch_consistent_inversion_replicates_the_inversion_of_its_frame(frame):
+    every = start(PseudoBatchInversion())
+    found = start(BatchConsistentInversion(frame))
+    torch.testing.assert_close(found, every[frame].expand_as(found))
+
+
+@pytest.mark.parametrize("frame", [5, -6])
+def test_a_frame_that_is_not_there_is_refused(frame):
+    with pytest.raises(InputError, match=f"frame {frame}.*5 frames"):
+        start(BatchConsistentInversion(frame))
+
+
+def test_the_encoded_back_projection_is_noised_alike_in_every_frame():
+    first, other = (start(EncodedBackProjection(), seed) for seed in (0, 1))
+    difference = first - other
+    torch.testing.assert_close(difference, difference[:1].expand_as(difference))
+    assert difference.std() > 0.5 * LEVELS[0].noise
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_start_from_noise_has_unit_variance(shared):
+    problem = InverseProblem(AveragePool(2), torch.zeros(8, 1, 32, 32))
+    prior = GaussianPrior.natural(64, 64)
+    latent = Noise(shared).start(problem, prior, LEVELS, generator())
+    assert latent.std().item() == pytest.approx(1, abs=0.05)
+
+
+# What users' own parts may and may not do
+
+
+class Exposures:
+    """A user's plain operator: every second frame. ``forward`` returns a view."""
+
+    def forward(self, video):
+        return video[::2]
+
+    def adjoint(self, measurement):
+        video = measurement.new_zeros(2 * len(measurement), *measurement.shape[1:])
+        video[::2] = measurement
+        return video
+
+    def __repr__(self):
+        return "Exposures()"
+
+
+class CopiedExposures(Exposures):
+    def forward(self, video):
+        return video[::2].clone()
+
+
+def test_an_operator_may_return_a_view_of_its_argument():
+    measurement = noise(3, 1, 8, 8)
+    view, copy = (
+        restored(InverseProblem(operator, measurement.clone(), 0.05))
+        for operator in (Exposures(), CopiedExposures())
+    )
+    assert torch.equal(view.video, copy.video)
+    assert view.trace[-1].data_residual == copy.trace[-1].data_residual
+
+
+class HalfPrecision(Exposures):
+    def forward(self, video):
+        return super().forward(video).half()
+
+
+class WrongAdjointPrecision(Exposures):
+    def adjoint(self, measurement):
+        return super().adjoint(measurement).float()
+
+
+class LosesFrames(Exposures):
+    def forward(self, video):
+        return video[::3]
+
+
+class LosesAnAxis(Exposures):
+    def adjoint(self, measurement):
+        return super().adjoint(measurement)[0]
+
+
+class ReturnsNumpy(Exposures):
+    def forward(self, video):
+        return video[::2].numpy()
+
+
+class WithoutAdjoint:
+    def forward(self, video):
+        return video
+
+    def __repr__(self):
+        return "WithoutAdjoint()"
+
+
+@pytest.mark.parametrize(
+    ("operator", "message"),
+    [
+        (
+            HalfPrecision(),
+            r"forward returned dtype torch.float16.*torch.float64.*keep its argument",
+        ),
+        (WrongAdjointPrecision(), r"adjoint returned dtype torch.float32.*keep its argument"),
+        (
+            LosesFrames(),
+            r"measurement has shape \(3, 1, 8, 8\).*\(6, 1, 8, 8\).*\(2, 1, 8, 8\).*mend",
+        ),
+        (LosesAnAxis(), r"adjoint returned shape \(1, 8, 8\).*4 dimensions"),
+        (ReturnsNumpy(), "forward returned ndarray; make it return a tensor"),
+        (WithoutAdjoint(), r"needs the methods forward\(video\) and adjoint\(measurement\)"),
+        ("a blur", "'a blur' is no forward operator"),
+    ],
+)
+def test_an_operator_that_breaks_its_contract_is_refused_with_the_way_out(operator, message):
+    with pytest.raises(InputError, match=message):
+        restored(InverseProblem(operator, noise(3, 1, 8, 8), 0.05))
+
+
+@pytest.mark.parametrize(
+    ("measurement", "message"),
+    [
+        (torch.full((3, 1, 8, 8), float("nan")), "192 values that are not finite"),
+        (torch.full((3, 1, 8, 8), float("inf")), "192 values that are not finite"),
+        (torch.zeros(3, 1, 8, 8, dtype=torch.uint8), "torch.uint8: expected.*floating point"),
+        (noise(3, 1, 8, 8).numpy(), "measurement is float64: expected a tensor"),
+        (None, "measurement is NoneType: expected a tensor"),
+    ],
+    ids=["NaN", "infinite", "integer", "numpy", "none"],
+)
+def test_a_measurement_that_cannot_be_used_is_refused_with_the_way_out(measurement, message):
+    with pytest.raises(InputError, match=message):
+        restored(InverseProblem(Exposures(), measurement, 0.05))
+
+
+def test_a_users_own_parts_need_no_inheritance():
+    class Untouched:
+        def correct(self, estimate, problem, level):
+            return NoiseAware().correct(estimate, problem, level)
+
+    sampler = Sampler(
+        times=(0.2, 0.1),
+        initializer=BatchConsistentInversion(),
+        consistency=Untouched(),
+        low_pass=lambda video, level: video,
+        renoise=lambda clean, noise, level, generator: level.signal * clean,
+    )
+    assert torch.isfinite(restored(sampler=sampler).video).all()

@@ -1,0 +1,139 @@
+"""Reading and writing videos."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from command_line import make_clip, moving_scene
+from PIL import Image
+from safetensors.torch import load_file
+
+from visionxl import InputError, fit_to
+from visionxl.files import whole
+from visionxl.metrics import psnr
+from visionxl.video import read_clip
+from visionxl.writing import write_clip
+
+HALF_LEVEL = 1 / 255  # half of an 8-bit level, in units of [-1, 1]
+
+
+@pytest.mark.parametrize("name", ["x.mkv", "x"])
+def test_lossless_kinds_return_every_value_to_half_a_level(name, tmp_path):
+    video = moving_scene()
+    write_clip(tmp_path / name, video, Fraction(25))
+    assert (read_clip(tmp_path / name).video - video).abs().max() <= HALF_LEVEL + 1e-6
+
+
+def test_safetensors_return_every_value(tmp_path):
+    video = 2 * moving_scene()
+    write_clip(tmp_path / "x.safetensors", video, Fraction(25))
+    assert torch.equal(load_file(tmp_path / "x.safetensors")["video"], video)
+
+
+def test_mp4_is_h264_in_yuv420p_and_near_the_video(tmp_path):
+    video = moving_scene(height=64, width=96)
+    assert write_clip(tmp_path / "x.mp4", video, Fraction(25)) == []
+    with av.open(str(tmp_path / "x.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
+    assert psnr(read_clip(tmp_path / "x.mp4").video, video) > 30
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+@pytest.mark.parametrize("rate", [Fraction(24), Fraction(30000, 1001), Fraction(10)])
+def test_the_frame_rate_is_kept(kind, rate, tmp_path):
+    write_clip(tmp_path / f"x.{kind}", moving_scene(), rate)
+    assert read_clip(tmp_path / f"x.{kind}").rate == rate
+
+
+def test_odd_sizes_are_made_even_for_mp4_with_a_word(tmp_path):
+    (note,) = write_clip(tmp_path / "x.mp4", moving_scene(height=31, width=47), Fraction(25))
+    assert "31x47" in note
+    assert "32x48" in note
+    assert read_clip(tmp_path / "x.mp4").video.shape[-2:] == (32, 48)
+
+
+def add_sound(path: Path, silent: Path) -> None:
+    """The frames of ``silent`` with a tone."""
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", 25)
+        picture.height, picture.width, picture.pix_fmt = 32, 48, "yuv420p"
+        tone = container.add_stream("aac", 44100)
+        for frame in av.open(str(silent)).decode(video=0):
+            container.mux(picture.encode(frame.reformat(format="yuv420p")))
+        container.mux(picture.encode(None))
+        wave = np.sin(np.arange(44100, dtype=np.float32) / 20)[None]
+        block = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+        block.sample_rate = 44100
+        container.mux(tone.encode(block))
+        container.mux(tone.encode(None))
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+def test_sound_is_copied(kind, tmp_path):
+    silent = make_clip(tmp_path / "silent.mkv", frames=20)
+    add_sound(tmp_path / "loud.mp4", silent)
+    clip = read_clip(tmp_path / "loud.mp4")
+    assert clip.sound == tmp_path / "loud.mp4"
+    write_clip(tmp_path / f"x.{kind}", clip.video, clip.rate, sound=clip.sound)
+    with av.open(str(tmp_path / f"x.{kind}")) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+        samples = sum(f.samples for f in container.decode(audio=0))
+    assert samples == pytest.approx(44100 * 20 / 25, abs=3000)
+    assert read_clip(silent).sound is None
+
+
+def test_a_folder_is_read_in_natural_order(tmp_path):
+    for number in (1, 2, 10, 9):
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"frame{number}.png")
+    video = read_clip(tmp_path).video
+    red = ((video[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+    assert red == [1, 2, 9, 10]
+
+
+def test_animated_and_single_images_are_videos(tmp_path):
+    frames = [Image.new("RGB", (8, 6), (40 * i, 10, 10)) for i in range(4)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=50)
+    clip = read_clip(tmp_path / "a.gif")
+    assert clip.video.shape == (4, 3, 6, 8)
+    assert clip.rate == 20
+    frames[2].convert("L").save(tmp_path / "gray.png")
+    assert read_clip(tmp_path / "gray.png").video.shape == (1, 3, 6, 8)
+
+
+def test_frames_limits_what_is_read(tmp_path):
+    path = make_clip(tmp_path / "clip.mkv", frames=5)
+    assert len(read_clip(path, frames=2).video) == 2
+
+
+def test_nothing_is_overwritten_unasked_and_a_folder_is_replaced_whole(tmp_path):
+    write_clip(tmp_path / "x", moving_scene(frames=5), Fraction(25))
+    with pytest.raises(InputError, match="exists"):
+        write_clip(tmp_path / "x", moving_scene(frames=2), Fraction(25))
+    write_clip(tmp_path / "x", moving_scene(frames=2), Fraction(25), overwrite=True)
+    assert len(list((tmp_path / "x").iterdir())) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "kept.txt"
+    path.write_text("old")
+
+    def write_and_fail():
+        with whole(path) as partial:
+            partial.write_text("new")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_and_fail()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_fit_to_crops_the_centre_and_reflects_the_rest():
+    video = torch.arange(6.0).view(1, 1, 1, 6).expand(1, 1, 2, 6)
+    assert fit_to(video, 2, 4)[0, 0, 0].tolist() == [1, 2, 3, 4]
+    assert fit_to(video, 2, 8)[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]

@@ -54,7 +54,10 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write safetensors; a failure is an OSError, as of any other file."""
+    """Write safetensors; a failure is an OSError, as of any other file.
+
+    ``metadata`` has one entry: the order of several would change from run to run.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 

@@ -82,7 +82,7 @@ def save_measurement(
     told = asdict(description, recurse=False) | {"rate": str(description.rate)}
     del told["mask"], told["sound"]
     with whole(path) as partial:
-        save_tensors(partial, tensors, {"format": FORMAT, "description": json.dumps(told)})
+        save_tensors(partial, tensors, {FORMAT: json.dumps(told)})
 
 
 def load_measurement(path: Path) -> tuple[Tensor, Description | None]:
@@ -110,8 +110,8 @@ def load_measurement(path: Path) -> tuple[Tensor, Description | None]:
             f"measurement {str(path)!r} has the tensors {', '.join(tensors)}: expected one named "
             "'measurement'"
         )
-    if metadata.get("format") != FORMAT:
+    if FORMAT not in metadata:
         return measurement, None
-    told = json.loads(metadata["description"])
+    told = json.loads(metadata[FORMAT])
     mask = tensors["mask"].bool() if "mask" in tensors else None
     return measurement, Description(**{**told, "rate": Fraction(told["rate"]), "mask": mask})

@@ -42,5 +42,5 @@ def lift(operator: ForwardOperator, measurement: Measurement) -> Video:
 
 def divide_where_seen(video: Video, gain: Video) -> Video:
     """``video / gain``, and 0 where the gain is 0."""
-    seen = gain.abs() > 1e-6
+    seen = gain.abs() > 1e-6 * gain.abs().max()
     return torch.where(seen, video / torch.where(seen, gain, 1), 0)

@@ -16,9 +16,10 @@ def _check_divides(factor: int, video: Video) -> None:
     for name, size in zip(("height", "width"), video.shape[-2:], strict=True):
         if size % factor:
             below = size - size % factor
+            crop = f"crop to {below} or " if below else ""
             raise InputError(
                 f"{name} {size} is not a multiple of the factor {factor}: "
-                f"crop to {below} or pad to {below + factor} (visionxl.fit_to)"
+                f"{crop}pad to {below + factor} (visionxl.fit_to)"
             )
 
 

@@ -67,6 +67,8 @@ def conjugate_gradient(
     Returns:
         The best that was reached, also after a breakdown, with its history.
     """
+    # A residual below the square of the rounding error is zero: beyond it curvature is noise.
+    tolerance = max(tolerance, torch.finfo(b.dtype).eps ** 2)
     x = x0.clone()
     r = normal(x).neg().add_(b)
     z = r if preconditioner is None else preconditioner(r)

@@ -59,7 +59,7 @@ class DampedCG:
         damping = damping_of(problem, level, self.spread, self.least_noise)
         right = operator.adjoint(problem.measurement - operator.forward(estimate))
         result = conjugate_gradient(
-            lambda x: normal(operator, x).add_(x, alpha=damping),
+            lambda x: normal(operator, x).add(x, alpha=damping),
             right,
             right.new_zeros(right.shape),
             iterations=self.iterations,

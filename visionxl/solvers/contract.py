@@ -1,6 +1,7 @@
 """What is checked where a problem enters, and what is measured at every step."""
 
 import sys
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -60,14 +61,18 @@ def _check_answer(operator: object, method: str, given: Tensor, answer: object) 
 
 def data_residual(problem: InverseProblem, video: Video) -> float:
     """Root mean square of ``y - A x``, in units of the range [-1, 1]."""
-    difference = problem.operator.forward(video).sub_(problem.measurement)
-    return (difference.square_().mean(dtype=torch.float64).sqrt()).item()
+    difference = problem.operator.forward(video) - problem.measurement
+    return difference.square_().mean(dtype=torch.float64).sqrt().item()
 
 
 def peak_bytes(device: torch.device) -> int:
     """The high-water mark of memory so far: the CUDA allocator's, or the process's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what a parent process used before this one began
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
     try:
         import resource
     except ImportError:  # Windows has no such count

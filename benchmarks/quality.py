@@ -16,12 +16,11 @@ from pathlib import Path
 import torch
 
 from visionxl import InverseProblem, PlainCG, PocketPrior, Video, restore, simulate, vision_xl
-from visionxl.cli.demo import DEMO_CLIP
 from visionxl.cli.reading import resized
 from visionxl.metrics import difference_psnr, psnr, ssim
 from visionxl.operators import lift, normal, task_named
 from visionxl.solvers import conjugate_gradient
-from visionxl.video import read_clip
+from visionxl.video import DEMO_CLIP, read_clip
 
 CG_ITERATIONS = (5, 10, 20, 40)
 METHODS = ("back-projection", "cg", "paper-exact", "default")

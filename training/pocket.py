@@ -80,11 +80,12 @@ def crops(pictures, count: int, size: int, generator: torch.Generator) -> torch.
     def below(limit: int) -> int:
         return int(torch.randint(limit, (), generator=generator))
 
+    pictures = [p for p in pictures if min(p.shape[1:]) >= size]
+    if not pictures:
+        raise SystemExit(f"--crop {size}: no photograph is that large; give a smaller crop")
     batch = []
-    while len(batch) < count:
+    for _ in range(count):
         picture = pictures[below(len(pictures))]
-        if min(picture.shape[1:]) < size:
-            continue
         top, left = below(picture.shape[1] - size + 1), below(picture.shape[2] - size + 1)
         crop = picture[:, top : top + size, left : left + size].float() / 255
         if below(2):
@@ -157,7 +158,7 @@ def train(name: str, model, loss_of, options) -> None:
             for key, value in model.state_dict().items():
                 average[key].lerp_(value, 1 - decay)
         running.append(shown)
-        if (step + 1) % 250 == 0 or step + 1 == options.steps:
+        if (step + 1) % options.save_every == 0 or step + 1 == options.steps:
             losses.append([step + 1, round(float(np.mean(running)), 5)])
             running.clear()
             save_checkpoint(path, step + 1, model, average, optimizer, losses)
@@ -175,14 +176,14 @@ def make_autoencoder():
 
 
 @torch.no_grad()
-def start_from_components(model, pictures) -> None:
+def start_from_components(model, pictures, crop: int) -> None:
     """Set the autoencoder to a principal component analysis of 8x8 patches; training goes on.
 
     A value passes the rectifiers as a pair, its positive and its negative part. Components are
     scaled by the root of their deviation, between their natural sizes and equal ones, and kept
     small, because the decoder begins with a hyperbolic tangent.
     """
-    frames = crops(pictures, 300, 128, torch.Generator().manual_seed(0))
+    frames = crops(pictures, 300, crop, torch.Generator().manual_seed(0))
     patches = unshuffle(frames).add(1).div(2).movedim(1, -1).flatten(0, -2)
     mean = patches.mean(0)
     _, values, axes = torch.linalg.svd((patches - mean)[::4].double(), full_matrices=False)
@@ -234,7 +235,7 @@ def train_autoencoder(options) -> None:
     torch.manual_seed(options.seed)
 
     model = make_autoencoder()
-    start_from_components(model, pictures)
+    start_from_components(model, pictures, options.crop)
 
     def loss_of(model, generator):
         frames = crops(pictures, options.batch, options.crop, generator)
@@ -253,7 +254,8 @@ def train_autoencoder(options) -> None:
 
 def latent_scale(autoencoder, pictures) -> float:
     """1 / standard deviation of the latents, so that the denoiser sees unit variance."""
-    frames = crops(pictures, 64, 192, torch.Generator().manual_seed(0))
+    side = min(192, *(min(picture.shape[1:]) for picture in pictures))
+    frames = crops(pictures, 64, side - side % PATCH, torch.Generator().manual_seed(0))
     latents = autoencoder.encode(unshuffle(frames)).latents
     return round(1 / latents.std().item(), 4)
 
@@ -310,6 +312,12 @@ def export(options) -> None:
         with safe_open(options.work / f"{name}.safetensors", framework="pt") as file:
             losses[name] = json.loads(file.metadata()["losses"])
     (options.output / "losses.json").write_text(json.dumps(losses) + "\n")
+    config = options.output / "vae" / "config.json"
+    told = json.loads(config.read_text())
+    del told["block_out_channels"]  # diffusers writes it and warns when it reads it
+    config.write_text(json.dumps(told, indent=2) + "\n")
+    for file in options.output.rglob("*.safetensors"):
+        file.chmod(0o644)
 
 
 def main() -> None:
@@ -326,6 +334,7 @@ def main() -> None:
         "--crop", type=int, default=128, help="side of a crop in pixels, a multiple of 32"
     )
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -15,6 +15,8 @@ from visionxl.protocols import Video
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".apng")
 RATE = Fraction(25)  # of folders of images, which do not tell
+DEMO_CLIP = Path(__file__).parent / "assets" / "flower.mp4"
+"""25 frames of 288x512 that come with the package: an opening flower, CC0."""
 
 
 @frozen(eq=False)

@@ -45,7 +45,7 @@ def check_kind(path: Path) -> None:
 def write_clip(
     path: str | Path,
     video: Video,
-    rate: Fraction,
+    rate: Fraction | int,
     *,
     sound: Path | None = None,
     overwrite: bool = False,
@@ -83,7 +83,7 @@ def write_clip(
                     f"{path.name}: {height}x{width} was reflected to {video.shape[-2]}x"
                     f"{video.shape[-1]}, because yuv420p needs even sizes"
                 )
-            _encode_or_fail(partial, video, rate, encoding, sound, notes)
+            _encode_or_fail(partial, video, Fraction(rate), encoding, sound, notes)
     return notes
 
 

@@ -19,10 +19,8 @@ from visionxl.measurements import Description, generator_of
 from visionxl.operators import TASKS
 from visionxl.simulation import simulate as make_problem
 from visionxl.solvers import vision_xl
-from visionxl.video import Clip, read_clip
+from visionxl.video import DEMO_CLIP, Clip, read_clip
 from visionxl.writing import write_clip
-
-DEMO_CLIP = Path(__file__).parent.parent / "assets" / "flower.mp4"
 
 
 @app.command(epilog="Example: visionxl demo --output demo-output")

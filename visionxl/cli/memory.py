@@ -13,15 +13,17 @@ def working_bytes(frames: int, height: int, width: int, channels: int = 3) -> in
     return FIXED + VIDEOS * 4 * frames * channels * height * width
 
 
-def machine_memory() -> int:
-    """Bytes of memory in this machine."""
+def machine_memory() -> int | None:
+    """Bytes of memory in this machine; None where the system does not tell (Windows)."""
+    if not hasattr(os, "sysconf"):
+        return None
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_memory(frames: int, channels: int, height: int, width: int) -> None:
     """Raise InputError, saying what would fit, for a run that cannot fit into this machine."""
     needed, there = working_bytes(frames, height, width, channels), machine_memory()
-    if needed <= there:
+    if there is None or needed <= there:
         return
     per_frame = working_bytes(1, height, width, channels) - FIXED
     fitting = max(0, (there - FIXED) // per_frame)

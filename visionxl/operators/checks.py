@@ -28,8 +28,8 @@ def check_adjoint(
         trials: how many pairs are tried.
 
     Returns:
-        The largest ``|<Ax, y> - <x, A^T y>| / (|Ax| |y| + |x| |A^T y|)``: about 1e-16 for an
-        exact adjoint in float64, about 1e-7 in float32.
+        The largest ``|<Ax, y> - <x, A^T y>| / (|Ax| |y| + |x| |A^T y|)``, about 1e-16 for an
+        exact adjoint in float64 and about 1e-7 in float32.
 
     Raises:
         ValueError: the adjoint does not return a video of ``shape``.

@@ -6,6 +6,7 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
+from visionxl.errors import InputError
 from visionxl.operators.factors import Factored, Shape, factors_of
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
@@ -104,7 +105,7 @@ class ClosedForm:
             else None
         )
         if spectrum is None:
-            raise TypeError(
+            raise InputError(
                 f"ClosedForm needs an operator with factors, and {operator!r} has none for a "
                 f"video of {shape}: use NoiseAware or DampedCG"
             )

@@ -24,7 +24,10 @@ from visionxl.solvers.contract import check_problem, data_residual, peak_bytes
 from visionxl.solvers.frames import FrameByFrame
 
 LowPass = Callable[[Video, NoiseLevel], Video]
+"""(video, level) -> video: what is taken off before a video is encoded again."""
+
 Renoise = Callable[[Latent, Latent, NoiseLevel, Generator], Latent]
+"""(clean, noise, level, generator) -> latents at ``level``."""
 
 
 def _falling(_: object, __: object, times: tuple[float, ...]) -> None:

@@ -45,6 +45,7 @@ class ScheduledLowPass:
     strength: float = math.sqrt(2)
 
     def __call__(self, video: Video, level: NoiseLevel) -> Video:
+        """The filtered video, of the same shape."""
         sigma = self.strength * level.noise
         # Below a tenth of a pixel the taps beside the centre are less than 1e-21.
         if sigma < 0.1:
@@ -68,6 +69,7 @@ class SharedNoise:
     def __call__(
         self, clean: Latent, noise: Latent, level: NoiseLevel, generator: Generator
     ) -> Latent:
+        """Latents at ``level``, from clean ones and the noise that was predicted."""
         fresh = draw_noise(clean, 1, generator)
         mixed = noise * math.sqrt(1 - self.eta**2) + self.eta * fresh
         return clean * level.signal + level.noise * mixed

@@ -26,9 +26,10 @@ class ScheduleSpread:
     """
 
     scale: float = 0.35
-    floor: float = 0.05
+    floor: float = 0.07
 
     def __call__(self, level: NoiseLevel) -> float:
+        """``r_t``, in units of the video's range."""
         return math.hypot(self.scale * level.noise / level.signal, self.floor)
 
 

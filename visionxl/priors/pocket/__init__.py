@@ -29,10 +29,10 @@ class PocketPrior(DiffusersPrior):
             dtype: of the networks; videos and latents keep their own.
             device: of the networks.
         """
-        from diffusers import AutoencoderKL, DDIMScheduler, UNet2DModel
+        from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DModel
 
         unet: Any = UNet2DModel.from_pretrained(WEIGHTS / "unet", **dtype_keyword(dtype))
-        vae: Any = AutoencoderKL.from_pretrained(WEIGHTS / "vae", **dtype_keyword(dtype))
+        vae: Any = AutoencoderTiny.from_pretrained(WEIGHTS / "vae", **dtype_keyword(dtype))
         scheduler = DDIMScheduler.from_pretrained(WEIGHTS / "scheduler")
         prior = cls.assemble(unet.to(device), vae.to(device), scheduler)
         assert isinstance(prior, PocketPrior)  # assemble makes the class it is called on

@@ -120,3 +120,27 @@ def test_info_tells_versions_tasks_and_memory(monkeypatch, capfd):
     assert told["versions"]["torch"]
     assert set(told["tasks"]) == set(TASKS)
     assert told["memory_estimate_bytes"]["25 frames of 768x1280"] > 25 * 3 * 768 * 1280 * 4
+
+
+def test_a_folder_in_diffusers_layout_is_a_prior(place, sdxl_folder, monkeypatch, capfd):
+    make_clip(Path("small.mkv"), frames=2, height=64, width=96)
+    words = ["simulate", "small.mkv", "--task", "deblur", "--output", "y.safetensors"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "y.safetensors", "--prior", str(sdxl_folder), "--prompt", "a dog"]
+    answer = visionxl(monkeypatch, capfd, *words, "--output", "x.mkv")
+    assert answer.code == 0, answer.err
+    assert read_clip("x.mkv").video.shape == (2, 3, 64, 96)
+
+
+def test_a_plain_video_one_frame_and_a_folder_of_pictures(place, monkeypatch, capfd):
+    words = ["restore", "clip.mkv", "--task", "deblur+", "--noise", "0.02", "--output", "frames"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 0, answer.err
+    assert len(list(Path("frames").glob("*.png"))) == 9
+    assert Path("frames.png").exists()
+    make_clip(Path("one.mkv"), frames=1, height=64, width=96)
+    words = ["restore", "one.mkv", "--task", "sr4", "--steps", "4", "--output", "one-restored.png"]
+    assert visionxl(monkeypatch, capfd, *words).code == 2  # a picture is no kind of video
+    answer = visionxl(monkeypatch, capfd, *words[:-1], "one-restored.mp4")
+    assert answer.code == 0, answer.err
+    assert read_clip("one-restored.mp4").video.shape == (1, 3, 256, 384)

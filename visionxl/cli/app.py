@@ -93,6 +93,8 @@ def explained() -> Iterator[None]:
     except InputError as error:
         fail(str(error))
     except UsageError as error:
+        if not error.format_message():  # no arguments at all: the help has been printed
+            sys.exit(2)
         fail(error.format_message())
     except (MemoryError, torch.OutOfMemoryError) as error:
         fail(f"memory ran out ({error}): try --frames-at-once 1, fewer frames or a smaller size")

@@ -1,5 +1,6 @@
 """From the words of the command line to values."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -113,8 +114,21 @@ def prior_named(name: str, prompt: str, dtype: str, device: str) -> DiffusersPri
             "id such as stabilityai/stable-diffusion-xl-base-1.0"
         )
     options: dict[str, Any] = {"prompt": prompt, "dtype": DTYPES[dtype], "device": place}
-    sdxl = not folder.is_dir() or (folder / "text_encoder_2").is_dir()
-    return (SDXLPrior if sdxl else DiffusersPrior).from_pretrained(name, **options)
+    return (SDXLPrior if _is_sdxl(name) else DiffusersPrior).from_pretrained(name, **options)
+
+
+def _is_sdxl(source: str) -> bool:
+    """Whether a model has SDXL's second text encoder, by its index."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    index = Path(source) / "model_index.json"
+    try:
+        if not Path(source).is_dir():
+            index = Path(hf_hub_download(source, index.name))
+        return "text_encoder_2" in json.loads(index.read_text())
+    except (OSError, ValueError, EntryNotFoundError, HfHubHTTPError):
+        return True  # it cannot be read: loading it will say why
 
 
 def quiet_diffusers() -> None:

@@ -13,7 +13,7 @@ import torch
 from command_line import make_clip, moving_scene, visionxl
 from safetensors.torch import save_file
 
-from visionxl.measurements import Description, generator_of, save_measurement
+from visionxl.measurements import FORMAT, Description, generator_of, save_measurement
 from visionxl.simulation import simulate
 
 
@@ -63,7 +63,16 @@ def make_bad_files() -> None:
     save_file({"measurement": torch.zeros(7)}, "vector.safetensors")
     save_file({"weights": torch.zeros(7)}, "other.safetensors")
     Path("cut.safetensors").write_bytes(Path("y.safetensors").read_bytes()[:500])
+    save_file({"measurement": torch.zeros(5, 3, 32, 48, dtype=torch.uint8)}, "bytes.safetensors")
+    save_file({"measurement": torch.zeros(5, 1, 32, 48)}, "gray.safetensors")
+    save_file({"measurement": torch.zeros(0, 3, 32, 48)}, "none.safetensors")
+    save_file(
+        {"measurement": torch.zeros(5, 3, 32, 48)}, "lost.safetensors", metadata={FORMAT: "{}"}
+    )
+    Path("thesis").mkdir()
+    Path("thesis/thesis.txt").write_text("years of work")
     make_clip(Path("tiny.mkv"), height=8, width=8)
+    make_clip(Path("tiny-three.mkv"), frames=3)
     make_clip(Path("odd.mkv"), height=30, width=48)
 
 
@@ -124,7 +133,7 @@ CASES = {
         "simulate clip.mkv --task deblur --output y.safetensors",
         ["y.safetensors", "exists", "--overwrite"],
     ),
-    "a picture beside the output exists": (
+    "a device that is not there": (
         "restore y.safetensors --output nan.safetensors --overwrite --device cuda:77",
         ["cuda:77", "visionxl info"],
     ),
@@ -174,6 +183,42 @@ CASES = {
         "simulate clip.mkv --task deblur --size big --output out.safetensors",
         ["big", "384x640"],
     ),
+    "bytes for a measurement": (
+        RESTORE.format("bytes.safetensors") + " --task deblur",
+        ["uint8", "floating point"],
+    ),
+    "one channel": (
+        RESTORE.format("gray.safetensors") + " --task deblur",
+        ["1 channels", "3"],
+    ),
+    "no frame": (RESTORE.format("none.safetensors") + " --task deblur", ["(0, 3, 32, 48)"]),
+    "a lost description": (RESTORE.format("lost.safetensors"), ["description", "simulate"]),
+    "a folder of other things": (
+        "restore y.safetensors --output thesis --overwrite",
+        ["thesis.txt", "not replaced"],
+    ),
+    "an output without a name": ("restore y.safetensors --output . --overwrite", ["'.'", "name"]),
+    "an output that is the input": (
+        "restore y.safetensors --output y.safetensors --overwrite",
+        ["y.safetensors", "replace an input"],
+    ),
+    "a seed of more than 63 bits": (
+        RESTORE.format("y.safetensors") + " --seed 18446744073709551616",
+        ["--seed", "18446744073709551616"],
+    ),
+    "more steps than the schedule has": (
+        RESTORE.format("y.safetensors") + " --steps 1001",
+        ["--steps", "1001", "1000"],
+    ),
+    "a prompt for a prior without text": (
+        RESTORE.format("y.safetensors") + " --prompt dog",
+        ["--prompt", "dog", "no text"],
+    ),
+    "a truth of other frames": (
+        RESTORE.format("y.safetensors") + " --truth tiny-three.mkv",
+        ["--truth", "3 frames", "5"],
+    ),
+    "a demo into a file": ("demo --output clip.mkv --overwrite", ["clip.mkv", "exists"]),
     "an unknown option": ("simulate clip.mkv --taks deblur", ["--taks", "--task"]),
     "an unknown command": ("restor y.safetensors", ["restor"]),
     "a comparison of different sizes": ("evaluate clip.mkv odd.mkv", ["32", "30"]),

@@ -137,3 +137,47 @@ def test_fit_to_crops_the_centre_and_reflects_the_rest():
     video = torch.arange(6.0).view(1, 1, 1, 6).expand(1, 1, 2, 6)
     assert fit_to(video, 2, 4)[0, 0, 0].tolist() == [1, 2, 3, 4]
     assert fit_to(video, 2, 8)[0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 4, 3]
+
+
+def test_16_bit_pictures_keep_their_levels(tmp_path):
+    ramp = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "deep.png")
+    expected = torch.from_numpy(ramp.astype(np.float32) / 65535 * 2 - 1)
+    assert (read_clip(tmp_path / "deep.png").video[0, 0] - expected).abs().max() <= HALF_LEVEL
+
+
+def test_a_photograph_is_turned_upright(tmp_path):
+    picture = Image.new("RGB", (8, 6))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by 90 degrees
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_clip(tmp_path / "turned.jpg").video.shape == (1, 3, 8, 6)
+
+
+def test_sound_that_the_file_cannot_hold_is_left_out_with_a_word(tmp_path):
+    with av.open(str(tmp_path / "loud.mkv"), "w") as container:
+        picture = container.add_stream("ffv1", 25)
+        picture.height, picture.width, picture.pix_fmt = 32, 48, "bgr0"
+        tone = container.add_stream("pcm_s16be", 8000)
+        for frame in av.open(str(make_clip(tmp_path / "silent.mkv"))).decode(video=0):
+            container.mux(picture.encode(frame.reformat(format="bgr0")))
+        container.mux(picture.encode(None))
+        block = av.AudioFrame.from_ndarray(
+            np.zeros((1, 800), dtype=np.int16), format="s16", layout="mono"
+        )
+        block.sample_rate = 8000
+        container.mux(tone.encode(block))
+        container.mux(tone.encode(None))
+    clip = read_clip(tmp_path / "loud.mkv")
+    assert clip.sound is not None
+    notes = write_clip(tmp_path / "x.mp4", clip.video, clip.rate, sound=clip.sound)
+    assert any("sound was not copied" in note for note in notes)
+    assert len(read_clip(tmp_path / "x.mp4").video) == 5
+    (note,) = write_clip(tmp_path / "frames", clip.video, clip.rate, sound=clip.sound)
+    assert "sound" in note
+
+
+def test_safetensors_are_read_as_a_clip_with_their_rate(tmp_path):
+    write_clip(tmp_path / "x.safetensors", moving_scene(), Fraction(12))
+    clip = read_clip(tmp_path / "x.safetensors")
+    assert (clip.rate, clip.video.shape) == (12, (5, 3, 32, 48))

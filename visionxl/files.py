@@ -1,6 +1,7 @@
 """Files are written whole or not at all."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +11,13 @@ from torch import Tensor
 
 from visionxl.errors import InputError
 
+PICTURE = re.compile(r"\d{5,}\.png")  # a frame of a folder that was written here
+
 
 def check_output(path: Path, overwrite: bool) -> None:
     """Raise InputError where ``path`` cannot be written: before any work is done."""
+    if not path.name:
+        raise InputError(f"output {str(path)!r} has no name of its own: give a file or new folder")
     folder = path.absolute().parent
     if not folder.is_dir():
         raise InputError(
@@ -25,6 +30,13 @@ def check_output(path: Path, overwrite: bool) -> None:
         )
     if path.exists() and not overwrite:
         raise InputError(f"output {str(path)!r} exists: choose another name, or give --overwrite")
+    if path.is_dir():
+        foreign = sorted(f.name for f in path.iterdir() if not PICTURE.fullmatch(f.name))
+        if foreign:
+            raise InputError(
+                f"output {str(path)!r} is a folder with other things than numbered pictures "
+                f"({foreign[0]!r}): it is not replaced; choose another name"
+            )
 
 
 @contextmanager
@@ -64,6 +76,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     try:
         on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(on_host, path, metadata=metadata)
+        mask = os.umask(0)
+        os.umask(mask)
+        path.chmod(0o666 & ~mask)  # safetensors makes files that only their owner can read
     except SafetensorError as error:
         raise OSError(str(error)) from error
 

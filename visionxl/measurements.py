@@ -110,8 +110,20 @@ def load_measurement(path: Path) -> tuple[Tensor, Description | None]:
             f"measurement {str(path)!r} has the tensors {', '.join(tensors)}: expected one named "
             "'measurement'"
         )
+    if not measurement.is_floating_point():
+        raise InputError(
+            f"measurement {str(path)!r} is {measurement.dtype}: expected floating point numbers "
+            "in units of the range [-1, 1]"
+        )
     if FORMAT not in metadata:
-        return measurement, None
-    told = json.loads(metadata[FORMAT])
+        return measurement.float(), None
     mask = tensors["mask"].bool() if "mask" in tensors else None
-    return measurement, Description(**{**told, "rate": Fraction(told["rate"]), "mask": mask})
+    try:
+        told = json.loads(metadata[FORMAT])
+        described = Description(**{**told, "rate": Fraction(told["rate"]), "mask": mask})
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"measurement {str(path)!r} has a description that cannot be read ({error}): make it "
+            "again with visionxl simulate"
+        ) from error
+    return measurement.float(), described

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,14 +58,18 @@ def read_clip(path: str | Path, frames: int | None = None) -> Clip:
     elif path.suffix.lower() in IMAGES:
         rate, pictures = _image_rate(path), _image(path)
     else:
-        return _container(path, frames)
+        return _tensor(path, frames) if path.suffix == ".safetensors" else _container(path, frames)
     return Clip(to_video(_same_size(path, islice(pictures, frames))), rate)
 
 
 def to_video(pictures: Iterable[np.ndarray]) -> Video:
     """8-bit RGB pictures, (height, width, 3), as a video in [-1, 1]."""
-    stacked = torch.from_numpy(np.stack(list(pictures)))
-    return stacked.permute(0, 3, 1, 2).to(torch.float32).div_(127.5).sub_(1).contiguous()
+    frames = list(pictures)
+    height, width, channels = frames[0].shape
+    video = torch.empty(len(frames), channels, height, width)
+    for target, picture in zip(video, frames, strict=True):
+        target.copy_(torch.from_numpy(picture).permute(2, 0, 1))
+    return video.div_(127.5).sub_(1)
 
 
 def to_pictures(video: Video) -> Iterator[np.ndarray]:
@@ -96,12 +101,16 @@ def _folder(folder: Path) -> Iterator[np.ndarray]:
 
 
 def _image(path: Path) -> Iterator[np.ndarray]:
-    from PIL import Image, ImageSequence, UnidentifiedImageError
+    from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
             for frame in ImageSequence.Iterator(image):
-                yield np.asarray(frame.convert("RGB"))
+                upright = ImageOps.exif_transpose(frame)
+                if upright.mode.startswith("I"):  # 16 bits, which convert would clip
+                    levels = (np.asarray(upright, dtype=np.float64) / 257).round().astype(np.uint8)
+                    upright = Image.fromarray(levels)
+                yield np.array(upright.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise InputError(
             f"clip {str(path)!r} is no image that can be read ({error}): give another file"
@@ -119,6 +128,21 @@ def _image_rate(path: Path) -> Fraction:
     return Fraction(1000, round(milliseconds)) if milliseconds else RATE
 
 
+def _tensor(path: Path, frames: int | None) -> Clip:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            video = file.get_tensor("video")[:frames]
+            rate = Fraction((file.metadata() or {}).get("rate", RATE))
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"clip {str(path)!r} cannot be read ({error}): expected safetensors with a tensor "
+            "named 'video', as visionxl writes them"
+        ) from error
+    return Clip(video, rate)
+
+
 def _container(path: Path, frames: int | None) -> Clip:
     import av
 
@@ -128,7 +152,7 @@ def _container(path: Path, frames: int | None) -> Clip:
                 raise InputError(f"clip {str(path)!r} has no video stream: give another file")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            decoded = (f.to_ndarray(format="rgb24") for f in container.decode(stream))
+            decoded = map(_upright, container.decode(stream))
             pictures = list(_same_size(path, islice(decoded, frames)))
             rate = stream.average_rate or stream.guessed_rate or RATE
             if frames is None:
@@ -142,6 +166,12 @@ def _container(path: Path, frames: int | None) -> Clip:
     return Clip(to_video(pictures), Fraction(rate), sound)
 
 
+def _upright(frame: Any) -> np.ndarray:
+    """The frame in RGB, turned as its display matrix says (counter-clockwise)."""
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+
+
 def _check_complete(path: Path, stream: object, count: int, rate: Fraction) -> None:
     """A file cut off in the middle still decodes: hold the frames against its own header."""
     expected = getattr(stream, "frames", 0)
@@ -152,5 +182,5 @@ def _check_complete(path: Path, stream: object, count: int, rate: Fraction) -> N
     if count < expected - 1:
         raise InputError(
             f"clip {str(path)!r} is truncated: its header promises {expected} frames and {count} "
-            f"can be read; copy it again, or read what is there with --frames {count}"
+            f"can be read; copy it again, or take what is there (simulate --frames {count})"
         )

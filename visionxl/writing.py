@@ -1,5 +1,6 @@
 """Writing videos: mp4, lossless mkv, folders of PNG, safetensors."""
 
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def write_clip(
     check_output(path, overwrite)
     notes: list[str] = []
     with whole(path) as partial:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             save_tensors(partial, {"video": video}, {"rate": str(rate)})
         elif path.suffix == "":
             _write_pictures(partial, video)
@@ -84,6 +85,9 @@ def write_clip(
                     f"{video.shape[-1]}, because yuv420p needs even sizes"
                 )
             _encode_or_fail(partial, video, Fraction(rate), encoding, sound, notes)
+            return notes
+    if sound is not None:
+        notes.append(f"the sound of {sound.name} is not kept: {path.name} holds none")
     return notes
 
 
@@ -95,16 +99,7 @@ def _write_pictures(folder: Path, video: Video) -> None:
         Image.fromarray(picture).save(folder / f"{index:05d}.png")
 
 
-def _encode_or_fail(path: Path, *arguments: Any) -> None:
-    import av
-
-    try:
-        _encode(path, *arguments)
-    except av.FFmpegError as error:  # a full disk, for instance
-        raise OSError(str(error)) from error
-
-
-def _encode(
+def _encode_or_fail(
     path: Path,
     video: Video,
     rate: Fraction,
@@ -113,23 +108,41 @@ def _encode(
     notes: list[str],
 ) -> None:
     import av
+
+    try:
+        _encode(path, video, rate, encoding, sound)
+    except (av.FFmpegError, ValueError) as error:
+        if sound is None:  # a full disk, for instance
+            raise OSError(str(error)) from error
+        notes.append(f"the sound was not copied: {path.suffix} cannot hold it ({error})")
+        _encode_or_fail(path, video, rate, encoding, None, notes)
+
+
+def _encode(
+    path: Path, video: Video, rate: Fraction, encoding: Encoding, sound: Path | None
+) -> None:
+    import av
     from av.codec.context import Flags
 
-    # Without bitexact the muxers write their version and a random identifier.
-    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+    with ExitStack() as opened:
+        # Without bitexact the muxers write their version and a random identifier.
+        container = opened.enter_context(av.open(str(path), "w", options={"fflags": "+bitexact"}))
         stream: Any = container.add_stream(encoding.codec, rate, options=encoding.options)
         stream.height, stream.width = video.shape[-2:]
         stream.pix_fmt = encoding.pixels
         stream.codec_context.flags |= Flags.bitexact
-        listening = av.open(str(sound)) if sound else None
-        copied = _add_sound(container, listening, notes) if listening else None
+        listening = opened.enter_context(av.open(str(sound))) if sound else None
+        heard = listening.streams.audio[0] if listening else None
+        copied: Any = container.add_stream_from_template(heard) if heard else None
         for picture in to_pictures(video):
             container.mux(stream.encode(_frame(picture, encoding)))
         container.mux(stream.encode(None))
-        if listening is not None and copied is not None:
-            _copy_sound(container, listening, copied, len(video) / rate)
-        if listening is not None:
-            listening.close()
+        for packet in listening.demux(heard) if listening else ():
+            if packet.dts is None or packet.pts is None or packet.time_base is None:
+                continue  # the end of the stream
+            if packet.pts * packet.time_base < len(video) / rate:
+                packet.stream = copied
+                container.mux(packet)
 
 
 def _frame(picture: np.ndarray, encoding: Encoding) -> Any:
@@ -137,18 +150,3 @@ def _frame(picture: np.ndarray, encoding: Encoding) -> Any:
 
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
     return frame.reformat(format=encoding.pixels)
-
-
-def _add_sound(container: Any, listening: Any, notes: list[str]) -> Any:
-    try:
-        return container.add_stream_from_template(listening.streams.audio[0])
-    except (ValueError, IndexError) as error:
-        notes.append(f"the sound was not copied: this kind of file cannot hold it ({error})")
-        return None
-
-
-def _copy_sound(container: Any, listening: Any, copied: Any, seconds: Fraction) -> None:
-    for packet in listening.demux(listening.streams.audio[0]):
-        if packet.dts is not None and packet.pts * packet.time_base < seconds:
-            packet.stream = copied
-            container.mux(packet)

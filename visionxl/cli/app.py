@@ -1,13 +1,13 @@
 """The application, the options that commands share, and how they speak."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 
@@ -22,10 +22,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 err = Console(stderr=True, highlight=False)
+MEMORY = re.compile("out of memory|not enough memory|can't allocate", re.IGNORECASE)
+INTERRUPTED = 130
 UsageError: Any = typer.BadParameter.__bases__[0]  # of click, or of the copy that typer carries
 
 
-def integer(least: int | None = None) -> Callable[[str], int]:
+def integer(least: int | None = None, most: int = 2**63 - 1) -> Callable[[str], int]:
     """A parser of whole numbers whose error names the value."""
 
     def parse(value: str | int) -> int:
@@ -34,8 +36,8 @@ def integer(least: int | None = None) -> Callable[[str], int]:
             number = int(value)
         except ValueError:
             raise typer.BadParameter(f"{value!r} is not an integer: give one{bound}") from None
-        if least is not None and number < least:
-            raise typer.BadParameter(f"{value} is too small: give an integer{bound}")
+        if least is not None and not least <= number <= most:
+            raise typer.BadParameter(f"{value} is out of range: give an integer{bound} to {most}")
         return number
 
     parse.__name__ = "INTEGER"  # what --help shows
@@ -96,11 +98,14 @@ def explained() -> Iterator[None]:
         if not error.format_message():  # no arguments at all: the help has been printed
             sys.exit(2)
         fail(error.format_message())
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        fail(f"memory ran out ({error}): try --frames-at-once 1, fewer frames or a smaller size")
-    except KeyboardInterrupt:
-        err.print("stopped; nothing half-written was left behind")
-        sys.exit(130)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not MEMORY.search(str(error)):
+            raise
+        reason = (str(error).strip().splitlines() or ["no more could be had"])[-1]
+        fail(
+            f"memory ran out ({reason}): try --frames-at-once 1, fewer frames "
+            "(simulate --frames) or a smaller size (simulate --size)"
+        )
 
 
 def fail(sentence: str) -> None:
@@ -112,4 +117,6 @@ def main() -> None:
     """The entry point of the console script."""
     with explained():
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            err.print("stopped; nothing half-written was left behind")
         sys.exit(code if isinstance(code, int) else 0)

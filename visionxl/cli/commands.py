@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from attrs import evolve
 
 from visionxl.cli import report
 from visionxl.cli.app import (
@@ -17,13 +18,16 @@ from visionxl.cli.app import (
     WindowOption,
     app,
     integer,
+    real,
     say,
 )
 from visionxl.cli.reading import (
+    ROUNDING,
     measurement_and_description,
     prior_named,
     read_mask,
     resized,
+    truth_for,
 )
 from visionxl.cli.running import beside, restored, summary, write_all
 from visionxl.errors import InputError
@@ -101,6 +105,10 @@ def restore(
         str, typer.Option(help="pocket, a folder in diffusers' layout, or a hub id.")
     ] = "pocket",
     prompt: Annotated[str, typer.Option(help="For priors that read text.")] = "",
+    negative_prompt: Annotated[str, typer.Option(help="Likewise.")] = "",
+    guidance: Annotated[
+        float | None, typer.Option(parser=real, help="CFG++ scale; without it the prompt alone.")
+    ] = None,
     output: Annotated[
         Path, typer.Option(help=".mp4, .mkv (lossless), .safetensors, or a folder of PNG.")
     ] = Path("restored.mp4"),
@@ -110,7 +118,7 @@ def restore(
     window: WindowOption = None,
     mask: MaskOption = None,
     steps: Annotated[
-        int, typer.Option(parser=integer(1), help="Times of the whole schedule.")
+        int, typer.Option(parser=integer(1, 1000), help="Times of the whole schedule.")
     ] = 25,
     frames_at_once: Annotated[
         int,
@@ -127,33 +135,45 @@ def restore(
 ) -> None:
     """Restore a measurement; write the video, a picture and a record beside it."""
     check_kind(output)
+    check_output(output, overwrite)
     for path in (output, *beside(output)):
         check_output(path, overwrite)
+        if path in (measurement, truth):
+            raise InputError(f"output {str(path)!r} would replace an input: choose another name")
     values, description = measurement_and_description(
         measurement, task, noise, seed, window, read_mask(mask)
     )
-    problem = InverseProblem(
-        description.operator(generator_of(description.seed)), values, description.noise_std
+    operator = description.operator(generator_of(description.seed))
+    problem = InverseProblem(operator, values, description.noise_std)
+    reference = None if truth is None else truth_for(problem, read_clip(truth, description.frames))
+    loaded = prior_named(
+        prior, device, dtype, prompt=prompt, negative_prompt=negative_prompt, guidance=guidance
     )
-    loaded = prior_named(prior, prompt, dtype, device)
-    sampler = vision_xl(count=steps)
     settings = {
         "measurement": str(measurement),
-        "task": description.task,
+        **{k: getattr(description, k) for k in ("task", "noise_std", "window", "frames")},
+        "measurement_seed": description.seed,
+        "mask": None if mask is None else str(mask),
+        "truth": None if truth is None else str(truth),
         "seed": seed,
         "prior": prior,
         "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "guidance": guidance,
         "steps": steps,
         "frames_at_once": frames_at_once,
+        "device": device,
         "dtype": dtype,
         "output": str(output),
     }
-    reference = None if truth is None else read_clip(truth, description.frames)
+    on_device = evolve(problem, measurement=values.to(device))
+    sampler = vision_xl(count=steps)
     video, record, notes = restored(
-        problem, loaded, sampler, settings, seed, frames_at_once, not json_
+        on_device, loaded, sampler, settings, seed, frames_at_once, not json_
     )
+    if noise is None and description.noise_std == ROUNDING:
+        notes.append(f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more")
     if reference is not None:
-        reference = resized(reference, f"{video.shape[-2]}x{video.shape[-1]}")
         record["measures"] = report.measures(video, reference.video)
     clip = Clip(video, description.rate, description.sound)
     written = write_all(output, clip, problem, reference, record, notes, overwrite)

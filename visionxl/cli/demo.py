@@ -14,6 +14,7 @@ from visionxl.cli.reading import (
     prior_named,
 )
 from visionxl.cli.running import columns_of, restored, summary, write_all
+from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import TASKS
@@ -30,11 +31,10 @@ def demo(
     json_: JsonOption = False,
 ) -> None:
     """Blur, average and add noise to a real clip, and restore it with the pocket prior."""
+    if output.exists() and not (overwrite and output.is_dir()):
+        raise InputError(f"output {str(output)!r} exists: choose another name, or give --overwrite")
+    check_output(output / "restored.mp4" if output.exists() else output, overwrite=True)
     target = output / "restored.mp4"
-    if output.exists() and not overwrite:
-        check_output(output, overwrite)
-    check_output(output.absolute(), overwrite=True)
-    output.mkdir(exist_ok=True)
     clip = read_clip(DEMO_CLIP)
     count, _, height, width = clip.video.shape
     description = Description("deblur+", count, height, width, 0.01, 0, rate=clip.rate)
@@ -43,11 +43,12 @@ def demo(
     problem = make_problem(clip.video, operator, description.noise_std, generator=generator)
     if not json_:
         err.print(f"{count} frames of {height}x{width}, {operator!r}, noise 0.01")
-    loaded = prior_named("pocket", "", "float32", "cpu")
+    loaded = prior_named("pocket")
     settings = {"clip": DEMO_CLIP.name, "task": "deblur+", "seed": 0, "prior": "pocket"}
     video, record, notes = restored(problem, loaded, vision_xl(), settings, 0, 4, not json_)
     record["measures"] = report.measures(video, clip.video)
     record["measurement_measures"] = report.measures(problem.measurement, clip.video)
+    output.mkdir(exist_ok=True)
     written = write_all(
         target, Clip(video, clip.rate), problem, clip, record, notes, overwrite=True
     )

@@ -28,7 +28,7 @@ def check_memory(frames: int, channels: int, height: int, width: int) -> None:
     per_frame = working_bytes(1, height, width, channels) - FIXED
     fitting = max(0, (there - FIXED) // per_frame)
     way = (
-        f"{fitting} frames of this size would fit (--frames {fitting})"
+        f"{fitting} frames of this size would fit (simulate --frames {fitting})"
         if fitting
         else "not one frame of this size would fit: make it smaller (simulate --size)"
     )

@@ -44,7 +44,7 @@ class Watched:
 class StepBar:
     """A bar on a terminal, one plain line per step in a log.
 
-    It counts frames through the denoiser and shows the stage that runs now.
+    It counts frames through the three networks and shows the stage that runs now.
     """
 
     def __init__(self, console: Console, steps: int, frames: int) -> None:

@@ -15,11 +15,12 @@ from visionxl.errors import InputError, nearest
 from visionxl.measurements import Description, generator_of, load_measurement
 from visionxl.operators import task_named
 from visionxl.priors import DiffusersPrior, Padded, PocketPrior, SDXLPrior
-from visionxl.protocols import LatentPrior
+from visionxl.protocols import InverseProblem, LatentPrior
 from visionxl.sizes import fit_to, next_multiple
 from visionxl.video import RATE, Clip, read_clip
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+ROUNDING = round(2 / 255 / 12**0.5, 5)  # standard deviation of rounding to 8 bits
 KNOWN_AS = {"task": "task", "noise": "noise_std", "window": "window"}  # option: description
 
 
@@ -57,7 +58,7 @@ def measurement_and_description(
     mask: Tensor | None,
 ) -> tuple[Tensor, Description]:
     """A measurement and how it was made: from its file, or from the options for any video."""
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         values, stored = load_measurement(path)
         rate, sound = RATE, None
     else:
@@ -78,22 +79,35 @@ def measurement_and_description(
             "choose a task (visionxl info lists them)"
         )
     make = task_named(task)
-    if values.ndim != 4:
+    if values.ndim != 4 or 0 in values.shape:
         raise InputError(
             f"measurement {path.name} has shape {tuple(values.shape)}: task {task!r} expects "
             "(frames, channels, height, width)"
         )
+    if noise is None:
+        noise = 0.0 if path.suffix.lower() == ".safetensors" else ROUNDING
     frames, _, height, width = values.shape
     operator = make(frames, height, width, generator_of(seed))
     height, width = operator.adjoint(values[:1]).shape[-2:]
-    described = Description(
-        task, frames, height, width, noise or 0.0, seed, window, rate, mask, sound
-    )
+    described = Description(task, frames, height, width, noise, seed, window, rate, mask, sound)
     return values, described
 
 
-def prior_named(name: str, prompt: str, dtype: str, device: str) -> DiffusersPrior:
-    """``pocket``, or a folder or hub id of diffusers' layout."""
+def truth_for(problem: InverseProblem, truth: Clip) -> Clip:
+    """The truth in the size that was measured; InputError where it has other frames."""
+    shape = problem.operator.adjoint(problem.measurement).shape
+    if len(truth.video) != shape[0]:
+        raise InputError(
+            f"--truth has {len(truth.video)} frames and the measured video {shape[0]}: give the "
+            "clip that was measured, or leave --truth out"
+        )
+    return resized(truth, f"{shape[-2]}x{shape[-1]}")
+
+
+def prior_named(
+    name: str, device: str = "cpu", dtype: str = "float32", **text: Any
+) -> DiffusersPrior:
+    """``pocket``, or a folder or hub id of diffusers' layout with its text options."""
     if dtype not in DTYPES:
         raise InputError(f"--dtype {dtype!r} is unknown: {nearest(dtype, DTYPES)}")
     try:
@@ -106,6 +120,12 @@ def prior_named(name: str, prompt: str, dtype: str, device: str) -> DiffusersPri
         ) from error
     quiet_diffusers()
     if name == "pocket":
+        given = [option for option, value in text.items() if value not in ("", None)]
+        if given:
+            option = given[0].replace("_", "-")
+            raise InputError(
+                f"--{option} {text[given[0]]!r}: the pocket prior reads no text; leave it out"
+            )
         return PocketPrior.load(dtype=DTYPES[dtype], device=place)
     folder = Path(name)
     if not folder.is_dir() and (name.count("/") != 1 or folder.is_absolute()):
@@ -113,8 +133,8 @@ def prior_named(name: str, prompt: str, dtype: str, device: str) -> DiffusersPri
             f"--prior {name!r} is unknown: give pocket, a folder in diffusers' layout, or a hub "
             "id such as stabilityai/stable-diffusion-xl-base-1.0"
         )
-    options: dict[str, Any] = {"prompt": prompt, "dtype": DTYPES[dtype], "device": place}
-    return (SDXLPrior if _is_sdxl(name) else DiffusersPrior).from_pretrained(name, **options)
+    kind = SDXLPrior if _is_sdxl(name) else DiffusersPrior
+    return kind.from_pretrained(name, dtype=DTYPES[dtype], device=place, **text)
 
 
 def _is_sdxl(source: str) -> bool:

@@ -1,6 +1,7 @@
 """What a run leaves beside the video: a picture to look at and a record to repeat it from."""
 
 import json
+import math
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -34,7 +35,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def measures(video: Video, truth: Video) -> dict[str, float]:
+def measures(video: Video, truth: Video) -> dict[str, float | None]:
     """Every measure of :mod:`visionxl.metrics` that can be had here."""
     values = {
         "psnr": psnr(video, truth),
@@ -42,7 +43,12 @@ def measures(video: Video, truth: Video) -> dict[str, float]:
         "difference_psnr": difference_psnr(video, truth) if len(video) > 1 else None,
         "lpips": lpips(video, truth),
     }
-    return {name: round(value, 4) for name, value in values.items() if value is not None}
+    # JSON knows no infinity: the PSNR of equal videos is null.
+    return {
+        name: round(value, 4) if math.isfinite(value) else None
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def run_record(

@@ -10,6 +10,7 @@ from visionxl.cli import report
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import StepBar, Watched
 from visionxl.cli.reading import prior_for
+from visionxl.errors import InputError
 from visionxl.measurements import generator_of
 from visionxl.operators import lift
 from visionxl.priors import DiffusersPrior
@@ -30,6 +31,10 @@ def restored(
 ) -> tuple[Video, dict[str, Any], list[str]]:
     """Run the method under a progress bar; the video, its record, and words on what was done."""
     shape = problem.operator.adjoint(problem.measurement).shape
+    if len(shape) == 4 and shape[1] != 3:
+        raise InputError(
+            f"the measured video has {shape[1]} channels: the prior works on 3 (red, green, blue)"
+        )
     check_memory(*shape)
     fitted, notes = prior_for(prior, shape[-2], shape[-1])
     began = time.perf_counter()
@@ -44,7 +49,8 @@ def restored(
             observe=bar.observe,
         )
     seconds = time.perf_counter() - began
-    return result.video, report.run_record(problem, sampler, result, settings, seconds), notes
+    record = report.run_record(problem, sampler, result, settings, seconds)
+    return result.video.cpu(), record, notes
 
 
 def beside(output: Path) -> tuple[Path, Path]:

@@ -58,7 +58,7 @@ class GaussianBlur(Composable):
         return correlate_separable_adjoint(measurement, gaussian_taps(self.sigma), self.boundary)
 
     def lift(self, measurement: Video) -> Video:
-        return divide_where_seen(measurement, self.forward(torch.ones_like(measurement)))
+        return divide_where_seen(measurement, self.forward(torch.ones_like(measurement[:1, :1])))
 
     def factors(self, shape: Shape) -> Factors:
         def along(axis: int) -> Tensor:
@@ -105,7 +105,7 @@ class Blur(Composable):
         return correlate_plane_adjoint(measurement, self.kernel, self.boundary)
 
     def lift(self, measurement: Video) -> Video:
-        return divide_where_seen(measurement, self.forward(torch.ones_like(measurement)))
+        return divide_where_seen(measurement, self.forward(torch.ones_like(measurement[:1, :1])))
 
     def __repr__(self) -> str:
         size = f"{len(self.kernel)}x{len(self.kernel[0])}"

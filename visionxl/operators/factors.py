@@ -43,7 +43,10 @@ class Factors:
 
 @runtime_checkable
 class Factored(Protocol):
-    """An operator that may know its factors. It has to be hashable."""
+    """An operator that may know its factors.
+
+    It has to be hashable and must not change: its decomposition is kept between steps.
+    """
 
     @abstractmethod
     def factors(self, shape: Shape) -> Factors | None:

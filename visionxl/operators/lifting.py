@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from visionxl.protocols import ForwardOperator, Measurement, Video
 
@@ -40,7 +41,7 @@ def lift(operator: ForwardOperator, measurement: Measurement) -> Video:
     return divide_where_seen(projected, gain)
 
 
-def divide_where_seen(video: Video, gain: Video) -> Video:
-    """``video / gain``, and 0 where the gain is 0."""
+def divide_where_seen(video: Tensor, gain: Tensor) -> Tensor:
+    """``video / gain``, broadcast, and 0 where the gain is 0."""
     seen = gain.abs() > 1e-6 * gain.abs().max()
     return torch.where(seen, video / torch.where(seen, gain, 1), 0)

@@ -53,7 +53,9 @@ class TemporalAverage(Composable):
         return correlate_frames_adjoint(measurement, self._taps(), self.boundary)
 
     def lift(self, measurement: Video) -> Video:
-        return divide_where_seen(measurement, self.forward(torch.ones_like(measurement)))
+        return divide_where_seen(
+            measurement, self.forward(torch.ones_like(measurement[:, :1, :1, :1]))
+        )
 
     def factors(self, shape: Shape) -> Factors:
         return on_axis(0, matrix_of(self.forward, 0, shape[0]))

@@ -8,7 +8,15 @@ from safetensors import SafetensorError
 
 from visionxl.errors import InputError
 
-UNREADABLE = (OSError, ValueError, KeyError, RuntimeError, SafetensorError)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    SafetensorError,
+)
 """What diffusers, transformers and safetensors raise for a model that is not whole."""
 
 

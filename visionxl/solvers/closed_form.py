@@ -23,10 +23,14 @@ class AxisSVD:
     right: Tensor
 
 
+Spectrum = tuple[tuple[AxisSVD | None, ...], Tensor | None]
+"""The decomposition of every axis, None for the identity, and the mask."""
+
+
 @lru_cache(maxsize=2)
 def decompose(
     operator: Factored, shape: Shape, dtype: torch.dtype, device: torch.device
-) -> tuple[tuple[AxisSVD | None, ...], Tensor | None] | None:
+) -> Spectrum | None:
     """The singular value decomposition of every axis, and the mask; None without factors.
 
     Computed in float64 and kept for the last two operators, because every step needs it again.
@@ -45,6 +49,21 @@ def decompose(
         decomposed.append(AxisSVD(*(p.to(device, dtype).contiguous() for p in pieces)))
     mask = None if factors.mask is None else factors.mask.to(device, dtype)
     return tuple(decomposed), mask
+
+
+def spectrum_of(operator: object, video: Tensor) -> Spectrum | None:
+    """The decomposition of any operator for videos like this one; None without factors."""
+    if not isinstance(operator, Factored):
+        return None
+    try:
+        hash(operator)
+    except TypeError as error:
+        raise InputError(
+            f"{operator!r} has factors but no hash: make it a frozen value, for instance with "
+            "attrs.frozen or dataclass(frozen=True)"
+        ) from error
+    frames, channels, height, width = video.shape
+    return decompose(operator, (frames, channels, height, width), video.dtype, video.device)
 
 
 def along(video: Tensor, axis: int, matrix: Tensor) -> Tensor:
@@ -93,21 +112,13 @@ class ClosedForm:
     spread: Spread = field(factory=ScheduleSpread)
     least_noise: float = LEAST_NOISE
 
-    def applies(self, problem: InverseProblem, shape: Shape) -> bool:
-        """Whether the operator has factors for a video of ``shape``."""
-        return factors_of(problem.operator, shape) is not None
-
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        operator, shape = problem.operator, tuple(estimate.shape)
-        spectrum = (
-            decompose(operator, shape, estimate.dtype, estimate.device)
-            if isinstance(operator, Factored)
-            else None
-        )
+        operator = problem.operator
+        spectrum = spectrum_of(operator, estimate)
         if spectrum is None:
             raise InputError(
                 f"ClosedForm needs an operator with factors, and {operator!r} has none for a "
-                f"video of {shape}: use NoiseAware or DampedCG"
+                f"video of {tuple(estimate.shape)}: use NoiseAware or DampedCG"
             )
         axes, mask = spectrum
         residual = problem.measurement - operator.forward(estimate)

@@ -12,7 +12,7 @@ CONVERGED = "converged"
 USED_UP = "iterations used up"
 NOT_A_NUMBER = "breakdown: a value is not a number or infinite"
 INDEFINITE = (
-    "breakdown: the operator is not positive definite (is its adjoint exact? "
+    "breakdown: the operator or preconditioner is not positive definite (is the adjoint exact? "
     "visionxl.operators.check_adjoint tells)"
 )
 
@@ -80,8 +80,10 @@ def conjugate_gradient(
     for iteration in range(iterations):
         if not math.isfinite(residuals[-1]):
             return CGResult(x, iteration, tuple(residuals), NOT_A_NUMBER)
-        if residuals[-1] <= tolerance or rz == 0:
+        if residuals[-1] <= tolerance:
             return CGResult(x, iteration, tuple(residuals), CONVERGED)
+        if rz <= 0:  # the preconditioner is not positive definite
+            return CGResult(x, iteration, tuple(residuals), INDEFINITE)
         np = normal(p)
         curvature = dot(p, np)
         if not math.isfinite(curvature):

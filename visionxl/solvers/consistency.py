@@ -1,13 +1,10 @@
 """Data consistency: from the paper's plain steps to the noise-aware solution."""
 
-from typing import cast
-
 from attrs import field, frozen
 
 from visionxl.operators.checks import normal
-from visionxl.operators.factors import Shape
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
-from visionxl.solvers.closed_form import ClosedForm
+from visionxl.solvers.closed_form import ClosedForm, spectrum_of
 from visionxl.solvers.conjugate_gradient import conjugate_gradient
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
 
@@ -88,8 +85,8 @@ class NoiseAware:
     tolerance: float = 1e-4
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        exact = ClosedForm(self.spread, self.least_noise)
-        if exact.applies(problem, cast(Shape, tuple(estimate.shape))):
+        if spectrum_of(problem.operator, estimate) is not None:
+            exact = ClosedForm(self.spread, self.least_noise)
             return exact.correct(estimate, problem, level)
         iterative = DampedCG(self.spread, self.least_noise, self.iterations, self.tolerance)
         return iterative.correct(estimate, problem, level)

@@ -25,7 +25,7 @@ def leading_times(count: int = 25, start: float = 0.3, total: int = 1000) -> tup
     """
     if not 1 <= count <= total:
         raise InputError(f"count {count} of times: expected 1 to {total}")
-    grid = [1 + step * (total // count) for step in range(count)]
+    grid = [1 + step * total // count for step in range(count)]
     times = tuple(t / total for t in reversed(grid) if t <= round(start * total) and t <= total)
     if not times:
         raise InputError(f"start {start} leaves no time: the earliest of the grid is {1 / total}")

@@ -31,8 +31,9 @@ class PocketPrior(DiffusersPrior):
         """
         from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DModel
 
-        unet: Any = UNet2DModel.from_pretrained(WEIGHTS / "unet", **dtype_keyword(dtype))
-        vae: Any = AutoencoderTiny.from_pretrained(WEIGHTS / "vae", **dtype_keyword(dtype))
+        options: Any = {"use_safetensors": True, **dtype_keyword(dtype)}
+        unet: Any = UNet2DModel.from_pretrained(WEIGHTS / "unet", **options)
+        vae: Any = AutoencoderTiny.from_pretrained(WEIGHTS / "vae", **options)
         scheduler = DDIMScheduler.from_pretrained(WEIGHTS / "scheduler")
         prior = cls.assemble(unet.to(device), vae.to(device), scheduler)
         assert isinstance(prior, PocketPrior)  # assemble makes the class it is called on

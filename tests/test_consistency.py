@@ -117,7 +117,6 @@ def test_noise_aware_is_damped_cg_where_there_are_none(name):
 
 def test_the_closed_form_refuses_an_operator_without_factors_and_names_the_way_out():
     problem = problem_of(NOT_FACTORED["motion"])
-    assert not ClosedForm().applies(problem, SHAPE)
     with pytest.raises(InputError, match=r"MotionBlur.*\(3, 3, 4, 4\).*use NoiseAware"):
         ClosedForm().correct(noise(*SHAPE), problem, LEVEL)
 

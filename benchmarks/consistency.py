@@ -48,9 +48,8 @@ def main() -> None:
     first, _ = timed(ClosedForm())
     exact, solution = timed(ClosedForm())
     steps, approximation = timed(DampedCG(iterations=10, tolerance=0))
-    print(
-        f"closed form {exact:.2f} s (and {first - exact:.2f} s once), residual {left_over(solution):.1e}"
-    )
+    once = first - exact
+    print(f"closed form {exact:.2f} s ({once:.2f} s once), residual {left_over(solution):.1e}")
     print(f"ten CG steps {steps:.2f} s, residual {left_over(approximation):.1e}")
     print(f"ratio {steps / exact:.1f}")
 

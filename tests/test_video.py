@@ -39,6 +39,7 @@ def test_mp4_is_h264_in_yuv420p_and_near_the_video(tmp_path):
     with av.open(str(tmp_path / "x.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
+        assert stream.codec_context.colorspace == 1  # BT.709, said in the file
     assert psnr(read_clip(tmp_path / "x.mp4").video, video) > 30
 
 
@@ -181,3 +182,9 @@ def test_safetensors_are_read_as_a_clip_with_their_rate(tmp_path):
     write_clip(tmp_path / "x.safetensors", moving_scene(), Fraction(12))
     clip = read_clip(tmp_path / "x.safetensors")
     assert (clip.rate, clip.video.shape) == (12, (5, 3, 32, 48))
+
+
+def test_colours_survive_mp4(tmp_path):
+    video = torch.tensor([0.6, -0.5, 0.7]).view(1, 3, 1, 1).expand(2, 3, 32, 48)
+    write_clip(tmp_path / "x.mp4", video, Fraction(25))
+    assert (read_clip(tmp_path / "x.mp4").video - video).abs().max() < 4 / 127.5

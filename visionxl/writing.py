@@ -31,6 +31,7 @@ ENCODINGS = {
     ".mp4": Encoding("libx264", "yuv420p", X264, even=True),
     ".mkv": Encoding("ffv1", "bgr0", {"level": "3", "slicecrc": "1"}, even=False),
 }
+BT709, LIMITED = 1, 1  # FFmpeg's numbers for the colours of high definition
 SUFFIXES = (*ENCODINGS, ".safetensors", "")
 
 
@@ -131,6 +132,10 @@ def _encode(
         stream.height, stream.width = video.shape[-2:]
         stream.pix_fmt = encoding.pixels
         stream.codec_context.flags |= Flags.bitexact
+        if encoding.pixels == "yuv420p":  # players guess by the size, unless they are told
+            context = stream.codec_context
+            context.colorspace = context.color_primaries = context.color_trc = BT709
+            context.color_range = LIMITED
         listening = opened.enter_context(av.open(str(sound))) if sound else None
         heard = listening.streams.audio[0] if listening else None
         copied: Any = container.add_stream_from_template(heard) if heard else None
@@ -147,6 +152,9 @@ def _encode(
 
 def _frame(picture: np.ndarray, encoding: Encoding) -> Any:
     import av
+    from av.video.reformatter import Colorspace
 
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+    if encoding.pixels == "yuv420p":
+        return frame.reformat(format=encoding.pixels, dst_colorspace=Colorspace.ITU709)
     return frame.reformat(format=encoding.pixels)

@@ -50,6 +50,11 @@ def restored(
         )
     seconds = time.perf_counter() - began
     record = report.run_record(problem, sampler, result, settings, seconds)
+    if record["data_residual"] > 2 * problem.noise_std + 0.01:
+        notes.append(
+            f"the data residual {record['data_residual']:.4f} is far above the noise "
+            f"{problem.noise_std:g}: is it the right task, and the right noise?"
+        )
     return result.video.cpu(), record, notes
 
 

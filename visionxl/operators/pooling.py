@@ -19,7 +19,7 @@ def _check_divides(factor: int, video: Video) -> None:
             crop = f"crop to {below} or " if below else ""
             raise InputError(
                 f"{name} {size} is not a multiple of the factor {factor}: "
-                f"{crop}pad to {below + factor} (visionxl.fit_to)"
+                f"{crop}pad to {below + factor} (visionxl.fit_to, or simulate --size)"
             )
 
 

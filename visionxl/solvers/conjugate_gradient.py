@@ -38,7 +38,7 @@ def dot(left: Tensor, right: Tensor) -> float:
     if left.ndim < 2:
         return torch.dot(left.flatten(), right.flatten()).item()
     parts = [torch.dot(a.flatten(), b.flatten()) for a, b in zip(left, right, strict=True)]
-    return math.fsum(torch.stack(parts).tolist())
+    return torch.stack(parts).double().sum().item()
 
 
 def conjugate_gradient(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.protocols import ForwardOperator, InverseProblem, Video
+from visionxl.protocols import Correction, ForwardOperator, InverseProblem, Video
 
 
 def check_problem(problem: InverseProblem) -> None:
@@ -45,18 +45,45 @@ def check_problem(problem: InverseProblem) -> None:
         )
 
 
-def _check_answer(operator: object, method: str, given: Tensor, answer: object) -> None:
+def _check_answer(part: object, method: str, given: Tensor, answer: object) -> Tensor:
     if not isinstance(answer, Tensor):
         raise InputError(
-            f"{operator!r}: {method} returned {type(answer).__name__}; make it return a tensor"
+            f"{part!r}: {method} returned {type(answer).__name__}; make it return a tensor"
         )
     for name in ("dtype", "device"):
         expected, came = getattr(given, name), getattr(answer, name)
         if expected != came:
             raise InputError(
-                f"{operator!r}: {method} returned {name} {came} for an argument of {expected}; "
+                f"{part!r}: {method} returned {name} {came} for an argument of {expected}; "
                 f"make it keep its argument's {name} (create constants with tensor.to(argument))"
             )
+    return answer
+
+
+def check_frames(prior: object, method: str, given: Tensor, answer: object) -> Tensor:
+    """What a prior's method returned: a tensor of as many frames, of the same dtype and device."""
+    checked = _check_answer(prior, method, given, answer)
+    if checked.ndim != 4 or len(checked) != len(given):
+        raise InputError(
+            f"{prior!r}: {method} returned shape {tuple(checked.shape)} for {len(given)} frames; "
+            "make it return four dimensions, the first one frames"
+        )
+    return checked
+
+
+def check_correction(consistency: object, estimate: Tensor, correction: object) -> None:
+    """Raise InputError where a consistency did not return a Correction of the estimate's kind."""
+    if not isinstance(correction, Correction):
+        raise InputError(
+            f"{consistency!r}: correct returned {type(correction).__name__}; make it return "
+            "Correction(video, iterations, residuals, stopped)"
+        )
+    video = _check_answer(consistency, "correct", estimate, correction.video)
+    if video.shape != estimate.shape:
+        raise InputError(
+            f"{consistency!r}: correct returned a video of {tuple(video.shape)} for an estimate of "
+            f"{tuple(estimate.shape)}; make it keep the shape"
+        )
 
 
 def data_residual(problem: InverseProblem, video: Video) -> float:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
+from visionxl.solvers.contract import check_frames
 
 
 def _count(_: object, __: object, value: int) -> None:
@@ -30,31 +31,40 @@ class FrameByFrame:
         return self.prior.schedule
 
     def encode(self, video: Video) -> Latent:
-        (latent,) = self._chunked(lambda chunk: (self.prior.encode(chunk),), video)
+        (latent,) = self._chunked("encode", lambda chunk: (self.prior.encode(chunk),), video)
         return latent
 
     def decode(self, latent: Latent) -> Video:
-        (video,) = self._chunked(lambda chunk: (self.prior.decode(chunk),), latent)
+        (video,) = self._chunked("decode", lambda chunk: (self.prior.decode(chunk),), latent)
         return video
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
         def parts(chunk: Tensor) -> tuple[Tensor, ...]:
             denoised = self.prior.denoise(chunk, level)
+            if not isinstance(denoised, Denoised):
+                raise InputError(
+                    f"{self.prior!r}: denoise returned {type(denoised).__name__}; make it return "
+                    "Denoised(clean, noise)"
+                )
             return denoised.clean, denoised.noise
 
-        clean, noise = self._chunked(parts, latent)
+        clean, noise = self._chunked("denoise", parts, latent)
         return Denoised(clean, noise)
 
     def _chunked(
-        self, action: Callable[[Tensor], tuple[Tensor, ...]], whole: Tensor
+        self, method: str, action: Callable[[Tensor], tuple[Tensor, ...]], whole: Tensor
     ) -> tuple[Tensor, ...]:
-        """``action`` over chunks of frames, written into results made once."""
+        """``action`` over chunks of frames, checked, and written into results made once."""
+
+        def checked(chunk: Tensor) -> tuple[Tensor, ...]:
+            return tuple(check_frames(self.prior, method, chunk, part) for part in action(chunk))
+
         if len(whole) <= self.frames_at_once:
-            return action(whole)
+            return checked(whole)
         results: tuple[Tensor, ...] = ()
         for first in range(0, len(whole), self.frames_at_once):
             chunk = whole[first : first + self.frames_at_once]
-            parts = action(chunk)
+            parts = checked(chunk)
             results = results or tuple(p.new_empty(len(whole), *p.shape[1:]) for p in parts)
             for result, part in zip(results, parts, strict=True):
                 result[first : first + len(chunk)] = part

@@ -1,6 +1,7 @@
 """The loop: one method for every prior, operator, consistency and initializer."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import pairwise, zip_longest
 
@@ -20,7 +21,7 @@ from visionxl.protocols import (
     StepRecord,
     Video,
 )
-from visionxl.solvers.contract import check_problem, data_residual, peak_bytes
+from visionxl.solvers.contract import check_correction, check_problem, data_residual, peak_bytes
 from visionxl.solvers.frames import FrameByFrame
 
 LowPass = Callable[[Video, NoiseLevel], Video]
@@ -70,6 +71,7 @@ def trajectory(
         denoised = prior.denoise(latent, level)
         decoded = prior.decode(denoised.clean)
         corrected = sampler.consistency.correct(decoded, problem, level)
+        check_correction(sampler.consistency, decoded, corrected)
         record = StepRecord(
             index=index,
             time=level.time,
@@ -121,6 +123,8 @@ def restore(
     for step in trajectory(problem, frugal, sampler, generator):
         video = step.corrected
         trace.append(step.record)
+        if step.record.stopped.startswith("breakdown"):
+            warnings.warn(f"step {step.record.index}: {step.record.stopped}", stacklevel=2)
         if observe is not None:
             observe(step)
         del step

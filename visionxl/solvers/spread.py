@@ -25,7 +25,7 @@ class ScheduleSpread:
         floor: the autoencoder's own error, root mean square.
     """
 
-    scale: float = 0.35
+    scale: float = 0.25
     floor: float = 0.07
 
     def __call__(self, level: NoiseLevel) -> float:

@@ -73,7 +73,7 @@ class Denoised:
     """A denoiser's answer at ``z_t``.
 
     ``clean`` is Tweedie's estimate of ``z_0`` (guided, where the prior is guided). ``noise`` is
-    the ``eps`` to renoise with: the unguided one under CFG++ (Chung et al. 2024, algorithm 2).
+    the ``eps`` to renoise with: the unguided one under CFG++ (Chung et al. 2024).
     """
 
     clean: Latent

@@ -14,7 +14,7 @@ from visionxl.protocols import InverseProblem, Latent, LatentPrior, NoiseLevel
 def ddim_invert(latent: Latent, prior: LatentPrior, levels: Sequence[NoiseLevel]) -> Latent:
     """Carry clean latents up to ``levels[0]`` along the denoiser's own noise.
 
-    DDIM (Song et al. 2021, eq. 13) run backwards: at each level the predicted clean latent and
+    DDIM (Song et al. 2021) run backwards: at each level the predicted clean latent and
     noise are mixed again at the next higher one. The clean latent stands for the lowest level.
 
     Args:
@@ -33,7 +33,7 @@ def ddim_invert(latent: Latent, prior: LatentPrior, levels: Sequence[NoiseLevel]
 class BatchConsistentInversion:
     """One measurement frame, lifted, encoded, inverted, and replicated over the frames.
 
-    All frames start alike, which keeps them consistent (VISION-XL, section 3.2).
+    All frames start alike, which keeps them consistent (VISION-XL, arXiv 2412.00156v2).
 
     Args:
         frame: which frame of the lifted measurement; negative counts from the end.
@@ -63,7 +63,7 @@ class BatchConsistentInversion:
 class PseudoBatchInversion:
     """Every measurement frame, lifted, encoded and inverted by itself.
 
-    The start of the paper's later version (arXiv 2412.00156, v3).
+    The start of the paper's later version (arXiv 2412.00156v4).
     """
 
     def start(

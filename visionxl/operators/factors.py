@@ -4,7 +4,7 @@ Most operators of video restoration act on each axis by itself: ``A = T (x) C (x
 (frames, channels, height, width), perhaps followed by a mask on the pixel grid. An operator that
 can say so has its damped normal equations solved exactly
 (:class:`visionxl.solvers.ClosedForm`), by the separable singular value decomposition of
-DDRM (Kawar et al. 2022, appendix D) with time as one more axis.
+DDRM (Kawar et al. 2022) with time as one more axis.
 """
 
 from abc import abstractmethod

@@ -1,4 +1,4 @@
-"""The tasks of the paper, by name (arXiv 2412.00156, section 4.1)."""
+"""The tasks of the paper, by name (arXiv 2412.00156)."""
 
 from collections.abc import Callable
 

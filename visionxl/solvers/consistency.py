@@ -14,7 +14,7 @@ class PlainCG:
     """The paper's: some CG steps on ``A^T A x = A^T y`` from the estimate.
 
     Stopping early is its only guard: with noise in the measurement, later steps fit the noise.
-    Source: VISION-XL, algorithm 1, line 7.
+    Source: VISION-XL (arXiv 2412.00156); for pixel diffusion, DDS (Chung et al. 2024).
 
     Args:
         iterations: the paper's is 10.

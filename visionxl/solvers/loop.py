@@ -59,7 +59,7 @@ class Sampler:
 def trajectory(
     problem: InverseProblem, prior: LatentPrior, sampler: Sampler, generator: Generator
 ) -> Iterator[Step]:
-    """The method, a step at a time (VISION-XL, arXiv 2412.00156, algorithm 1).
+    """The method, a step at a time (VISION-XL, arXiv 2412.00156).
 
     It ends with a consistency step: the last step's ``corrected`` is the result. Progress,
     previews and early stopping are what somebody does while iterating.

@@ -36,7 +36,7 @@ def leading_times(count: int = 25, start: float = 0.3, total: int = 1000) -> tup
 class ScheduledLowPass:
     """A Gaussian low-pass of ``sigma_t = strength * sqrt(1 - alpha_bar_t)`` pixels.
 
-    It takes off what the encoder cannot hold, and less and less of it (VISION-XL, section 3.3).
+    It takes off what the encoder cannot hold, and less and less of it (VISION-XL).
 
     Args:
         strength: the paper's is sqrt(2); 0 leaves the video alone.
@@ -58,7 +58,7 @@ class SharedNoise:
     """``z_s = signal_s z0 + noise_s (eta n + sqrt(1 - eta^2) eps)``.
 
     ``n`` is drawn once per step and shared by all frames, so that chance does not flicker
-    (VISION-XL, section 3.2 and algorithm 1, line 10).
+    (VISION-XL, arXiv 2412.00156).
 
     Args:
         eta: share of fresh noise, 0 (DDIM) to 1; the paper's is 0.2.

@@ -27,8 +27,9 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.01)
     options = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
-    video = torch.rand(options.frames, 3, options.height, options.width, generator=generator)
-    operator = task_named("deblur+")(*video.shape[:1], *video.shape[2:], generator)
+    frames, height, width = options.frames, options.height, options.width
+    video = torch.rand(frames, 3, height, width, generator=generator)
+    operator = task_named("deblur+")(frames, height, width, generator)
     problem = simulate(video, operator, options.noise, generator=generator)
     level = DiscreteSchedule.stable_diffusion().level(0.121)
     estimate = torch.zeros_like(video)

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from visionxl import PocketPrior
-from visionxl.cli.reading import resized
 from visionxl.metrics import psnr
+from visionxl.sizes import cover
 from visionxl.solvers import FrameByFrame, NoiseAware, leading_times
 from visionxl.video import DEMO_CLIP, read_clip
 
@@ -32,8 +32,9 @@ def main() -> None:
     spread = NoiseAware().spread
     videos = {}
     for path in options.clips:
-        clip = resized(read_clip(path, options.frames), f"{options.height}x{options.width}")
-        videos[Path(path).name] = (clip.video, prior.encode(clip.video))
+        clip = read_clip(path, options.frames).video
+        video = cover(clip, options.height, options.width)
+        videos[Path(path).name] = (video, prior.encode(video))
     for name, (video, latent) in videos.items():
         print(f"{name}: reconstruction {psnr(prior.decode(latent), video):.2f} dB")
     generator = torch.Generator().manual_seed(0)

@@ -1,115 +1,148 @@
-"""Quality of restoration on real clips, against what linear algebra alone can do.
+"""Quality of restoration on real clips, method by method.
 
-    python benchmarks/quality.py CLIP --height 192 --width 320 --json out.json
+    python benchmarks/quality.py CLIP... --height 192 --width 320 --json out.json --output DIR
 
-Rows: the back-projection (``lift``), conjugate gradients alone at the best of 5, 10, 20 and 40
-iterations (the truth chooses: an oracle), the paper's method with its plain 10 CG steps, and the
-library's default. PSNR and frame-difference PSNR in dB; noise in units of the range [-1, 1].
+Every method restores every clip for every task, noise and seed; docs/metrics says what the methods
+and the measures are. At the end come Markdown tables, and with --json they stand beside its file.
+The file is written whole after every record: run the command again, and it goes on where it was cut
+short. A seed makes the mask, the noise and the method's chance. Where the measurement has no noise
+and no mask, methods without chance would repeat themselves: they run for seed 0 only. The height
+and the width change places for a clip of the other orientation (portrait or landscape).
 """
 
 import argparse
-import json
-import time
-from collections.abc import Iterator
+import functools
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import torch
+from clips import clips_at_hand, names_of
+from options import NOISES, parser
+from peers.methods import CLASSICAL, METHODS
+from results import Record, merged, resume, save
+from sweep import Sweep, jobs, records_of
+from tables import report
 
-from visionxl import InverseProblem, PlainCG, PocketPrior, Video, restore, simulate, vision_xl
-from visionxl.cli.reading import resized
-from visionxl.metrics import difference_psnr, psnr, ssim
-from visionxl.operators import lift, normal, task_named
-from visionxl.solvers import conjugate_gradient
-from visionxl.video import DEMO_CLIP, read_clip
-
-CG_ITERATIONS = (5, 10, 20, 40)
-METHODS = ("back-projection", "cg", "paper-exact", "default")
-
-
-def best_cg(problem: InverseProblem, truth: Video) -> Video:
-    """CG on ``A^T A x = A^T y`` from the back-projection, stopped where the truth says."""
-    operator = problem.operator
-    video = lift(operator, problem.measurement)
-    right = operator.adjoint(problem.measurement)
-    found = [
-        conjugate_gradient(lambda x: normal(operator, x), right, video, iterations=k).solution
-        for k in CG_ITERATIONS
-    ]
-    return max(found, key=lambda v: psnr(v, truth))
+import visionxl
+from visionxl import InputError, PocketPrior
+from visionxl.files import check_output, whole
+from visionxl.operators import TASKS
 
 
-def run(method: str, problem: InverseProblem, truth: Video, prior: PocketPrior, seed: int) -> Video:
-    if method == "back-projection":
-        return lift(problem.operator, problem.measurement)
-    if method == "cg":
-        return best_cg(problem, truth)
-    sampler = vision_xl() if method == "default" else vision_xl(consistency=PlainCG(10))
-    generator = torch.Generator().manual_seed(seed)
-    return restore(problem, prior, sampler, generator=generator, frames_at_once=4).video
-
-
-def rows(options: argparse.Namespace) -> Iterator[dict]:
-    prior = PocketPrior.load()
-    for path in options.clips:
-        size = f"{options.height}x{options.width}"
-        truth = resized(read_clip(path, options.frames), size).video
-        for task in options.task:
-            for noise in options.noise:
-                generator = torch.Generator().manual_seed(options.seed)
-                operator = task_named(task)(*truth.shape[:1], *truth.shape[2:], generator)
-                problem = simulate(truth, operator, noise, generator=generator)
-                for method in options.method:
-                    began = time.perf_counter()
-                    video = run(method, problem, truth, prior, options.seed)
-                    yield {
-                        "clip": Path(path).name,
-                        "task": task,
-                        "noise": noise,
-                        "method": method,
-                        "psnr": round(psnr(video, truth), 2),
-                        "ssim": round(ssim(video, truth), 4),
-                        "difference_psnr": round(difference_psnr(video, truth), 2),
-                        "seconds": round(time.perf_counter() - began, 1),
-                    }
-
-
-def table(records: list[dict], methods: list[str]) -> str:
-    """Markdown: PSNR of every method, a row per clip, task and noise."""
-    titles = ["clip", "task", "noise", *methods]
-    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
-    keys = dict.fromkeys((r["clip"], r["task"], r["noise"]) for r in records)
-    for key in keys:
-        cells = {r["method"]: r for r in records if (r["clip"], r["task"], r["noise"]) == key}
-        values = [f"{cells[m]['psnr']:.2f}" for m in methods if m in cells]
-        lines.append("| " + " | ".join([*map(str, key), *values]) + " |")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def sweep_of(options: argparse.Namespace) -> Sweep:
+    """What the command asks for, in the order of the tables."""
+    return Sweep(
+        clips=names_of(options.clips or clips_at_hand()),
+        frames=options.frames,
+        height=options.height,
+        width=options.width,
+        tasks=[task for task in TASKS if task in (options.task or TASKS)],
+        noises=sorted(set(options.noise or NOISES)),
+        seeds=options.seeds,
     )
-    parser.add_argument("clips", nargs="*", default=[DEMO_CLIP], help="videos or folders of images")
-    parser.add_argument("--height", type=int, default=192)
-    parser.add_argument("--width", type=int, default=320)
-    parser.add_argument("--frames", type=int, default=25)
-    add = parser.add_argument
-    add("--task", action="append", help="repeat; default deblur+, sr4+, inpaint+")
-    add("--noise", action="append", type=float, help="repeat; default 0, 0.01, 0.05")
-    add("--method", action="append", choices=METHODS, help="repeat; default all")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the records here")
-    options = parser.parse_args()
-    options.task = options.task or ["deblur+", "sr4+", "inpaint+"]
-    options.noise = options.noise or [0.0, 0.01, 0.05]
-    options.method = options.method or list(METHODS)
-    records = []
-    for record in rows(options):
-        records.append(record)
-        print(record, flush=True)
+
+
+def check_clips(sweep: Sweep) -> None:
+    """Read every clip once, before anything is run."""
+    for name, path in sweep.clips.items():
+        frames = len(sweep.clip(path).video)
+        if frames < sweep.frames:
+            print(f"{name} has {frames} frames: all of them are used", file=sys.stderr)
+
+
+@contextmanager
+def told_of(option: str) -> Iterator[None]:
+    """An InputError begins with the option that it is about."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{option}: {error}") from error
+
+
+def check_places(json: Path | None, output: Path | None) -> None:
+    """Raise InputError where the records, the tables or the pictures cannot be written."""
+    if json is not None:
+        if json.suffix != ".json":
+            raise InputError(f"--json {str(json)!r} is no .json file: call it {json.stem}.json")
+        with told_of("--json"):
+            check_output(json, overwrite=json.is_file())
+        tables = json.with_suffix(".md")
+        if tables.exists() and not json.exists():
+            raise InputError(
+                f"--json {str(json)!r}: its tables would replace {str(tables)!r}, which is there "
+                "already; choose another name"
+            )
+    if output is not None and output.exists() and not output.is_dir():
+        raise InputError(f"--output {str(output)!r} is a file: give a folder, or a new name")
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--output {str(folder)!r} cannot be made ({error.strerror}): choose another place"
+        ) from error
+
+
+def commit() -> str | None:
+    """The commit of the repository, with ``-dirty`` where files differ; None outside git."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        told = subprocess.run(
+            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.stdout.strip()
+
+
+def measured(options: argparse.Namespace, command: str) -> list[Record]:
+    """Run what the command asks for and its file does not have; all records of both."""
+    sweep = sweep_of(options)
+    check_places(options.json, options.output)
+    with told_of("--json"):
+        records = resume(options.json) if options.json else []
+    check_clips(sweep)
+    if options.output:
+        make_folder(options.output)
+    methods = {n: m for n, m in METHODS.items() if n in (options.method or METHODS)}
+    made = {"version": visionxl.__version__, "commit": commit(), "command": command}
+    prior = functools.cache(PocketPrior.load)
+    done = {record.key for record in records}
+    for job in jobs(sweep, CLASSICAL, methods):
+        for record in records_of(job, done, prior, made, options.output):
+            records.append(record)
+            if options.json:
+                save(options.json, records)
+            case = f"{record.clip} {record.task} noise {record.noise:g} seed {record.seed}"
+            told = f"{record.psnr} dB, {record.seconds} s {record.note}"
+            print(f"{case} {record.method}: {told}", file=sys.stderr, flush=True)
+    return records
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    words = sys.argv[1:] if words is None else words
+    made = parser(__doc__)
+    options = made.parse_intermixed_args(words)
+    if options.table and (options.clips or options.json or options.output):
+        made.error("--table only reads: leave out CLIP, --json and --output")
+    try:
+        if options.table:
+            with told_of("--table"):
+                print(report(merged(options.table), list(METHODS)), end="")
+            return
+        records = measured(options, shlex.join(["python", "benchmarks/quality.py", *words]))
+        tables = report(records, list(METHODS))
         if options.json:
-            options.json.write_text(json.dumps(records, indent=1) + "\n")
-    print("\nPSNR in dB\n\n" + table(records, options.method))
+            with whole(options.json.with_suffix(".md")) as partial:
+                partial.write_text(tables, encoding="utf-8")
+    except InputError as error:
+        made.error(str(error))
+    print(tables, end="")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from visionxl.errors import InputError
 from visionxl.init import (
     BatchConsistentInversion,
+    CorrectedInversion,
     EncodedBackProjection,
     Noise,
     PseudoBatchInversion,
@@ -33,8 +34,10 @@ from visionxl.solvers import (
     NoiseAware,
     PlainCG,
     Sampler,
+    SpaceTimeTV,
     restore,
     trajectory,
+    vision_tv,
     vision_xl,
 )
 
@@ -43,6 +46,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BatchConsistentInversion",
     "ClosedForm",
+    "CorrectedInversion",
     "Correction",
     "DampedCG",
     "DataConsistency",
@@ -68,6 +72,7 @@ __all__ = [
     "Restoration",
     "SDXLPrior",
     "Sampler",
+    "SpaceTimeTV",
     "Step",
     "StepRecord",
     "Video",
@@ -76,5 +81,6 @@ __all__ = [
     "restore",
     "simulate",
     "trajectory",
+    "vision_tv",
     "vision_xl",
 ]

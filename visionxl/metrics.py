@@ -42,14 +42,14 @@ def _peak_ratio(errors: Tensor) -> float:
 
 
 def ssim(video: Video, truth: Video) -> float:
-    """Structural similarity (Wang et al. 2004), 0 to 1, with its Gaussian window of 11 pixels,
-    sigma 1.5; the mean over the frames."""
+    """Structural similarity (Wang et al. 2004), -1 to 1, with its Gaussian window of 11 pixels,
+    sigma 1.5, on values moved to [0, 2]; the mean over the frames."""
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     check_same_shape(video, truth)
     values = [
         structural_similarity_index_measure(
-            frame.clamp(-1, 1).unsqueeze(0), true.unsqueeze(0), data_range=RANGE
+            frame.clamp(-1, 1).add(1).unsqueeze(0), true.add(1).unsqueeze(0), data_range=RANGE
         )
         for frame, true in zip(video, truth, strict=True)
     ]

@@ -1,7 +1,8 @@
-"""Sizes of frames: the next multiple, and fitting a video to a size."""
+"""Sizes of frames: the next multiple, fitting a video to a size, and covering one."""
 
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from visionxl.errors import InputError
 from visionxl.operators.boundary import extension
@@ -33,3 +34,24 @@ def fit_to(
         elif size < wanted:
             video = extend(video, dim, extension(size, 0, wanted - size, "reflect"))
     return video
+
+
+def cover(
+    video: Video, height: int, width: int
+) -> Float[Tensor, "frames channels new_height new_width"]:
+    """Scale until the frames cover a size, and centre-crop them to it.
+
+    The scaling is bicubic and antialiased, one factor for both axes; values are clipped to
+    [-1, 1] after it.
+
+    Args:
+        video: (frames, channels, height, width) in [-1, 1].
+        height: wanted, in pixels.
+        width: wanted, in pixels.
+    """
+    if video.shape[-2:] == (height, width):
+        return video
+    scale = max(height / video.shape[-2], width / video.shape[-1])
+    covering = [max(1, round(size * scale)) for size in video.shape[-2:]]
+    scaled = interpolate(video, covering, mode="bicubic", antialias=True)
+    return fit_to(scaled.clamp(-1, 1), height, width)

@@ -37,7 +37,7 @@ from visionxl.metrics import check_same_shape
 from visionxl.operators import TASKS
 from visionxl.protocols import InverseProblem
 from visionxl.simulation import simulate as make_problem
-from visionxl.solvers import vision_xl
+from visionxl.solvers.methods import METHODS, method_named
 from visionxl.video import Clip, read_clip
 from visionxl.writing import check_kind, write_clip
 
@@ -117,6 +117,7 @@ def restore(
     ] = None,
     window: WindowOption = None,
     mask: MaskOption = None,
+    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)} (the paper's).")] = "vision_tv",
     steps: Annotated[
         int, typer.Option(parser=integer(1, 1000), help="Times of the whole schedule.")
     ] = 25,
@@ -160,6 +161,7 @@ def restore(
         "prompt": prompt,
         "negative_prompt": negative_prompt,
         "guidance": guidance,
+        "method": method,
         "steps": steps,
         "frames_at_once": frames_at_once,
         "device": device,
@@ -167,7 +169,7 @@ def restore(
         "output": str(output),
     }
     on_device = evolve(problem, measurement=values.to(device))
-    sampler = vision_xl(count=steps)
+    sampler = method_named(method)(count=steps)
     video, record, notes = restored(
         on_device, loaded, sampler, settings, seed, frames_at_once, not json_
     )

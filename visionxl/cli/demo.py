@@ -19,7 +19,7 @@ from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import TASKS
 from visionxl.simulation import simulate as make_problem
-from visionxl.solvers import vision_xl
+from visionxl.solvers import vision_tv
 from visionxl.video import DEMO_CLIP, Clip, read_clip
 from visionxl.writing import write_clip
 
@@ -45,7 +45,7 @@ def demo(
         err.print(f"{count} frames of {height}x{width}, {operator!r}, noise 0.01")
     loaded = prior_named("pocket")
     settings = {"clip": DEMO_CLIP.name, "task": "deblur+", "seed": 0, "prior": "pocket"}
-    video, record, notes = restored(problem, loaded, vision_xl(), settings, 0, 4, not json_)
+    video, record, notes = restored(problem, loaded, vision_tv(), settings, 0, 4, not json_)
     record["measures"] = report.measures(video, clip.video)
     record["measurement_measures"] = report.measures(problem.measurement, clip.video)
     output.mkdir(exist_ok=True)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from attrs import evolve
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from visionxl.cli.memory import check_memory
 from visionxl.errors import InputError, nearest
@@ -16,7 +15,7 @@ from visionxl.measurements import Description, generator_of, load_measurement
 from visionxl.operators import task_named
 from visionxl.priors import DiffusersPrior, Padded, PocketPrior, SDXLPrior
 from visionxl.protocols import InverseProblem, LatentPrior
-from visionxl.sizes import fit_to, next_multiple
+from visionxl.sizes import cover, next_multiple
 from visionxl.video import RATE, Clip, read_clip
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -33,12 +32,7 @@ def resized(clip: Clip, size: str | None) -> Clip:
         raise InputError(f"--size {size!r} is not HEIGHTxWIDTH: write it like 384x640")
     height, width = int(parsed[1]), int(parsed[2])
     check_memory(len(clip.video), 3, height, width)
-    if clip.video.shape[-2:] == (height, width):
-        return clip
-    scale = max(height / clip.video.shape[-2], width / clip.video.shape[-1])
-    covering = [max(1, round(s * scale)) for s in clip.video.shape[-2:]]
-    scaled = interpolate(clip.video, covering, mode="bicubic", antialias=True)
-    return evolve(clip, video=fit_to(scaled.clamp(-1, 1), height, width))
+    return evolve(clip, video=cover(clip.video, height, width))
 
 
 def read_mask(path: Path | None) -> Tensor | None:

@@ -8,7 +8,7 @@ from torch import Generator
 
 from visionxl.errors import InputError
 from visionxl.operators.lifting import lift
-from visionxl.protocols import InverseProblem, Latent, LatentPrior, NoiseLevel
+from visionxl.protocols import DataConsistency, InverseProblem, Latent, LatentPrior, NoiseLevel
 
 
 def ddim_invert(latent: Latent, prior: LatentPrior, levels: Sequence[NoiseLevel]) -> Latent:
@@ -75,3 +75,26 @@ class PseudoBatchInversion:
     ) -> Latent:
         lifted = lift(problem.operator, problem.measurement)
         return ddim_invert(prior.encode(lifted), prior, levels)
+
+
+@frozen
+class CorrectedInversion:
+    """Every measurement frame, lifted, corrected, encoded and inverted by itself.
+
+    Args:
+        consistency: asked once, at the first level, with the lifted measurement as the estimate.
+            It should not trust that estimate, which nothing has restored.
+    """
+
+    consistency: DataConsistency
+
+    def start(
+        self,
+        problem: InverseProblem,
+        prior: LatentPrior,
+        levels: Sequence[NoiseLevel],
+        generator: Generator,
+    ) -> Latent:
+        lifted = lift(problem.operator, problem.measurement)
+        corrected = self.consistency.correct(lifted, problem, levels[0])
+        return ddim_invert(prior.encode(corrected.video), prior, levels)

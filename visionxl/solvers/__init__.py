@@ -5,13 +5,15 @@ from visionxl.solvers.conjugate_gradient import CGResult, conjugate_gradient
 from visionxl.solvers.consistency import DampedCG, NoiseAware, PlainCG
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.loop import LowPass, Renoise, Sampler, restore, trajectory
-from visionxl.solvers.methods import vision_xl
+from visionxl.solvers.methods import vision_tv, vision_xl
 from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
-from visionxl.solvers.spread import ScheduleSpread, Spread
+from visionxl.solvers.space_time import SpaceTimeTV
+from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread
 
 __all__ = [
     "CGResult",
     "ClosedForm",
+    "ConstantSpread",
     "DampedCG",
     "FrameByFrame",
     "LowPass",
@@ -22,10 +24,12 @@ __all__ = [
     "ScheduleSpread",
     "ScheduledLowPass",
     "SharedNoise",
+    "SpaceTimeTV",
     "Spread",
     "conjugate_gradient",
     "leading_times",
     "restore",
     "trajectory",
+    "vision_tv",
     "vision_xl",
 ]

@@ -33,6 +33,21 @@ class ScheduleSpread:
         return math.hypot(self.scale * level.noise / level.signal, self.floor)
 
 
+@frozen
+class ConstantSpread:
+    """The same ``r_t`` at every level.
+
+    Args:
+        value: in units of the video's range; infinity for an estimate that tells nothing.
+    """
+
+    value: float
+
+    def __call__(self, level: NoiseLevel) -> float:
+        """``r_t``, in units of the video's range."""
+        return self.value
+
+
 def damping_of(
     problem: InverseProblem, level: NoiseLevel, spread: Spread, least_noise: float
 ) -> float:

@@ -1,0 +1,99 @@
+"""The words of the benchmark's command."""
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from clips import MULTIPLE
+from peers.methods import METHODS
+
+from visionxl.errors import nearest
+from visionxl.operators import TASKS
+
+NOISES = (0.0, 0.01, 0.05)
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells an error in one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def one_of(known: Sequence[str]) -> Callable[[str], str]:
+    def parse(word: str) -> str:
+        if word not in known:
+            raise argparse.ArgumentTypeError(f"{word!r} is unknown: {nearest(word, known)}")
+        return word
+
+    return parse
+
+
+def noise(word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is not a standard deviation: give a finite number from 0, in units of the "
+            "range [-1, 1]"
+        )
+    return value
+
+
+def whole_number(multiple: int) -> Callable[[str], int]:
+    def parse(word: str) -> int:
+        value = int(word) if word.isdecimal() else 0
+        if value < 1 or value % multiple:
+            kind = f"multiple of {multiple}" if multiple > 1 else "whole number"
+            near = max(multiple, value // multiple * multiple)
+            raise argparse.ArgumentTypeError(
+                f"{word!r} is not a {kind} from {multiple}: give one, such as {near}"
+            )
+        return value
+
+    return parse
+
+
+def parser(description: str | None) -> Parser:
+    made = Parser(
+        prog="quality.py",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    size, count = whole_number(MULTIPLE), whole_number(1)
+    beside = "without any, the clips beside the repository, where there are any, else the demo's"
+    helps = {
+        "clips": f"videos or folders of images; {beside}",
+        "--height": f"of the frames, in pixels, a multiple of {MULTIPLE}; default 384",
+        "--width": f"of the frames, in pixels, a multiple of {MULTIPLE}; default 640",
+        "--frames": "of each clip, at most; default 25",
+        "--task": f"repeat for several; default {', '.join(TASKS)}",
+        "--noise": "standard deviation in units of the range [-1, 1]; repeat for several; default "
+        + ", ".join(f"{noise:g}" for noise in NOISES),
+        "--method": f"repeat for several; default {', '.join(METHODS)}",
+        "--seeds": "how many: 0, 1, ...; default 3",
+        "--json": "keep the records in FILE.json, and go on with those that are there",
+        "--output": "write a picture and a video of every case of seed 0 into DIR",
+        "--table": "run nothing: print the tables of these files of records, taken together",
+    }
+
+    def add(name: str, **settings: Any) -> None:
+        made.add_argument(name, help=helps[name], **settings)
+
+    add("clips", nargs="*", type=Path, metavar="CLIP")
+    add("--height", type=size, default=384)
+    add("--width", type=size, default=640)
+    add("--frames", type=count, default=25)
+    add("--task", action="append", type=one_of(list(TASKS)))
+    add("--noise", action="append", type=noise)
+    add("--method", action="append", type=one_of(list(METHODS)))
+    add("--seeds", type=count, default=3)
+    add("--json", type=Path, metavar="FILE")
+    add("--output", type=Path, metavar="DIR")
+    add("--table", nargs="+", type=Path, metavar="FILE")
+    return made

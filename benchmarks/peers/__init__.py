@@ -1,0 +1,1 @@
+"""The methods that the library is measured against."""

@@ -1,0 +1,99 @@
+"""The singular modes of a factored operator."""
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from visionxl.errors import InputError
+from visionxl.protocols import Measurement, Video
+from visionxl.solvers.closed_form import AxisSVD, along, spectrum_of
+
+NEGLIGIBLE = 1e-5  # singular values below this share of an axis' largest carry nothing in float32
+
+
+@frozen(eq=False)
+class Modes:
+    """``A = mask * U S V^T``, ``U`` and ``V`` a product of one small matrix per axis.
+
+    Args:
+        axes: the decomposition along frames, channels, height and width; None for the identity.
+        mask: (height, width), or None.
+        values: ``S``, broadcasting to (frames, channels, rows, columns) of the modes.
+    """
+
+    axes: tuple[AxisSVD | None, ...]
+    mask: Tensor | None
+    values: Tensor
+
+    @classmethod
+    def of(cls, operator: object, like: Video) -> "Modes":
+        """The modes for videos like this one. Raises InputError for an operator without factors."""
+        spectrum = spectrum_of(operator, like)
+        if spectrum is None:
+            raise InputError(
+                f"{operator!r} has no factors for a video of {tuple(like.shape)}: the classical "
+                "methods need an operator that is a product of one matrix per axis"
+            )
+        axes, mask = spectrum
+        axes = tuple(None if svd is None else _strong(svd) for svd in axes)
+        values = like.new_ones(1, 1, 1, 1)
+        for axis, svd in enumerate(axes):
+            if svd is not None:
+                values = values * svd.values.view([-1 if i == axis else 1 for i in range(4)])
+        return cls(axes, mask, values)
+
+    def measured(self, measurement: Measurement) -> Tensor:
+        """``U^T y``."""
+        if self.mask is not None:
+            measurement = measurement * self.mask
+        for axis in (3, 2, 1, 0):
+            svd = self.axes[axis]
+            if svd is not None:
+                measurement = along(measurement, axis, svd.left.T)
+        return measurement
+
+    def analyse(self, video: Video) -> Tensor:
+        """``V^T x``. It may be the video itself."""
+        rows, columns = self.axes[2:]
+        if rows is not None or columns is not None:
+            video = torch.stack([_plane(frame, rows, columns) for frame in video])
+        for axis in (1, 0):
+            svd = self.axes[axis]
+            if svd is not None:
+                video = along(video, axis, svd.right.T)
+        return video
+
+    def add_synthesis(self, video: Video, coefficients: Tensor) -> Video:
+        """``x + mask * V c``, in place of the video."""
+        for axis in (0, 1):
+            svd = self.axes[axis]
+            if svd is not None:
+                coefficients = along(coefficients, axis, svd.right)
+        rows, columns = self.axes[2:]
+        for frame, part in zip(video, coefficients, strict=True):
+            if rows is not None:
+                part = rows.right @ part
+            if columns is not None:
+                frame.view(-1, frame.shape[-1]).addmm_(part.flatten(0, 1), columns.right.T)
+            elif self.mask is not None:
+                frame.addcmul_(part, self.mask)
+            else:
+                frame.add_(part)
+        return video
+
+    def filtered(self, video: Video, gain: Tensor) -> Video:
+        """``mask * V diag(gain) V^T x``: for ``gain = S^2`` it is ``A^T A x``."""
+        return self.add_synthesis(torch.zeros_like(video), self.analyse(video) * gain)
+
+
+def _strong(svd: AxisSVD) -> AxisSVD:
+    kept = svd.values > NEGLIGIBLE * svd.values[0]
+    return AxisSVD(
+        svd.left[:, kept].contiguous(), svd.values[kept], svd.right[:, kept].contiguous()
+    )
+
+
+def _plane(frame: Tensor, rows: AxisSVD | None, columns: AxisSVD | None) -> Tensor:
+    if columns is not None:
+        frame = frame @ columns.right
+    return frame if rows is None else rows.right.T @ frame

@@ -1,0 +1,169 @@
+"""Total variation in space and time, together with a measurement and an estimate.
+
+    min_x  1/2 |y - A x|^2 + damping / 2 |x - x0|^2 + weight * sum_pixels |(D x)_pixel|_2
+
+``D`` takes first differences in time, height and width, none across the border; the norm at a
+pixel runs over the three directions and the colour channels together (vectorial total variation:
+Bresson & Chan 2008). The scheme is the primal-dual one of Chambolle & Pock (2011) with the
+over-relaxation of Condat (2013). The step of the data term is exact: ``A = U S V^T`` with small
+factors, so ``(A^T A + damping + 1/tau)^-1`` is a gain per singular mode.
+
+One iteration holds a few videos, the three differences per pixel and a few single frames; what
+concerns one frame is done at once, so that it stays in the processor's cache.
+"""
+
+import math
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from visionxl.protocols import Measurement, Video
+from visionxl.solvers.modes import Modes
+
+NORM = 12.0  # |D|^2 is at most 4 per direction
+BALANCE = 0.2  # a usual difference: the step of the video to that of the dual over the weight
+RELAXATION = 1.8
+LEAST_TAU, MOST_TAU = 1.0, 1e11
+TINY = 1e-30
+
+
+@frozen(eq=False)
+class Smoothed:
+    """A minimiser.
+
+    Args:
+        video: (frames, channels, height, width).
+        dual: of the differences, (frames, 3, channels, height, width); another weight can start
+            from it.
+        iterations: that were made.
+    """
+
+    video: Video
+    dual: Tensor
+    iterations: int
+
+
+def minimise(
+    modes: Modes,
+    measurement: Measurement,
+    estimate: Video,
+    weight: float,
+    *,
+    damping: float = 0.0,
+    start: Video | None = None,
+    dual: Tensor | None = None,
+    iterations: int = 200,
+    tolerance: float = 1e-4,
+) -> Smoothed:
+    """The video of least ``1/2 |y - A x|^2 + damping / 2 |x - x0|^2 + weight * TV(x)``.
+
+    Args:
+        modes: of ``A``.
+        measurement: ``y``.
+        estimate: ``x0``, in [-1, 1].
+        weight: 0 or more.
+        damping: 0 or more; with 0 the estimate is only where it starts.
+        start: where it starts, by default from ``x0``.
+        dual: the dual variable that it starts from, by default 0.
+        iterations: at most so many.
+        tolerance: it stops once a step changes the video by less than this share of its norm.
+    """
+    video = (estimate if start is None else start).clone(memory_format=torch.contiguous_format)
+    dual = video.new_zeros(len(video), 3, *video.shape[1:]) if dual is None else dual.clone()
+    tau = min(max(BALANCE / (math.sqrt(NORM) * max(weight, TINY)), LEAST_TAU), MOST_TAU)
+
+    # The step of the data term is v' + V (gain * (U^T y - S V^T v')), with v' between v and x0.
+    total = damping + 1 / tau
+    gain = modes.values / (modes.values.square() + total)
+    target = modes.measured(measurement) * gain
+    gain = gain * modes.values
+    trial = video.clone()
+    for t, frame in enumerate(trial):
+        add_adjoint(frame, dual[t], dual[t - 1] if t else None, -tau)
+    done = 0
+    while done < iterations:
+        done += 1
+        if damping > 0:
+            trial.lerp_(estimate, damping / total)
+        coefficients = torch.addcmul(target, modes.analyse(trial), gain, value=-1)
+        modes.add_synthesis(trial, coefficients)
+        del coefficients
+        change = _step_of_the_dual(video, trial, dual, weight, tau)
+        if done > 1 and change <= tolerance:  # the first step only makes the dual
+            break
+    return Smoothed(video, dual, done)
+
+
+def differences(frame: Tensor, following: Tensor | None, out: Tensor) -> Tensor:
+    """``D x`` of one frame (channels, height, width), in ``out``, (3, channels, height, width)."""
+    if following is None:
+        out[0].zero_()
+    else:
+        torch.sub(following, frame, out=out[0])
+    torch.sub(frame[:, 1:], frame[:, :-1], out=out[1, :, :-1])
+    out[1, :, -1].zero_()
+    torch.sub(frame[..., 1:], frame[..., :-1], out=out[2, ..., :-1])
+    out[2, ..., -1].zero_()
+    return out
+
+
+def add_adjoint(frame: Tensor, here: Tensor, before: Tensor | None, scale: float) -> None:
+    """Adds ``scale * D^T q`` of one frame to it; ``before`` is ``q`` of the frame before."""
+    frame.sub_(here.sum(0), alpha=scale)
+    if before is not None:
+        frame.add_(before[0], alpha=scale)
+    frame[:, 1:].add_(here[1, :, :-1], alpha=scale)
+    frame[..., 1:].add_(here[2, ..., :-1], alpha=scale)
+
+
+def total_variation(video: Video) -> float:
+    """``sum_pixels |(D x)_pixel|_2``."""
+    total, out = 0.0, video.new_empty(3, *video.shape[1:])
+    for t, frame in enumerate(video):
+        differences(frame, video[t + 1] if t + 1 < len(video) else None, out)
+        total += out.square_().sum((0, 1)).sqrt_().sum(dtype=torch.float64).item()
+    return total
+
+
+def _step_of_the_dual(video: Video, trial: Video, dual: Tensor, weight: float, tau: float) -> float:
+    """The rest of an iteration, in place, a frame at a time.
+
+    Args:
+        video: ``x``; after it ``x + RELAXATION * (trial - x)``.
+        trial: the data term's answer; after it ``x - tau D^T p``, which it is asked next.
+        dual: ``p``; after it relaxed towards the projection of ``p + sigma D (2 trial - x)``.
+        weight: the radius of the projection.
+        tau: the video's step.
+
+    Returns:
+        ``|trial - x| / |trial|``.
+    """
+    sigma = 1 / (NORM * tau)
+    steps = torch.empty_like(dual[0])
+    moved = size = 0.0
+    ahead: Tensor | None = torch.lerp(video[0], trial[0], 2.0)
+    for t, (frame, goal, q) in enumerate(zip(video, trial, dual, strict=True)):
+        extrapolated = ahead
+        assert extrapolated is not None  # only the last frame has none after it
+        last = t + 1 == len(video)
+        ahead = None if last else torch.lerp(video[t + 1], trial[t + 1], 2.0)
+        differences(extrapolated, ahead, steps)
+        torch.add(q, steps, alpha=sigma, out=steps)
+        steps.mul_(_shrinkage(steps, weight))
+        q.lerp_(steps, RELAXATION)
+        size += torch.dot(goal.flatten(), goal.flatten()).item()
+        goal.sub_(frame)
+        moved += torch.dot(goal.flatten(), goal.flatten()).item()
+        frame.add_(goal, alpha=RELAXATION)
+        goal.copy_(frame)
+        add_adjoint(goal, q, dual[t - 1] if t else None, -tau)
+    return math.sqrt(moved / size) if size else 0.0
+
+
+def _shrinkage(q: Tensor, radius: float) -> Tensor:
+    """``min(1, radius / |q|)`` per pixel, (height, width)."""
+    norm = torch.zeros_like(q[0, 0])
+    for plane in q.flatten(0, 1):
+        norm.addcmul_(plane, plane)
+    return norm.sqrt_().clamp_(min=max(radius, TINY)).reciprocal_().mul_(radius)

@@ -113,6 +113,14 @@ CASES = {
     ),
     "no task": ("simulate clip.mkv --output out.safetensors", ["--task", "sr4+"]),
     "an unknown prior": (RESTORE.format("y.safetensors") + " --prior poket", ["poket", "pocket"]),
+    "an unknown method": (
+        RESTORE.format("y.safetensors") + " --method vision-tv",
+        ["method 'vision-tv'", "did you mean 'vision_tv'"],
+    ),
+    "a method of no known name": (
+        RESTORE.format("y.safetensors") + " --method best",
+        ["method 'best'", "known are vision_tv, vision_xl"],
+    ),
     "a hub id without network": (
         RESTORE.format("y.safetensors") + " --prior nobody/nothing-here",
         ["nobody/nothing-here", "hub", "folder"],

@@ -2,6 +2,7 @@
 and an exhaustive search."""
 
 import math
+from functools import lru_cache
 
 import peers.oracle
 import pytest
@@ -42,7 +43,6 @@ from visionxl.operators import (
     lift,
     normal,
 )
-from visionxl.priors import GaussianPrior
 from visionxl.solvers import conjugate_gradient
 
 SHAPE = (4, 3, 6, 8)
@@ -58,7 +58,7 @@ operators = pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATOR
 PRIOR = None  # the rows leave it alone
 
 
-def picture(frames=5, height=32, width=48, dtype=torch.float32):
+def picture(frames=5, height=24, width=32, dtype=torch.float32):
     """Moving discs on a slope, with a little texture: (frames, 3, height, width) in [-1, 1]."""
     rows = torch.arange(height, dtype=torch.float64)[:, None] / height
     columns = torch.arange(width, dtype=torch.float64) / width
@@ -130,28 +130,34 @@ def test_modes_are_the_operators(operator):
 
 
 def test_an_operator_without_factors_is_told():
-    problem = measured(Stack((Identity(), Identity())))
+    problem = measured(Stack((Identity(), Identity()), SHAPE))
     for solve in (minimise_variation, minimise_roughness):
         with pytest.raises(InputError, match="no factors"):
             solve(problem, 0.1)
 
 
-def by_smoothing(problem, weight):
+@lru_cache
+def matrix(name):
+    """The dense matrix of an operator, or of ``D``."""
+    return dense(gradient if name == "differences" else OPERATORS[name].forward, SHAPE)
+
+
+def by_smoothing(problem, a, weight):
     """The minimiser of total variation with ever less smoothed norms, by L-BFGS."""
     video = lift(problem.operator, problem.measurement).clone().requires_grad_()
-    for smoothing in (1e-1, 1e-2, 1e-3, 1e-4, 1e-5):
+    for smoothing in (1e-1, 1e-2, 1e-3, 1e-4):
         optimiser = torch.optim.LBFGS(
             [video],
-            max_iter=400,
+            max_iter=150,
             history_size=30,
             tolerance_grad=1e-12,
-            tolerance_change=1e-14,
+            tolerance_change=1e-13,
             line_search_fn="strong_wolfe",
         )
 
         def closure(smoothing=smoothing, optimiser=optimiser):
             optimiser.zero_grad()
-            residual = problem.operator.forward(video) - problem.measurement
+            residual = a @ video.flatten() - problem.measurement.flatten()
             norms = (gradient(video).square().sum((1, 2)) + smoothing**2).sqrt()
             value = 0.5 * residual.square().sum() + weight * norms.sum()
             value.backward()
@@ -161,32 +167,34 @@ def by_smoothing(problem, weight):
     return video.detach()
 
 
-@pytest.mark.parametrize("name", ["identity", "blur", "pool", "mask"])
-@pytest.mark.parametrize("weight", [0.003, 0.1])
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [("identity", 0.1), ("blur", 0.1), ("pool", 0.03), ("mask", 0.03)],
+)
 def test_total_variation_agrees_with_another_minimiser(name, weight):
     problem = measured(OPERATORS[name])
-    reference = by_smoothing(problem, weight)
-    found = minimise_variation(problem, weight, iterations=3000, tolerance=1e-9).video
+    reference = by_smoothing(problem, matrix(name), weight)
+    found = minimise_variation(problem, weight, iterations=2000, tolerance=1e-7).video
     least, value = (objective(problem, weight, v) for v in (reference, found))
     assert value <= least * (1 + 1e-6)
-    assert value == pytest.approx(least, rel=2e-4)
-    assert (found - reference).abs().mean() < 2e-3
+    assert value == pytest.approx(least, rel=1e-4)
+    assert (found - reference).abs().mean() < 5e-4
 
 
-@pytest.mark.parametrize("task", ["deblur+", "sr4+", "inpaint+", "inpaint", "temporal"])
+@pytest.mark.parametrize("task", ["deblur+", "sr4+", "inpaint"])
 @pytest.mark.parametrize("weight", [1e-8, 1e-3, 3e-2])
 def test_total_variation_has_converged_where_it_stops(task, weight):
     case = Case.make(picture(), task, 0.02, 0)
     short = minimise_variation(case.problem, weight).video
-    long = minimise_variation(case.problem, weight, iterations=1500, tolerance=0.0).video
+    long = minimise_variation(case.problem, weight, iterations=600, tolerance=0.0).video
     assert psnr(short, case.truth) == pytest.approx(psnr(long, case.truth), abs=0.02)
 
 
 def test_total_variation_starts_from_another_weights_solution():
     case = Case.make(picture(), "sr4+", 0.02, 0)
-    near = minimise_variation(case.problem, 1e-2, iterations=500, tolerance=1e-6)
+    near = minimise_variation(case.problem, 1e-2, iterations=200, tolerance=1e-5)
     video, dual = near.video.clone(), near.dual.clone()
-    exact = minimise_variation(case.problem, 5e-3, iterations=1000, tolerance=1e-7).video
+    exact = minimise_variation(case.problem, 5e-3, iterations=400, tolerance=1e-6).video
     warm, cold = (
         minimise_variation(case.problem, 5e-3, start, iterations=12, tolerance=0.0).video
         for start in (near, None)
@@ -198,7 +206,7 @@ def test_total_variation_starts_from_another_weights_solution():
 
 def test_a_huge_weight_leaves_the_mean():
     problem = measured(Identity())
-    video = minimise_variation(problem, 10.0, iterations=5000, tolerance=1e-10).video
+    video = minimise_variation(problem, 10.0, iterations=2000, tolerance=1e-9).video
     mean = problem.measurement.mean((0, 2, 3), keepdim=True).expand_as(video)
     torch.testing.assert_close(video, mean, atol=1e-4, rtol=0)
 
@@ -206,21 +214,18 @@ def test_a_huge_weight_leaves_the_mean():
 @operators
 def test_no_weight_fits_the_data(operator):
     problem = measured(operator)
-    video = minimise_variation(problem, 0.0, iterations=60).video
+    video = minimise_variation(problem, 0.0, iterations=100, tolerance=0.0).video
     residual = operator.adjoint(operator.forward(video) - problem.measurement)
     assert residual.abs().max() < 1e-5
 
 
-@operators
+@pytest.mark.parametrize("name", ["identity", "blur", "pool", "mask", "frames"])
 @pytest.mark.parametrize("weight", [1e-6, 1e-2, 1.0])
-def test_tikhonov_agrees_with_a_dense_solve(operator, weight):
-    shape = (2, 3, 4, 6)
-    if isinstance(operator, type(OPERATORS["mask"])) and "Mask" in repr(operator):
-        operator = Mask.random(0.5, *shape[2:], generator()) @ TemporalAverage(3)
-    problem = measured(operator, shape=shape)
-    A, D = (dense(action, shape) for action in (operator.forward, gradient))
+def test_tikhonov_agrees_with_a_dense_solve(name, weight):
+    problem = measured(OPERATORS[name])
+    A, D = matrix(name), matrix("differences")
     right = A.T @ problem.measurement.flatten()
-    truth = torch.linalg.solve(A.T @ A + weight * D.T @ D, right).view(shape)
+    truth = torch.linalg.solve(A.T @ A + weight * D.T @ D, right).view(SHAPE)
     exact = minimise_roughness(problem, weight, tolerance=1e-10).video
     assert relative_error(exact, truth) < 1e-6
     assert relative_error(minimise_roughness(problem, weight).video, truth) < 2e-3
@@ -247,7 +252,7 @@ def test_cg_iterates_are_those_of_the_library(operator):
         torch.testing.assert_close(iterate, expected.solution)
 
 
-@pytest.mark.parametrize("task", ["deblur+", "sr4+", "temporal"])
+@pytest.mark.parametrize("task", ["sr4+", "temporal"])
 def test_cg_is_the_best_of_its_iterates(task):
     case = Case.make(picture(), task, 0.05, 0)
     problem = case.problem
@@ -268,15 +273,14 @@ def test_cg_is_the_best_of_its_iterates(task):
 
 
 @pytest.mark.parametrize("row", [tikhonov, tv])
-@pytest.mark.parametrize("task", ["deblur+", "inpaint+"])
-@pytest.mark.parametrize("noise_std", [0.01, 0.1])
+@pytest.mark.parametrize(("task", "noise_std"), [("deblur+", 0.01), ("inpaint+", 0.1)])
 def test_the_oracle_finds_the_best_weight(row, task, noise_std):
     case = Case.make(picture(), task, noise_std, 0)
     solve = minimise_roughness if row is tikhonov else minimise_variation
-    values = {
-        10 ** (k / 8): psnr(solve(case.problem, 10 ** (k / 8)).video, case.truth)
-        for k in range(-40, 5)
-    }
+    values, found = {}, None
+    for weight in (10 ** (k / 5) for k in range(1, -25, -1)):
+        found = solve(case.problem, weight, found)
+        values[weight] = psnr(found.video, case.truth)
     best = max(values, key=values.get)
     answer = row(case, PRIOR)
     chosen = float(answer.note.removeprefix("weight "))
@@ -294,7 +298,7 @@ def test_the_search_finds_the_lowest_place(lowest, steep):
         return 1 + steep * (place - lowest) ** 2
 
     assert lowest_place(error, -30, 30) == pytest.approx(lowest, abs=1e-9)
-    assert len(asked) == len(set(asked)) <= 4 + abs(lowest) / 2
+    assert len(asked) == len(set(asked)) <= 5 + abs(lowest) / 2
 
 
 def test_the_search_ends_at_its_limits_and_on_a_plain():

@@ -33,10 +33,32 @@ def test_every_task_goes_from_clip_to_video_picture_and_record(task, place, monk
     assert record == json.loads(Path("x.json").read_text())
     assert record["settings"]["task"] == task
     assert record["noise_std"] == 0.01
-    assert len(record["trace"]) == 8
+    assert record["settings"]["method"] == "vision_tv"
+    assert len(record["trace"]) == 4
     assert record["measures"]["psnr"] > 10
     assert Path("x.png").stat().st_size > 1000
     assert read_clip("x.mkv").video.shape == (9, 3, 64, 96)
+
+
+def test_the_papers_method_runs_by_name_and_the_record_names_it(place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", "deblur+", "--noise", "0.05", "--output"]
+    assert visionxl(monkeypatch, capfd, *words, "y.safetensors").code == 0
+    records = {}
+    for method in ("vision_xl", "vision_tv"):
+        words = [
+            "restore",
+            "y.safetensors",
+            "--method",
+            method,
+            "--output",
+            f"{method}.safetensors",
+        ]
+        answer = visionxl(monkeypatch, capfd, *words, "--json")
+        assert answer.code == 0, answer.err
+        records[method] = json.loads(answer.out)
+        assert records[method]["settings"]["method"] == method
+    assert [len(record["trace"]) for record in records.values()] == [8, 4]
+    assert Path("vision_xl.safetensors").read_bytes() != Path("vision_tv.safetensors").read_bytes()
 
 
 def test_restoring_brings_the_video_nearer_to_the_truth(place, monkeypatch, capfd):

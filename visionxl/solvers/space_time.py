@@ -10,6 +10,7 @@ from visionxl.solvers.modes import Modes
 from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of
 from visionxl.solvers.total_variation import minimise, total_variation
 
+ROUNDING = 3e-6  # of a measurement in float32 that has no other noise
 DEVIATION = 0.5  # of the values of natural pictures, in the range [-1, 1]
 LEAST, USUAL, MOST = 0.01, 0.12, 0.3  # total variation per pixel of natural videos
 
@@ -42,8 +43,7 @@ class SpaceTimeTV:
     prior sees each frame alone: this is what knows that frames follow one another. ``lambda`` is
     found from the estimate (:func:`variation_weight`), twice more on the way.
 
-    It needs the operator's factors; without them it is :class:`DampedCG` with the
-    schedule's own spread, without the total variation.
+    It needs the operator's factors; without them it is :class:`DampedCG`, without total variation.
 
     Args:
         spread: ``r_t`` from the noise level. Infinity leaves the estimate out, but for the place
@@ -56,20 +56,21 @@ class SpaceTimeTV:
 
     spread: Spread = field(factory=lambda: ConstantSpread(0.2))
     strength: float = 1.0
-    least_noise: float = LEAST_NOISE
+    least_noise: float = ROUNDING
     iterations: int = 15
     tolerance: float = 1e-4
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         modes = Modes.of(problem.operator, estimate)
         if modes is None:
-            return DampedCG(least_noise=self.least_noise).correct(estimate, problem, level)
+            iterative = DampedCG(least_noise=max(self.least_noise, LEAST_NOISE))
+            return iterative.correct(estimate, problem, level)
         noise = max(problem.noise_std, self.least_noise)
         damping = damping_of(problem, level, self.spread, self.least_noise)
         video, dual, weight, done = estimate, None, 0.0, 0
         for _ in range(3):
             before, weight = weight, self.strength * variation_weight(modes, video, noise)
-            if dual is not None:
+            if dual is not None and before > 0:  # without weight the dual is 0
                 dual.mul_(weight / before)
             found = minimise(
                 modes,

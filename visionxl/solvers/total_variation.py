@@ -109,7 +109,10 @@ def differences(frame: Tensor, following: Tensor | None, out: Tensor) -> Tensor:
 
 
 def add_adjoint(frame: Tensor, here: Tensor, before: Tensor | None, scale: float) -> None:
-    """Adds ``scale * D^T q`` of one frame to it; ``before`` is ``q`` of the frame before."""
+    """Adds ``scale * D^T q`` of one frame to it; ``before`` is ``q`` of the frame before.
+
+    ``q`` is 0 where ``D`` makes no difference: across the border.
+    """
     frame.sub_(here.sum(0), alpha=scale)
     if before is not None:
         frame.add_(before[0], alpha=scale)

@@ -1,0 +1,142 @@
+"""The ablations: which part of the paper's method each of them varies, and how."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from attrs import evolve, frozen
+from peers.published import PublishedCG
+from torch import Generator
+
+from visionxl import Latent, NoiseLevel, PlainCG, Sampler, Video, vision_tv, vision_xl
+from visionxl.init import EncodedBackProjection, Noise, PseudoBatchInversion
+from visionxl.operators.blur import gaussian_taps
+from visionxl.operators.filtering import correlate_separable
+from visionxl.randomness import draw_noise
+from visionxl.solvers import NoiseAware, ScheduledLowPass, SharedNoise
+
+BASE = vision_xl(consistency=PlainCG(10))
+
+
+@frozen
+class FixedLowPass:
+    """A Gaussian low-pass of ``sigma`` pixels, the same at every level."""
+
+    sigma: float
+
+    def __call__(self, video: Video, level: NoiseLevel) -> Video:
+        return correlate_separable(video, gaussian_taps(self.sigma), "reflect")
+
+
+@frozen
+class IndependentNoise:
+    """:class:`SharedNoise` with a draw of its own for each frame."""
+
+    eta: float
+
+    def __call__(
+        self, clean: Latent, noise: Latent, level: NoiseLevel, generator: Generator
+    ) -> Latent:
+        fresh = draw_noise(clean, len(clean), generator)
+        mixed = noise * math.sqrt(1 - self.eta**2) + self.eta * fresh
+        return clean * level.signal + level.noise * mixed
+
+
+@frozen
+class Setting:
+    """One variant of the method.
+
+    Args:
+        x: where it stands in the plot: a number, or a name.
+        sampler: the method.
+        line: tells two lines of one plot apart.
+        published: swaps the operator's adjoint for the public code's.
+    """
+
+    x: float | str
+    sampler: Sampler
+    line: str = ""
+    published: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.line} {self.x}".strip()
+
+
+@frozen
+class Ablation:
+    """The variants of one part.
+
+    Args:
+        axis: what is varied, with its unit.
+        settings: either all at numbers or all at names.
+        noises: that are run where none is asked for, in units of the range [-1, 1].
+        log: whether the numbers stand on a logarithmic axis.
+    """
+
+    axis: str
+    settings: Sequence[Setting]
+    noises: Sequence[float] = (0.01,)
+    log: bool = False
+
+    @property
+    def named(self) -> bool:
+        return isinstance(self.settings[0].x, str)
+
+
+def swapped(part: str, variants: dict[Any, Any]) -> list[Setting]:
+    """The base with one part replaced by each of some variants."""
+    return [Setting(x, evolve(BASE, **{part: variant})) for x, variant in variants.items()]
+
+
+STARTS = {
+    "noise, independent": Noise(shared=False),
+    "noise, shared": Noise(),
+    "encoded back-projection": EncodedBackProjection(),
+    "batch-consistent inversion": BASE.initializer,
+    "pseudo-batch inversion": PseudoBatchInversion(),
+    "corrected inversion": vision_tv().initializer,
+}
+LOW_PASSES = {"none": ScheduledLowPass(0.0), "scheduled": ScheduledLowPass()}
+FIXED = {f"{sigma:g} px": FixedLowPass(sigma) for sigma in (0.5, 1.0, 1.5, 2.0)}
+TIMES = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
+STEPS = (1, 2, 5, 10, 20, 50)
+ETAS = (0, 0.2, 0.5, 1)
+CONSISTENCIES = {
+    "PlainCG(10)": PlainCG(10),
+    "NoiseAware": NoiseAware(),
+    "SpaceTimeTV": vision_tv().consistency,
+}
+KINDS = {"shared": SharedNoise, "independent": IndependentNoise}
+ADJOINTS = [
+    Setting("exact", BASE),
+    Setting("published", evolve(BASE, consistency=PublishedCG()), published=True),
+]
+NOISES = (0.0, 0.01, 0.05)
+
+ABLATIONS = {
+    "start": Ablation("initializer", swapped("initializer", STARTS)),
+    "time": Ablation(
+        "starting time tau (share of the schedule)",
+        [Setting(t, vision_xl(consistency=PlainCG(10), start=t)) for t in TIMES],
+    ),
+    "cg": Ablation(
+        "steps of conjugate gradients (count)",
+        swapped("consistency", {steps: PlainCG(steps) for steps in STEPS}),
+        NOISES,
+        log=True,
+    ),
+    "low-pass": Ablation(
+        "low-pass (fixed ones: sigma in pixels)", swapped("low_pass", LOW_PASSES | FIXED)
+    ),
+    "renoise": Ablation(
+        "share of fresh noise eta (from 0 to 1)",
+        [
+            Setting(eta, evolve(BASE, renoise=kind(eta)), line)
+            for line, kind in KINDS.items()
+            for eta in ETAS
+        ],
+    ),
+    "adjoint": Ablation("adjoint", ADJOINTS, NOISES),
+    "noise-aware": Ablation("consistency", swapped("consistency", CONSISTENCIES), NOISES),
+}

@@ -4,6 +4,8 @@
     python training/pocket.py unet        --photos FOLDER --work training/work
     python training/pocket.py export      --work training/work
 
+``--start FOLDER`` of the last two trains the denoiser of an exported prior on.
+
 Both networks are diffusers' own classes, saved in diffusers' folder layout. A stopped run
 continues from its last checkpoint when the same command is given again. Every batch is drawn
 from a generator seeded with (seed, step), so a resumed run sees the batches of an unbroken one.
@@ -230,6 +232,15 @@ def averaged(model, path: Path):
     return model.eval().requires_grad_(False)
 
 
+def exported(folder: Path):
+    """The two networks of an exported prior, in float32: the autoencoder to keep as it is."""
+    from diffusers import AutoencoderTiny, UNet2DModel
+
+    autoencoder = AutoencoderTiny.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    unet = UNet2DModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+    return autoencoder.eval().requires_grad_(False), unet
+
+
 def train_autoencoder(options) -> None:
     pictures = load_photographs(options.photos)
     torch.manual_seed(options.seed)
@@ -283,9 +294,14 @@ def train_unet(options) -> None:
     from diffusers import DDIMScheduler
 
     pictures = load_photographs(options.photos)
-    autoencoder = averaged(make_autoencoder(), options.work / "autoencoder.safetensors")
+    if options.start is None:
+        unet = make_unet()
+        autoencoder = averaged(make_autoencoder(), options.work / "autoencoder.safetensors")
+        autoencoder.register_to_config(scaling_factor=latent_scale(autoencoder, pictures))
+    else:
+        autoencoder, unet = exported(options.start)
     autoencoder.to(memory_format=torch.channels_last)
-    scale = latent_scale(autoencoder, pictures)
+    scale = autoencoder.config.scaling_factor
     (options.work / "scale.json").write_text(json.dumps(scale))
     weights = pixel_weights(autoencoder, pictures)
     alphas = DDIMScheduler(**SCHEDULER).alphas_cumprod
@@ -312,29 +328,33 @@ def train_unet(options) -> None:
         loss = (weights * (predicted.float() - velocity).square()).mean()
         return loss, loss.item()
 
-    train("unet", make_unet(), loss_of, options)
+    train("unet", unet, loss_of, options)
 
 
 def export(options) -> None:
     """Averaged weights as fp16 safetensors in diffusers' folder layout."""
     from diffusers import DDIMScheduler
 
-    autoencoder = averaged(make_autoencoder(), options.work / "autoencoder.safetensors")
     unet = averaged(make_unet(), options.work / "unet.safetensors")
-    autoencoder.register_to_config(
-        scaling_factor=json.loads((options.work / "scale.json").read_text())
-    )
+    if options.start is None:
+        autoencoder = averaged(make_autoencoder(), options.work / "autoencoder.safetensors")
+        scale = json.loads((options.work / "scale.json").read_text())
+        autoencoder.register_to_config(scaling_factor=scale)
+    else:
+        autoencoder, _ = exported(options.start)
     autoencoder.half().save_pretrained(options.output / "vae", safe_serialization=True)
     unet.half().save_pretrained(options.output / "unet", safe_serialization=True)
     DDIMScheduler(**SCHEDULER).save_pretrained(options.output / "scheduler")
-    losses = {}
-    for name in ("autoencoder", "unet"):
+    before = None if options.start is None else options.start / "losses.json"
+    losses = {} if before is None else json.loads(before.read_text())
+    for name in ("unet",) if options.start else ("autoencoder", "unet"):
         with safe_open(options.work / f"{name}.safetensors", framework="pt") as file:
-            losses[name] = json.loads(file.metadata()["losses"])
+            losses.setdefault(name, []).extend(json.loads(file.metadata()["losses"]))
     (options.output / "losses.json").write_text(json.dumps(losses) + "\n")
     config = options.output / "vae" / "config.json"
     told = json.loads(config.read_text())
     del told["block_out_channels"]  # diffusers writes it and warns when it reads it
+    told.pop("_name_or_path", None)
     config.write_text(json.dumps(told, indent=2) + "\n")
     for file in options.output.rglob("*.safetensors"):
         file.chmod(0o644)
@@ -348,6 +368,11 @@ def main() -> None:
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--work", type=Path, default=Path("training/work"))
     parser.add_argument("--output", type=Path, default=Path("visionxl/priors/pocket/weights"))
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="folder of an exported prior: its autoencoder is kept and its denoiser trained on",
+    )
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument(

@@ -70,7 +70,7 @@ def vision_tv(
         low_pass: default ``ScheduledLowPass()``.
         renoise: default ``SharedNoise(0.2)``.
     """
-    alone = SpaceTimeTV(ConstantSpread(math.inf), strength, iterations=45)
+    alone = SpaceTimeTV(ConstantSpread(math.inf), strength)
     return Sampler(
         times=leading_times(count, start),
         initializer=CorrectedInversion(alone),

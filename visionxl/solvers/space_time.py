@@ -1,4 +1,4 @@
-"""Consistency that knows how little videos change: noise-aware, with total variation."""
+"""Consistency that knows how videos change: noise-aware, with directional total variation."""
 
 import math
 
@@ -6,58 +6,63 @@ from attrs import field, frozen
 
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.consistency import DampedCG
+from visionxl.solvers.directions import Directions
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of
-from visionxl.solvers.total_variation import minimise, total_variation
+from visionxl.solvers.total_variation import minimise
 
-ROUNDING = 3e-6  # of a measurement in float32 that has no other noise
+ROUNDING = 3e-7  # of a measurement in float32 that has no other noise
 DEVIATION = 0.5  # of the values of natural pictures, in the range [-1, 1]
-LEAST, USUAL, MOST = 0.01, 0.12, 0.3  # total variation per pixel of natural videos
+USUAL = 0.12  # root mean square of the differences of natural videos
 
 
 def variation_weight(modes: Modes, video: Video, noise_std: float) -> float:
-    """The weight of total variation beside ``1/2 |y - A x|^2``.
+    """The weight of the directional total variation beside ``1/2 |y - A x|^2``.
 
-    ``noise_std^2 share^(2/3) / density``: ``share`` is the part of a video's values that the
-    measurement determines, ``density`` the total variation of a pixel. Were the exponent 1, this
-    would be the evidence's answer (MacKay 1992, for a penalty of first degree); 2/3 is what the
-    weights of least error follow over the named tasks and noises. Noise in an estimate adds to its
-    total variation, and would so take from the weight and let more noise in: the geometric mean of
-    the estimate's density and the ``USUAL`` one is taken.
+    ``0.6 noise_std^2 sqrt(share)``: ``share`` is the part of a video's values that the measurement
+    determines. The penalty of a pixel is about 1 (:mod:`visionxl.solvers.directions`), so that
+    ``3 noise_std^2 share`` would be the evidence's answer (MacKay 1992: a penalty of first degree
+    takes as many units as values are determined, 3 colours a pixel). The root is what the weights
+    of least error follow over the named tasks and noises.
 
     Args:
         modes: of the operator.
-        video: an estimate, for its total variation.
+        video: for its size.
         noise_std: of the measurement, above 0.
     """
     share = modes.determined((noise_std / DEVIATION) ** 2) / video.numel()
-    density = min(max(total_variation(video) / video[:, 0].numel(), LEAST), MOST)
-    return noise_std**2 * share ** (2 / 3) / math.sqrt(density * USUAL)
+    return 0.6 * noise_std**2 * math.sqrt(share)
 
 
 @frozen
 class SpaceTimeTV:
-    """Noise-aware consistency with total variation in space and time.
+    """Noise-aware consistency with directional total variation in space and time.
 
     Minimises ``|y - A x|^2 / (2 sigma_y^2) + |x - x0|^2 / (2 r_t^2) + lambda TV(x)``. An image
-    prior sees each frame alone: this is what knows that frames follow one another. ``lambda`` is
-    found from the estimate (:func:`variation_weight`), twice more on the way.
+    prior sees each frame alone: this is what knows that frames follow one another. The total
+    variation follows the edges and the motion that the estimate shows
+    (:class:`visionxl.solvers.directions.Directions`); ``lambda`` is :func:`variation_weight`.
 
     It needs the operator's factors; without them it is :class:`DampedCG`, without total variation.
 
     Args:
         spread: ``r_t`` from the noise level. Infinity leaves the estimate out, but for the place
-            to start from.
+            to start from: the directions are then found on the way, in three passes, of which the
+            first has none.
         strength: times the weight.
+        floor: smaller differences of the estimate count as none, in units of the video's range.
+        reach: of the neighbourhood that tells the directions, in pixels: a standard deviation.
         least_noise: stands for ``sigma_y`` where the measurement has less.
-        iterations: at most so many, in three parts.
-        tolerance: it stops once an iteration changes the video by less than this share.
+        iterations: of a pass, at most.
+        tolerance: a pass stops once an iteration changes the video by less than this share.
     """
 
-    spread: Spread = field(factory=lambda: ConstantSpread(0.2))
+    spread: Spread = field(factory=lambda: ConstantSpread(0.4))
     strength: float = 1.0
+    floor: float = 0.01
+    reach: float = 2.0
     least_noise: float = ROUNDING
-    iterations: int = 15
+    iterations: int = 20
     tolerance: float = 1e-4
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
@@ -66,22 +71,21 @@ class SpaceTimeTV:
             iterative = DampedCG(least_noise=max(self.least_noise, LEAST_NOISE))
             return iterative.correct(estimate, problem, level)
         noise = max(problem.noise_std, self.least_noise)
+        weight = self.strength * variation_weight(modes, estimate, noise)
         damping = damping_of(problem, level, self.spread, self.least_noise)
-        video, dual, weight, done = estimate, None, 0.0, 0
-        for _ in range(3):
-            before, weight = weight, self.strength * variation_weight(modes, video, noise)
-            if dual is not None and before > 0:  # without weight the dual is 0
-                dual.mul_(weight / before)
+        video, done = estimate, 0
+        for directed in (True,) if damping > 0 else (False, True, True):
+            directions = Directions.of(video, self.floor, self.reach) if directed else None
             found = minimise(
                 modes,
                 problem.measurement,
                 estimate,
-                weight,
+                weight if directed else weight / USUAL,
+                directions=directions,
                 damping=damping,
                 start=video,
-                dual=dual,
-                iterations=max(1, self.iterations // 3),
+                iterations=self.iterations,
                 tolerance=self.tolerance,
             )
-            video, dual, done = found.video, found.dual, done + found.iterations
+            video, done = found.video, done + found.iterations
         return Correction(video, done, residuals=(), stopped=f"weight {weight:.2g}")

@@ -1,12 +1,14 @@
 """Total variation in space and time, together with a measurement and an estimate.
 
-    min_x  1/2 |y - A x|^2 + damping / 2 |x - x0|^2 + weight * sum_pixels |(D x)_pixel|_2
+    min_x  1/2 |y - A x|^2 + damping / 2 |x - x0|^2 + weight * sum_pixels |(T D x)_pixel|_2
 
 ``D`` takes first differences in time, height and width, none across the border; the norm at a
 pixel runs over the three directions and the colour channels together (vectorial total variation:
-Bresson & Chan 2008). The scheme is the primal-dual one of Chambolle & Pock (2011) with the
+Bresson & Chan 2008). ``T`` is a 3x3 matrix per pixel (:mod:`visionxl.solvers.directions`), which
+makes the variation directional (Estellers, Soatto & Bresson 2015), or 1. The scheme is the primal-dual one of Chambolle & Pock (2011) with the
 over-relaxation of Condat (2013). The step of the data term is exact: ``A = U S V^T`` with small
-factors, so ``(A^T A + damping + 1/tau)^-1`` is a gain per singular mode.
+factors, so ``(A^T A + damping + 1/tau)^-1`` is a gain per singular mode. The step of the dual is
+as long at each pixel as ``T`` there allows (Pock & Chambolle 2011).
 
 One iteration holds a few videos, the three differences per pixel and a few single frames; what
 concerns one frame is done at once, so that it stays in the processor's cache.
@@ -19,10 +21,11 @@ from attrs import frozen
 from torch import Tensor
 
 from visionxl.protocols import Measurement, Video
+from visionxl.solvers.directions import Directions, differences
 from visionxl.solvers.modes import Modes
 
 NORM = 12.0  # |D|^2 is at most 4 per direction
-BALANCE = 0.2  # a usual difference: the step of the video to that of the dual over the weight
+BALANCE = 0.1  # a usual difference: the step of the video to that of the dual over the weight
 RELAXATION = 1.8
 LEAST_TAU, MOST_TAU = 1.0, 1e11
 TINY = 1e-30
@@ -50,6 +53,7 @@ def minimise(
     estimate: Video,
     weight: float,
     *,
+    directions: Directions | None = None,
     damping: float = 0.0,
     start: Video | None = None,
     dual: Tensor | None = None,
@@ -63,6 +67,7 @@ def minimise(
         measurement: ``y``.
         estimate: ``x0``, in [-1, 1].
         weight: 0 or more.
+        directions: of the total variation; without them it is the same for all directions.
         damping: 0 or more; with 0 the estimate is only where it starts.
         start: where it starts, by default from ``x0``.
         dual: the dual variable that it starts from, by default 0.
@@ -71,7 +76,9 @@ def minimise(
     """
     video = (estimate if start is None else start).clone(memory_format=torch.contiguous_format)
     dual = video.new_zeros(len(video), 3, *video.shape[1:]) if dual is None else dual.clone()
-    tau = min(max(BALANCE / (math.sqrt(NORM) * max(weight, TINY)), LEAST_TAU), MOST_TAU)
+    usual = 1.0 if directions is None else directions.usual
+    tau = BALANCE * usual / (math.sqrt(NORM) * max(weight, TINY))
+    tau = min(max(tau, LEAST_TAU), MOST_TAU)
 
     # The step of the data term is v' + V (gain * (U^T y - S V^T v')), with v' between v and x0.
     total = damping + 1 / tau
@@ -79,8 +86,11 @@ def minimise(
     target = modes.measured(measurement) * gain
     gain = gain * modes.values
     trial = video.clone()
+    before = None
     for t, frame in enumerate(trial):
-        add_adjoint(frame, dual[t], dual[t - 1] if t else None, -tau)
+        here = turned(dual[t], directions, t, len(trial))
+        add_adjoint(frame, here, before, -tau)
+        before = here
     done = 0
     while done < iterations:
         done += 1
@@ -89,23 +99,10 @@ def minimise(
         coefficients = torch.addcmul(target, modes.analyse(trial), gain, value=-1)
         modes.add_synthesis(trial, coefficients)
         del coefficients
-        change = _step_of_the_dual(video, trial, dual, weight, tau)
+        change = _step_of_the_dual(video, trial, dual, directions, weight, tau)
         if done > 1 and change <= tolerance:  # the first step only makes the dual
             break
     return Smoothed(video, dual, done)
-
-
-def differences(frame: Tensor, following: Tensor | None, out: Tensor) -> Tensor:
-    """``D x`` of one frame (channels, height, width), in ``out``, (3, channels, height, width)."""
-    if following is None:
-        out[0].zero_()
-    else:
-        torch.sub(following, frame, out=out[0])
-    torch.sub(frame[:, 1:], frame[:, :-1], out=out[1, :, :-1])
-    out[1, :, -1].zero_()
-    torch.sub(frame[..., 1:], frame[..., :-1], out=out[2, ..., :-1])
-    out[2, ..., -1].zero_()
-    return out
 
 
 def add_adjoint(frame: Tensor, here: Tensor, before: Tensor | None, scale: float) -> None:
@@ -120,6 +117,18 @@ def add_adjoint(frame: Tensor, here: Tensor, before: Tensor | None, scale: float
     frame[..., 1:].add_(here[2, ..., :-1], alpha=scale)
 
 
+def turned(dual: Tensor, directions: Directions | None, t: int, frames: int) -> Tensor:
+    """``T p`` of a frame, 0 across the border."""
+    if directions is None:
+        return dual
+    out = directions.turn(t, dual, torch.empty_like(dual))
+    if t + 1 == frames:
+        out[0].zero_()
+    out[1, :, -1].zero_()
+    out[2, ..., -1].zero_()
+    return out
+
+
 def total_variation(video: Video) -> float:
     """``sum_pixels |(D x)_pixel|_2``."""
     total, out = 0.0, video.new_empty(3, *video.shape[1:])
@@ -129,13 +138,21 @@ def total_variation(video: Video) -> float:
     return total
 
 
-def _step_of_the_dual(video: Video, trial: Video, dual: Tensor, weight: float, tau: float) -> float:
+def _step_of_the_dual(
+    video: Video,
+    trial: Video,
+    dual: Tensor,
+    directions: Directions | None,
+    weight: float,
+    tau: float,
+) -> float:
     """The rest of an iteration, in place, a frame at a time.
 
     Args:
         video: ``x``; after it ``x + RELAXATION * (trial - x)``.
-        trial: the data term's answer; after it ``x - tau D^T p``, which it is asked next.
-        dual: ``p``; after it relaxed towards the projection of ``p + sigma D (2 trial - x)``.
+        trial: the data term's answer; after it ``x - tau D^T T p``, which it is asked next.
+        dual: ``p``; after it relaxed towards the projection of ``p + sigma T D (2 trial - x)``.
+        directions: ``T``.
         weight: the radius of the projection.
         tau: the video's step.
 
@@ -146,12 +163,15 @@ def _step_of_the_dual(video: Video, trial: Video, dual: Tensor, weight: float, t
     steps = torch.empty_like(dual[0])
     moved = size = 0.0
     ahead: Tensor | None = torch.lerp(video[0], trial[0], 2.0)
+    before = None
     for t, (frame, goal, q) in enumerate(zip(video, trial, dual, strict=True)):
         extrapolated = ahead
         assert extrapolated is not None  # only the last frame has none after it
         last = t + 1 == len(video)
         ahead = None if last else torch.lerp(video[t + 1], trial[t + 1], 2.0)
         differences(extrapolated, ahead, steps)
+        if directions is not None:
+            steps = directions.turn(t, steps, torch.empty_like(steps)).mul_(directions.least[t])
         torch.add(q, steps, alpha=sigma, out=steps)
         steps.mul_(_shrinkage(steps, weight))
         q.lerp_(steps, RELAXATION)
@@ -160,7 +180,9 @@ def _step_of_the_dual(video: Video, trial: Video, dual: Tensor, weight: float, t
         moved += torch.dot(goal.flatten(), goal.flatten()).item()
         frame.add_(goal, alpha=RELAXATION)
         goal.copy_(frame)
-        add_adjoint(goal, q, dual[t - 1] if t else None, -tau)
+        here = turned(q, directions, t, len(video))
+        add_adjoint(goal, here, before, -tau)
+        before = here
     return math.sqrt(moved / size) if size else 0.0
 
 

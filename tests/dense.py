@@ -2,6 +2,8 @@
 
 import torch
 
+from visionxl.solvers.modes import Modes
+
 
 def noise(*shape, seed=0, dtype=torch.float64):
     """White Gaussian noise of unit variance."""
@@ -23,6 +25,22 @@ def solve_damped(matrix, measurement, estimate, damping):
     residual = measurement.flatten() - matrix @ estimate.flatten()
     normal = matrix.T @ matrix + damping * torch.eye(matrix.shape[1], dtype=matrix.dtype)
     return estimate + torch.linalg.solve(normal, matrix.T @ residual).view(estimate.shape)
+
+
+def gradient(video):
+    """First differences in time, height and width: (frames, 3, channels, height, width).
+
+    Each direction's last one is 0.
+    """
+    ends = [torch.cat([video, video.narrow(axis, -1, 1)], axis) for axis in (0, 2, 3)]
+    return torch.stack([e.diff(dim=a) for e, a in zip(ends, (0, 2, 3), strict=True)], dim=1)
+
+
+def modes_of(operator, like):
+    """The singular modes of an operator that has factors."""
+    modes = Modes.of(operator, like)
+    assert modes is not None
+    return modes
 
 
 def relative_error(value, truth):

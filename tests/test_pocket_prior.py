@@ -1,5 +1,6 @@
 """The embedded prior and its training."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -76,6 +77,33 @@ def photographs(tmp_path):
         coarse = random.integers(0, 255, (12, 16, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((320, 240)).save(folder / f"{index}.jpg")
     return folder
+
+
+def test_training_on_starts_from_the_exported_networks(
+    training, photographs, tmp_path, monkeypatch
+):
+    def run(words: str) -> None:
+        words = f"pocket.py {words} --photos {photographs} --batch 2 --crop 32 --threads 1"
+        monkeypatch.setattr(sys, "argv", words.split())
+        training.main()
+
+    monkeypatch.setattr(training, "UNET", {**training.UNET, "block_out_channels": (16, 16)})
+    first, again, other = (tmp_path / name for name in ("first", "again", "other"))
+    for stage in ("autoencoder", "unet", "export"):
+        run(f"{stage} --work {tmp_path / 'a'} --output {first} --steps 2")
+    for rate, folder in (("0", again), ("1e-3", other)):  # without a rate nothing changes
+        run(f"unet --start {first} --work {folder / 'work'} --steps 2 --rate {rate}")
+        run(f"export --start {first} --work {folder / 'work'} --output {folder}")
+    networks = ("vae/diffusion_pytorch_model", "unet/diffusion_pytorch_model")
+    for network, changes in zip(networks, (False, True), strict=True):
+        before, same, after = (
+            load_file(folder / f"{network}.safetensors") for folder in (first, again, other)
+        )
+        assert all(torch.equal(before[key], same[key]) for key in before)
+        assert changes == any(not torch.equal(before[key], after[key]) for key in before)
+    losses = json.loads((other / "losses.json").read_text())
+    assert [step for step, _ in losses["unet"]] == [2, 2]
+    assert len(losses["autoencoder"]) == 1
 
 
 @pytest.mark.parametrize("stage", ["autoencoder", "unet"])

@@ -54,10 +54,11 @@ def vision_tv(
     low_pass: LowPass | None = None,
     renoise: Renoise | None = None,
 ) -> Sampler:
-    """The default: :func:`vision_xl` with total variation in space and time.
+    """The default: :func:`vision_xl` with directional total variation in space and time.
 
     An image prior sees each frame alone. Here the consistency also knows that frames follow one
-    another (:class:`SpaceTimeTV`), and the loop starts from what the measurement and the total
+    another, along the edges and the motion that the prior's estimate shows
+    (:class:`SpaceTimeTV`), and the loop starts from what the measurement and the total
     variation tell by themselves: so near that half of the paper's steps are enough.
 
     For operators without factors it is slower to converge than :func:`vision_xl`, because nothing

@@ -5,10 +5,11 @@
 ``D`` takes first differences in time, height and width, none across the border; the norm at a
 pixel runs over the three directions and the colour channels together (vectorial total variation:
 Bresson & Chan 2008). ``T`` is a 3x3 matrix per pixel (:mod:`visionxl.solvers.directions`), which
-makes the variation directional (Estellers, Soatto & Bresson 2015), or 1. The scheme is the primal-dual one of Chambolle & Pock (2011) with the
-over-relaxation of Condat (2013). The step of the data term is exact: ``A = U S V^T`` with small
-factors, so ``(A^T A + damping + 1/tau)^-1`` is a gain per singular mode. The step of the dual is
-as long at each pixel as ``T`` there allows (Pock & Chambolle 2011).
+makes the variation directional (Estellers, Soatto & Bresson 2015), or 1. The scheme is the
+primal-dual one of Chambolle & Pock (2011) with the over-relaxation of Condat (2013); the step of
+the dual is as long at each pixel as ``T`` allows (Pock & Chambolle 2011). The step of the data term
+is exact: ``A = U S V^T`` with small factors, so ``(A^T A + damping + 1/tau)^-1`` is a gain per
+singular mode.
 
 One iteration holds a few videos, the three differences per pixel and a few single frames; what
 concerns one frame is done at once, so that it stays in the processor's cache.

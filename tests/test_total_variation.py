@@ -1,0 +1,243 @@
+"""Total variation in space and time, against known videos, dense algebra and another minimiser."""
+
+import math
+from functools import cache
+from itertools import pairwise
+
+import pytest
+import torch
+from attrs import evolve
+from command_line import moving_scene
+from dense import dense, generator, gradient, modes_of, noise, solve_damped
+
+from visionxl import simulate
+from visionxl.operators import GaussianBlur, Grayscale, Mask, TemporalAverage
+from visionxl.solvers.directions import Directions
+from visionxl.solvers.total_variation import add_adjoint, minimise, total_variation
+
+# Differences
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4, 5), (1, 3, 3, 4), (4, 1, 1, 6), (2, 1, 3, 1)])
+def test_add_adjoint_adds_the_adjoint_of_the_differences(shape):
+    video, q = noise(*shape), gradient(noise(*shape, seed=1))
+    adjoint = video.clone()
+    for t, frame in enumerate(adjoint):
+        add_adjoint(frame, q[t], q[t - 1] if t else None, 0.7)
+    adjoint = (adjoint - video) / 0.7
+    left, right = (gradient(video) * q).sum(), (video * adjoint).sum()
+    assert left.item() == pytest.approx(right.item(), rel=1e-12)
+
+
+def test_the_total_variation_of_known_videos():
+    video = torch.zeros(3, 2, 4, 5)
+    assert total_variation(video + 0.3) == 0
+    edge = video.clone()
+    edge[..., 2:] = 0.5  # 4 rows in 3 frames, two channels in one norm
+    assert total_variation(edge) == pytest.approx(12 * 0.5 * math.sqrt(2))
+    cut = video.clone()
+    cut[1:, 0] = -0.4  # 20 pixels once in time, one channel
+    assert total_variation(cut) == pytest.approx(20 * 0.4)
+    ramp = video + 0.3 * torch.arange(4.0)[:, None] + 0.4 * torch.arange(5.0)
+    one_frame = (3 * 4) * 0.5 + 3 * 0.3 + 4 * 0.4  # inside, last column, last row
+    assert total_variation(ramp) == pytest.approx(3 * one_frame * math.sqrt(2))
+    rough = noise(4, 3, 4, 8)
+    assert total_variation(-3 * rough + 1) == pytest.approx(3 * total_variation(rough))
+
+
+# The minimiser
+
+SMALL = (3, 3, 4, 5)
+PROBLEMS = {
+    "blur in time and space": GaussianBlur(0.8, "reflect") @ TemporalAverage(3),
+    "mask": Mask.random(0.5, 4, 5, generator(2)) @ TemporalAverage(3, "replicate"),
+    "gray": Grayscale(),
+}
+TRUTH = moving_scene(3, 4, 5).double()
+ESTIMATE = TRUTH + 0.2 * noise(*SMALL, seed=5)
+WEIGHTS = {False: 0.03, True: 0.006}  # directed or not
+DAMPING = 0.2
+DIRECTIONS = Directions.of(ESTIMATE, 0.1, 1.0)
+directed_or_not = pytest.mark.parametrize("directed", [False, True], ids=["plain", "directed"])
+
+
+@cache
+def measurement_of(name):
+    return simulate(TRUTH, PROBLEMS[name], 0.1, generator=generator(3)).measurement
+
+
+def minimised(name, directed=False, weight=None, damping=DAMPING, **options):
+    """With so many iterations that more change nothing."""
+    modes, y = modes_of(PROBLEMS[name], ESTIMATE), measurement_of(name)
+    weight = WEIGHTS[directed] if weight is None else weight
+    options = {
+        "directions": DIRECTIONS if directed else None,
+        "iterations": 1000,
+        "tolerance": 1e-9,
+    } | options
+    return minimise(modes, y, ESTIMATE, weight, damping=damping, **options)
+
+
+@cache
+def minimiser(name, directed=False, weight=None, damping=DAMPING):
+    return minimised(name, directed, weight, damping)
+
+
+@cache
+def matrix_of(name):
+    return dense(PROBLEMS[name].forward, SMALL)
+
+
+@cache
+def turning():
+    """``T`` at every pixel: (frames, 3, 3, height, width)."""
+    tt, th, tw, hh, hw, ww = DIRECTIONS.planes.unbind(1)
+    rows = ((tt, th, tw), (th, hh, hw), (tw, hw, ww))
+    return torch.stack([torch.stack(row, 1) for row in rows], 1)
+
+
+def objective(name, video, directed, damping=DAMPING, smoothing=0.0):
+    residual = matrix_of(name) @ video.flatten() - measurement_of(name).flatten()
+    steps = gradient(video)
+    if directed:
+        steps = torch.einsum("tijhw,tjchw->tichw", turning(), steps)
+    variation = steps.square().sum((1, 2)).add(smoothing**2).sqrt().sum()
+    away = (video - ESTIMATE).square().sum()
+    return residual.square().sum() / 2 + damping / 2 * away + WEIGHTS[directed] * variation
+
+
+def damped_least_squares(name):
+    return solve_damped(matrix_of(name), measurement_of(name), ESTIMATE, DAMPING)
+
+
+@directed_or_not
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_without_weight_it_is_damped_least_squares(name, directed):
+    found = minimiser(name, directed, weight=0.0).video
+    torch.testing.assert_close(found, damped_least_squares(name), rtol=0, atol=1e-7)
+
+
+@directed_or_not
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_objective_is_least_at_the_minimiser(name, directed):
+    found = minimiser(name, directed).video
+    least = objective(name, found, directed).item()
+    assert least < 0.9 * objective(name, ESTIMATE, directed).item()
+    assert least < 0.99 * objective(name, damped_least_squares(name), directed).item()
+    for seed in range(10):
+        for size in (1e-1, 1e-2, 1e-3):
+            other = found + size * noise(*SMALL, seed=seed)
+            assert least < objective(name, other, directed).item()
+
+
+SMOOTHING = 1e-4
+
+
+def smoothly_minimised(name, directed, damping):
+    """The minimiser with ever less smoothed norms, by a quasi-Newton method."""
+    video = ESTIMATE.clone().requires_grad_()
+    for smoothing in (1e-1, 1e-2, 1e-3, SMOOTHING):
+        solver = torch.optim.LBFGS(
+            [video], max_iter=400, tolerance_grad=1e-10, tolerance_change=0, history_size=50,
+            line_search_fn="strong_wolfe",
+        )  # fmt: skip
+
+        def closure(solver=solver, smoothing=smoothing):
+            solver.zero_grad()
+            value = objective(name, video, directed, damping, smoothing)
+            value.backward()
+            return value
+
+        solver.step(closure)
+    return video.detach()
+
+
+@directed_or_not
+@pytest.mark.parametrize(
+    ("name", "damping"), [*((name, DAMPING) for name in PROBLEMS), ("mask", 0.0)]
+)
+def test_it_agrees_with_a_smoothed_objective_and_a_quasi_newton_method(name, directed, damping):
+    found = minimiser(name, directed, damping=damping).video
+    reference = smoothly_minimised(name, directed, damping)
+    # Smoothing by s adds at most s per pixel, and the objective is strongly convex by the damping.
+    slack = 1.1 * WEIGHTS[directed] * SMOOTHING * SMALL[0] * SMALL[2] * SMALL[3]
+    least, theirs = (objective(name, v, directed, damping).item() for v in (found, reference))
+    assert theirs - slack < least < theirs + 1e-7
+    if damping > 0:
+        assert (found - reference).norm() < math.sqrt(2 * slack / damping)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_directions_all_alike_are_a_weight(name):
+    alike = 4.0 * torch.tensor([1.0, 0, 0, 1, 0, 1]).double().view(1, 6, 1, 1)
+    directions = evolve(
+        DIRECTIONS,
+        planes=alike.expand(3, -1, 4, 5),
+        least=torch.full_like(DIRECTIONS.least, 1 / 16),
+    )
+    found = minimised(name, directions=directions, weight=0.005).video
+    expected = minimised(name, weight=0.02).video
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    other = minimised(name, weight=0.005).video
+    assert (found - other).abs().max() > 0.01
+
+
+def test_the_usual_difference_only_makes_it_faster_or_slower():
+    half, twice = (
+        minimised("mask", directions=evolve(DIRECTIONS, usual=factor * DIRECTIONS.usual))
+        for factor in (0.5, 2)
+    )
+    torch.testing.assert_close(half.video, twice.video, rtol=0, atol=1e-4)
+    assert half.iterations != twice.iterations
+
+
+@directed_or_not
+def test_more_damping_lies_nearer_to_the_estimate_and_more_weight_varies_less(directed):
+    name = "mask"
+    found = [minimiser(name, directed, damping=d).video for d in (DAMPING, 1.0, 100.0)]
+    damped = [(video - ESTIMATE).norm() for video in found]
+    assert all(a > b for a, b in pairwise(damped))
+    assert damped[-1] < 0.05 * damped[0]
+    weights = (0.0, WEIGHTS[directed] / 3, WEIGHTS[directed])
+    varied = [total_variation(minimiser(name, directed, weight=w).video) for w in weights]
+    assert all(a > b for a, b in pairwise(varied))
+
+
+def test_a_huge_weight_leaves_one_colour_the_mean_of_measurement_and_estimate():
+    name = "blur in time and space"  # it keeps constants
+    found = minimiser(name, weight=1e3).video
+    sums = measurement_of(name) + DAMPING * ESTIMATE
+    colour = sums.mean(dim=(0, 2, 3), keepdim=True) / (1 + DAMPING)
+    kept = PROBLEMS[name].forward(torch.ones_like(ESTIMATE))
+    torch.testing.assert_close(kept, torch.ones_like(kept))
+    torch.testing.assert_close(found, colour.expand(SMALL), rtol=0, atol=2e-3)
+
+
+@directed_or_not
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_it_is_the_same_from_wherever_it_starts(name, directed):
+    expected, before = minimiser(name, directed).video, ESTIMATE.clone()
+    start = noise(*SMALL, seed=8)
+    kept = start.clone()
+    found = minimised(name, directed, start=start).video
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert torch.equal(start, kept)
+    other = minimised(name, directed, weight=0.1, iterations=50)
+    dual = other.dual.clone()
+    warm = minimised(name, directed, start=other.video, dual=other.dual)
+    torch.testing.assert_close(warm.video, expected, rtol=0, atol=1e-5)
+    assert torch.equal(other.dual, dual)
+    assert torch.equal(before, ESTIMATE)
+
+
+@directed_or_not
+def test_the_dual_of_the_solution_is_within_the_weight(directed):
+    largest = minimiser("mask", directed).dual.square().sum((1, 2)).sqrt().max()
+    assert largest == pytest.approx(WEIGHTS[directed], rel=1e-6)  # where something changes
+
+
+@directed_or_not
+def test_it_stops_at_the_tolerance_or_the_number_of_iterations(directed):
+    assert minimised("mask", directed, iterations=7).iterations == 7
+    few, many = (minimised("mask", directed, tolerance=t).iterations for t in (1e-2, 1e-5))
+    assert 1 < few < many < 1000

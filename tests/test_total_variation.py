@@ -13,7 +13,8 @@ from dense import dense, generator, gradient, modes_of, noise, solve_damped
 from visionxl import simulate
 from visionxl.operators import GaussianBlur, Grayscale, Mask, TemporalAverage
 from visionxl.solvers.directions import Directions
-from visionxl.solvers.total_variation import add_adjoint, minimise, total_variation
+from visionxl.solvers.motion import Motion
+from visionxl.solvers.total_variation import add_adjoint, add_carried, minimise, total_variation
 
 # Differences
 
@@ -23,7 +24,8 @@ def test_add_adjoint_adds_the_adjoint_of_the_differences(shape):
     video, q = noise(*shape), gradient(noise(*shape, seed=1))
     adjoint = video.clone()
     for t, frame in enumerate(adjoint):
-        add_adjoint(frame, q[t], q[t - 1] if t else None, 0.7)
+        add_adjoint(frame, q[t], 0.7)
+    add_carried(adjoint, q, None, 0.7)
     adjoint = (adjoint - video) / 0.7
     left, right = (gradient(video) * q).sum(), (video * adjoint).sum()
     assert left.item() == pytest.approx(right.item(), rel=1e-12)
@@ -57,7 +59,8 @@ TRUTH = moving_scene(3, 4, 5).double()
 ESTIMATE = TRUTH + 0.2 * noise(*SMALL, seed=5)
 WEIGHTS = {False: 0.03, True: 0.006}  # directed or not
 DAMPING = 0.2
-DIRECTIONS = Directions.of(ESTIMATE, 0.1, 1.0)
+MOTION = Motion.along(0.7 * noise(2, 2, 4, 5, seed=7))
+DIRECTIONS = Directions.of(ESTIMATE, 0.1, 1.0, MOTION)
 directed_or_not = pytest.mark.parametrize("directed", [False, True], ids=["plain", "directed"])
 
 
@@ -91,8 +94,9 @@ def matrix_of(name):
 @cache
 def turning():
     """``T`` at every pixel: (frames, 3, 3, height, width)."""
-    tt, th, tw, hh, hw, ww = DIRECTIONS.planes.unbind(1)
-    rows = ((tt, th, tw), (th, hh, hw), (tw, hw, ww))
+    time, hh, hw, ww = DIRECTIONS.planes.unbind(1)
+    none = torch.zeros_like(time)
+    rows = ((time, none, none), (none, hh, hw), (none, hw, ww))
     return torch.stack([torch.stack(row, 1) for row in rows], 1)
 
 
@@ -100,6 +104,9 @@ def objective(name, video, directed, damping=DAMPING, smoothing=0.0):
     residual = matrix_of(name) @ video.flatten() - measurement_of(name).flatten()
     steps = gradient(video)
     if directed:
+        moved = torch.stack([MOTION.ahead(t, video[t + 1]) - video[t] for t in range(2)])
+        followed = torch.cat([moved * MOTION.seen.unsqueeze(1), 0 * video[:1]])
+        steps = torch.cat([followed.unsqueeze(1), steps[:, 1:]], 1)
         steps = torch.einsum("tijhw,tjchw->tichw", turning(), steps)
     variation = steps.square().sum((1, 2)).add(smoothing**2).sqrt().sum()
     away = (video - ESTIMATE).square().sum()
@@ -162,14 +169,14 @@ def test_it_agrees_with_a_smoothed_objective_and_a_quasi_newton_method(name, dir
     # Smoothing by s adds at most s per pixel, and the objective is strongly convex by the damping.
     slack = 1.1 * WEIGHTS[directed] * SMOOTHING * SMALL[0] * SMALL[2] * SMALL[3]
     least, theirs = (objective(name, v, directed, damping).item() for v in (found, reference))
-    assert theirs - slack < least < theirs + 1e-7
+    assert theirs - slack < least < theirs + 2e-6
     if damping > 0:
         assert (found - reference).norm() < math.sqrt(2 * slack / damping)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_directions_all_alike_are_a_weight(name):
-    alike = 4.0 * torch.tensor([1.0, 0, 0, 1, 0, 1]).double().view(1, 6, 1, 1)
+    alike = 4.0 * torch.tensor([1.0, 1, 0, 1]).double().view(1, 4, 1, 1)
     directions = evolve(
         DIRECTIONS,
         planes=alike.expand(3, -1, 4, 5),

@@ -8,6 +8,7 @@ from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.consistency import DampedCG
 from visionxl.solvers.directions import Directions
 from visionxl.solvers.modes import Modes
+from visionxl.solvers.motion import Motion
 from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of
 from visionxl.solvers.total_variation import minimise
 
@@ -52,6 +53,8 @@ class SpaceTimeTV:
         strength: times the weight.
         floor: smaller differences of the estimate count as none, in units of the video's range.
         reach: of the neighbourhood that tells the directions, in pixels: a standard deviation.
+        motion: whether differences in time follow the motion that the estimate shows
+            (:class:`visionxl.solvers.motion.Motion`).
         least_noise: stands for ``sigma_y`` where the measurement has less.
         iterations: of a pass, at most.
         tolerance: a pass stops once an iteration changes the video by less than this share.
@@ -59,8 +62,9 @@ class SpaceTimeTV:
 
     spread: Spread = field(factory=lambda: ConstantSpread(0.4))
     strength: float = 1.0
-    floor: float = 0.01
+    floor: float = 0.02
     reach: float = 2.0
+    motion: bool = True
     least_noise: float = ROUNDING
     iterations: int = 20
     tolerance: float = 1e-4
@@ -75,7 +79,7 @@ class SpaceTimeTV:
         damping = damping_of(problem, level, self.spread, self.least_noise)
         video, done = estimate, 0
         for directed in (True,) if damping > 0 else (False, True, True):
-            directions = Directions.of(video, self.floor, self.reach) if directed else None
+            directions = self._directions(video) if directed else None
             found = minimise(
                 modes,
                 problem.measurement,
@@ -89,3 +93,7 @@ class SpaceTimeTV:
             )
             video, done = found.video, done + found.iterations
         return Correction(video, done, residuals=(), stopped=f"weight {weight:.2g}")
+
+    def _directions(self, video: Video) -> Directions:
+        motion = Motion.of(video) if self.motion else None
+        return Directions.of(video, self.floor, self.reach, motion)

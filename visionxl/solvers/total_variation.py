@@ -4,8 +4,9 @@
 
 ``D`` takes first differences in time, height and width, none across the border; the norm at a
 pixel runs over the three directions and the colour channels together (vectorial total variation:
-Bresson & Chan 2008). ``T`` is a 3x3 matrix per pixel (:mod:`visionxl.solvers.directions`), which
-makes the variation directional (Estellers, Soatto & Bresson 2015), or 1. The scheme is the
+Bresson & Chan 2008). In time it may follow a motion (:mod:`visionxl.solvers.motion`). ``T`` is a
+matrix per pixel (:mod:`visionxl.solvers.directions`), which makes the variation directional
+(Estellers, Soatto & Bresson 2015), or 1. The scheme is the
 primal-dual one of Chambolle & Pock (2011) with the over-relaxation of Condat (2013); the step of
 the dual is as long at each pixel as ``T`` allows (Pock & Chambolle 2011). The step of the data term
 is exact: ``A = U S V^T`` with small factors, so ``(A^T A + damping + 1/tau)^-1`` is a gain per
@@ -24,8 +25,10 @@ from torch import Tensor
 from visionxl.protocols import Measurement, Video
 from visionxl.solvers.directions import Directions, differences
 from visionxl.solvers.modes import Modes
+from visionxl.solvers.motion import TOGETHER
 
-NORM = 12.0  # |D|^2 is at most 4 per direction
+NORM = 12.0  # |D|^2 is at most 4 per direction,
+NORM_MOVED = 17.0  # and in time along a motion at most (1 + |W|)^2, |W|^2 at most about 4
 BALANCE = 0.1  # a usual difference: the step of the video to that of the dual over the weight
 RELAXATION = 1.8
 LEAST_TAU, MOST_TAU = 1.0, 1e11
@@ -78,7 +81,9 @@ def minimise(
     video = (estimate if start is None else start).clone(memory_format=torch.contiguous_format)
     dual = video.new_zeros(len(video), 3, *video.shape[1:]) if dual is None else dual.clone()
     usual = 1.0 if directions is None else directions.usual
-    tau = BALANCE * usual / (math.sqrt(NORM) * max(weight, TINY))
+    motion = None if directions is None else directions.motion
+    norm = NORM if motion is None else NORM_MOVED
+    tau = BALANCE * usual / (math.sqrt(norm) * max(weight, TINY))
     tau = min(max(tau, LEAST_TAU), MOST_TAU)
 
     # The step of the data term is v' + V (gain * (U^T y - S V^T v')), with v' between v and x0.
@@ -87,11 +92,9 @@ def minimise(
     target = modes.measured(measurement) * gain
     gain = gain * modes.values
     trial = video.clone()
-    before = None
     for t, frame in enumerate(trial):
-        here = turned(dual[t], directions, t, len(trial))
-        add_adjoint(frame, here, before, -tau)
-        before = here
+        add_adjoint(frame, turned(dual[t], directions, t, len(trial)), -tau)
+    add_carried(trial, dual, directions, -tau)
     done = 0
     while done < iterations:
         done += 1
@@ -100,22 +103,33 @@ def minimise(
         coefficients = torch.addcmul(target, modes.analyse(trial), gain, value=-1)
         modes.add_synthesis(trial, coefficients)
         del coefficients
-        change = _step_of_the_dual(video, trial, dual, directions, weight, tau)
+        change = _step_of_the_dual(video, trial, dual, directions, weight, tau, norm)
         if done > 1 and change <= tolerance:  # the first step only makes the dual
             break
     return Smoothed(video, dual, done)
 
 
-def add_adjoint(frame: Tensor, here: Tensor, before: Tensor | None, scale: float) -> None:
-    """Adds ``scale * D^T q`` of one frame to it; ``before`` is ``q`` of the frame before.
+def add_adjoint(frame: Tensor, here: Tensor, scale: float) -> None:
+    """Adds to a frame what ``scale * D^T q`` of the same frame's ``q`` is there.
 
     ``q`` is 0 where ``D`` makes no difference: across the border.
     """
     frame.sub_(here.sum(0), alpha=scale)
-    if before is not None:
-        frame.add_(before[0], alpha=scale)
     frame[:, 1:].add_(here[1, :, :-1], alpha=scale)
     frame[..., 1:].add_(here[2, ..., :-1], alpha=scale)
+
+
+def add_carried(video: Video, dual: Tensor, directions: Directions | None, scale: float) -> None:
+    """Adds the rest of ``scale * D^T T p``: what differences in time ask of the next frame."""
+    motion = None if directions is None else directions.motion
+    for first in range(0, len(video) - 1, TOGETHER):
+        last = min(first + TOGETHER, len(video) - 1)
+        q = dual[first:last, 0]
+        if directions is not None:
+            q = q * directions.planes[first:last, :1]
+        if motion is not None:
+            q = motion.back(first, q.mul_(motion.seen[first:last].unsqueeze(1)))
+        video[first + 1 : last + 1].add_(q, alpha=scale)
 
 
 def turned(dual: Tensor, directions: Directions | None, t: int, frames: int) -> Tensor:
@@ -125,6 +139,8 @@ def turned(dual: Tensor, directions: Directions | None, t: int, frames: int) -> 
     out = directions.turn(t, dual, torch.empty_like(dual))
     if t + 1 == frames:
         out[0].zero_()
+    elif directions.motion is not None:
+        out[0].mul_(directions.motion.seen[t])
     out[1, :, -1].zero_()
     out[2, ..., -1].zero_()
     return out
@@ -146,6 +162,7 @@ def _step_of_the_dual(
     directions: Directions | None,
     weight: float,
     tau: float,
+    norm: float,
 ) -> float:
     """The rest of an iteration, in place, a frame at a time.
 
@@ -156,21 +173,22 @@ def _step_of_the_dual(
         directions: ``T``.
         weight: the radius of the projection.
         tau: the video's step.
+        norm: at least ``|D|^2``.
 
     Returns:
         ``|trial - x| / |trial|``.
     """
-    sigma = 1 / (NORM * tau)
+    sigma = 1 / (norm * tau)
+    motion = None if directions is None else directions.motion
     steps = torch.empty_like(dual[0])
     moved = size = 0.0
     ahead: Tensor | None = torch.lerp(video[0], trial[0], 2.0)
-    before = None
     for t, (frame, goal, q) in enumerate(zip(video, trial, dual, strict=True)):
         extrapolated = ahead
         assert extrapolated is not None  # only the last frame has none after it
         last = t + 1 == len(video)
         ahead = None if last else torch.lerp(video[t + 1], trial[t + 1], 2.0)
-        differences(extrapolated, ahead, steps)
+        differences(extrapolated, ahead, steps, t, motion)
         if directions is not None:
             steps = directions.turn(t, steps, torch.empty_like(steps)).mul_(directions.least[t])
         torch.add(q, steps, alpha=sigma, out=steps)
@@ -181,9 +199,8 @@ def _step_of_the_dual(
         moved += torch.dot(goal.flatten(), goal.flatten()).item()
         frame.add_(goal, alpha=RELAXATION)
         goal.copy_(frame)
-        here = turned(q, directions, t, len(video))
-        add_adjoint(goal, here, before, -tau)
-        before = here
+        add_adjoint(goal, turned(q, directions, t, len(video)), -tau)
+    add_carried(trial, dual, directions, -tau)
     return math.sqrt(moved / size) if size else 0.0
 
 

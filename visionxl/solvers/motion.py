@@ -1,0 +1,122 @@
+"""Where each pixel of a frame lies in the next one, and videos followed along it.
+
+The optical flow is that of dense inverse search (Kroeger et al. 2016), with variational
+refinement, as OpenCV has it. Frames are sampled at its places by bicubic interpolation (Keys 1981),
+a linear map ``W_t``, here with its exact adjoint.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from visionxl.protocols import Video
+
+SMALLEST = 32  # the side of a frame, in pixels, below which the search finds nothing
+CROWDED = 1.5  # frames' pixels that may follow to one pixel with full weight
+BICUBIC, BORDER = 2, 1  # the numbers of PyTorch's interpolation and padding
+TOGETHER = 8  # frames that the adjoint takes at once
+
+
+@frozen(eq=False)
+class Motion:
+    """``W``: the pixels of each frame, found in the next one.
+
+    Args:
+        places: of the pixels of frame ``t`` in frame ``t + 1``, (frames - 1, height, width, 2), x
+            and y, from -1 to 1 over the frame (:func:`torch.nn.functional.grid_sample`).
+        seen: how much to believe it, (frames - 1, height, width): 0 outside of the frame, less
+            than 1 where many pixels go to one, as they do where something is covered.
+    """
+
+    places: Tensor
+    seen: Tensor
+
+    @classmethod
+    def of(cls, video: Video) -> "Motion | None":
+        """The motion of a video; None for one frame, or frames too small to search."""
+        if len(video) < 2 or min(video.shape[-2:]) < SMALLEST:
+            return None
+        return cls.along(optical_flow(video))
+
+    @classmethod
+    def along(cls, flow: Tensor) -> "Motion":
+        """The motion of a known optical flow.
+
+        Args:
+            flow: of each frame to the next, in pixels, (frames - 1, 2, height, width), x and y.
+        """
+        height, width = flow.shape[-2:]
+        rows = torch.arange(height, dtype=flow.dtype, device=flow.device).view(-1, 1)
+        columns = torch.arange(width, dtype=flow.dtype, device=flow.device)
+        x, y = columns + flow[:, 0], rows + flow[:, 1]
+        inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+        places = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
+        motion = cls(places, inside.to(flow.dtype))
+        return cls(places, motion.seen * _room(motion))
+
+    def ahead(self, t: int, following: Tensor) -> Tensor:
+        """``W_t x_(t+1)``: frame ``t + 1`` (channels, height, width), moved to where ``t`` is."""
+        return grid_sample(
+            following.unsqueeze(0),
+            self.places[t : t + 1],
+            mode="bicubic",
+            padding_mode="border",
+            align_corners=False,
+        )[0]
+
+    def back(self, first: int, q: Tensor) -> Tensor:
+        """``W_t^T q_t`` for the frames ``t`` from ``first`` on, (n, channels, height, width)."""
+        places = self.places[first : first + len(q)]
+        adjoint: Any = torch.ops.aten.grid_sampler_2d_backward
+        return adjoint(q, q, places, BICUBIC, BORDER, False, (True, False))[0]
+
+
+def _room(motion: Motion) -> Tensor:
+    """1, or less where more than ``CROWDED`` pixels follow to the place of a pixel."""
+    crowd = motion.back(0, motion.seen.unsqueeze(1))
+    found = torch.stack([motion.ahead(t, frame) for t, frame in enumerate(crowd)])
+    return CROWDED / found[:, 0].clamp_min(CROWDED)
+
+
+def optical_flow(video: Video) -> Tensor:
+    """Of each frame to the next, in pixels, (frames - 1, 2, height, width), x and y.
+
+    Dense inverse search sees 256 shades of gray: the darkest and brightest hundredth are cut off.
+    """
+    import cv2
+
+    gray = video.mean(1)
+    low, high = _limits(gray)
+    frames = ((gray - low) * (255 / max(high - low, 1e-3))).round_().clamp_(0, 255)
+    pictures = list(frames.to("cpu", torch.uint8).numpy())
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    with _one_thread(cv2):
+        found = [
+            torch.from_numpy(search.calc(here, there, None))  # type: ignore[call-overload]
+            for here, there in pairwise(pictures)
+        ]
+    return torch.stack(found).permute(0, 3, 1, 2).to(video)
+
+
+def _limits(gray: Tensor) -> tuple[float, float]:
+    """The shades that a hundredth of the pixels is darker, and brighter, than."""
+    few = gray.flatten()[:: math.ceil(gray.numel() / 1e5)].sort().values
+    return few[len(few) // 100].item(), few[-1 - len(few) // 100].item()
+
+
+@contextmanager
+def _one_thread(cv2: Any) -> Iterator[None]:
+    """The search passes its findings on within a thread's part: their number changes the result."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)

@@ -7,7 +7,7 @@ from functools import lru_cache
 import peers.oracle
 import pytest
 import torch
-from dense import dense, generator, noise, relative_error
+from dense import dense, generator, gradient, noise, relative_error
 from peers.case import Case
 from peers.classical import (
     back_projection,
@@ -18,15 +18,8 @@ from peers.classical import (
     tikhonov,
     tv,
 )
-from peers.modes import Modes
 from peers.oracle import at_best_weight, best_weight, lowest_place, tiles
-from peers.variation import (
-    add_adjoint,
-    differences,
-    minimise_variation,
-    roughness,
-    total_variation,
-)
+from peers.variation import minimise_variation, roughness
 
 from visionxl import InputError, InverseProblem
 from visionxl.metrics import psnr
@@ -77,30 +70,6 @@ def measured(operator, noise_std=0.05, shape=SHAPE):
     return InverseProblem(operator, y + noise_std * noise(*y.shape), noise_std)
 
 
-def gradient(video):
-    """``D x``, (frames, 3, channels, height, width), written with indices alone."""
-    result = video.new_zeros(len(video), 3, *video.shape[1:])
-    result[:-1, 0] = video[1:] - video[:-1]
-    result[:, 1, :, :-1] = video[:, :, 1:] - video[:, :, :-1]
-    result[:, 2, :, :, :-1] = video[..., 1:] - video[..., :-1]
-    return result
-
-
-def of_frames(video):
-    """``D x`` as the peers take it, a frame at a time."""
-    result = video.new_full((len(video), 3, *video.shape[1:]), 7.0)
-    for t, frame in enumerate(video):
-        differences(frame, video[t + 1] if t + 1 < len(video) else None, result[t])
-    return result
-
-
-def adjoint_of_frames(q, scale):
-    video = q.new_zeros(len(q), *q.shape[2:])
-    for t, frame in enumerate(video):
-        add_adjoint(frame, q[t], q[t - 1] if t else None, scale)
-    return video
-
-
 def objective(problem, weight, video):
     residual = problem.operator.forward(video) - problem.measurement
     norms = gradient(video).square().sum((1, 2)).sqrt()
@@ -108,25 +77,10 @@ def objective(problem, weight, video):
 
 
 @pytest.mark.parametrize("shape", [SHAPE, (1, 1, 5, 3), (3, 2, 1, 4), (2, 1, 4, 1)])
-def test_differences_and_their_adjoint_belong_together(shape):
-    x, q = noise(*shape), noise(shape[0], 3, *shape[1:], seed=1)
-    q[-1, 0] = q[:, 1, :, -1] = q[:, 2, ..., -1] = 0  # there is no difference there
-    torch.testing.assert_close(of_frames(x), gradient(x))
-    left, right = (gradient(x) * q).sum(), (x * adjoint_of_frames(q, -0.5)).sum()
-    assert left.item() == pytest.approx(-2 * right.item(), rel=1e-10, abs=1e-12)
-    torch.testing.assert_close(roughness(x), adjoint_of_frames(gradient(x), 1.0))
-    expected = gradient(x).square().sum((1, 2)).sqrt().sum().item()
-    assert total_variation(x) == pytest.approx(expected, rel=1e-12)
-
-
-@operators
-def test_modes_are_the_operators(operator):
-    x = noise(*SHAPE)
-    modes = Modes.of(operator, x)
-    torch.testing.assert_close(modes.filtered(x, modes.values.square()), normal(operator, x))
-    y = noise(*operator.forward(x).shape, seed=1)
-    adjoint = modes.add_synthesis(torch.zeros_like(x), modes.measured(y) * modes.values)
-    torch.testing.assert_close(adjoint, operator.adjoint(y))
+def test_the_roughness_is_the_gradient_of_half_the_square_of_the_differences(shape):
+    x = noise(*shape).requires_grad_()
+    (gradient(x).square().sum() / 2).backward()
+    torch.testing.assert_close(roughness(x.detach()), x.grad)
 
 
 def test_an_operator_without_factors_is_told():

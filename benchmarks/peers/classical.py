@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import torch
 
 from peers.case import Case, Estimate
-from peers.modes import Modes
 from peers.oracle import Solution, at_best_weight
-from peers.variation import minimise_variation, roughness, starting_video
+from peers.variation import minimise_variation, modes_of, roughness, starting_video
 from visionxl.metrics import psnr
 from visionxl.operators import lift, normal
 from visionxl.protocols import InverseProblem, LatentPrior, Video
@@ -65,7 +64,7 @@ def gram(problem: InverseProblem, like: Video) -> Action:
     """``A^T A``; by the factors, where there are some, which is faster than by the taps."""
     if spectrum_of(problem.operator, like) is None:
         return lambda video: normal(problem.operator, video)
-    modes = Modes.of(problem.operator, like)
+    modes = modes_of(problem, like)
     square = modes.values.square()
     return lambda video: modes.filtered(video, square)
 
@@ -119,7 +118,7 @@ def minimise_roughness(
     """
     y = problem.measurement
     video = starting_video(problem, start)
-    modes = Modes.of(problem.operator, video)
+    modes = modes_of(problem, video)
     damping = MEAN_ROUGHNESS * weight
     square = modes.values.square()
     gain = square / (square + damping)  # R A^T A R / d = V gain V^T

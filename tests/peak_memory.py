@@ -17,6 +17,7 @@ from visionxl import (
     DampedCG,
     DiffusersPrior,
     GaussianPrior,
+    SpaceTimeTV,
     restore,
     simulate,
     vision_xl,
@@ -46,7 +47,11 @@ def diffusers_prior(side):
 
 
 PRIORS = {"gaussian": lambda side: GaussianPrior.natural(side, side), "diffusers": diffusers_prior}
-CONSISTENCIES = {"closed form": ClosedForm(), "CG": DampedCG(iterations=3)}
+CONSISTENCIES = {
+    "closed form": ClosedForm(),
+    "CG": DampedCG(iterations=3),
+    "total variation": SpaceTimeTV(iterations=3),
+}
 
 
 def peak():

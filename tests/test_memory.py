@@ -37,6 +37,8 @@ def videos_held(side, prior, consistency):
         ("diffusers", "closed form", 5),
         # Latents as large as a video.
         ("gaussian", "closed form", 10),
+        # Three differences for each value, directions and motion; latents of a 48th.
+        ("diffusers", "total variation", 12),
         # Conjugate gradients hold four tensors more.
         ("gaussian", "CG", 14),
     ],

@@ -4,7 +4,7 @@ import os
 
 from visionxl.errors import InputError
 
-VIDEOS = 8  # of float32, held at once: tests/test_memory.py bounds it by 5, reports take more
+VIDEOS = 15  # of float32, held at once: tests/test_memory.py bounds it by 12, reports take more
 FIXED = 700_000_000  # interpreter, libraries and the pocket prior's own working memory
 
 

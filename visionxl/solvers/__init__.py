@@ -6,6 +6,7 @@ from visionxl.solvers.consistency import DampedCG, NoiseAware, PlainCG
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.loop import LowPass, Renoise, Sampler, restore, trajectory
 from visionxl.solvers.methods import vision_tv, vision_xl
+from visionxl.solvers.motion import Motion
 from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread
@@ -17,6 +18,7 @@ __all__ = [
     "DampedCG",
     "FrameByFrame",
     "LowPass",
+    "Motion",
     "NoiseAware",
     "PlainCG",
     "Renoise",

@@ -54,12 +54,12 @@ def vision_tv(
     low_pass: LowPass | None = None,
     renoise: Renoise | None = None,
 ) -> Sampler:
-    """The default: :func:`vision_xl` with directional total variation in space and time.
+    """The default: :func:`vision_xl` with total variation along edges and motion.
 
     An image prior sees each frame alone. Here the consistency also knows that frames follow one
-    another, along the edges and the motion that the prior's estimate shows
-    (:class:`SpaceTimeTV`), and the loop starts from what the measurement and the total
-    variation tell by themselves: so near that half of the paper's steps are enough.
+    another, along the motion that the estimate shows (:class:`SpaceTimeTV`), and the loop starts
+    from what the measurement and the total variation tell by themselves: so near that half of the
+    paper's steps are enough.
 
     For operators without factors it is slower to converge than :func:`vision_xl`, because nothing
     but damped conjugate gradients remains of its consistency.

@@ -40,21 +40,21 @@ class SpaceTimeTV:
     """Noise-aware consistency with directional total variation in space and time.
 
     Minimises ``|y - A x|^2 / (2 sigma_y^2) + |x - x0|^2 / (2 r_t^2) + lambda TV(x)``. An image
-    prior sees each frame alone: this is what knows that frames follow one another. The total
-    variation follows the edges and the motion that the estimate shows
-    (:class:`visionxl.solvers.directions.Directions`); ``lambda`` is :func:`variation_weight`.
+    prior sees each frame alone: this is what knows that frames follow one another. Differences in
+    time are taken along the motion that the estimate shows (:class:`Motion`), and those in the
+    frame along its edges (:class:`visionxl.solvers.directions.Directions`); ``lambda`` is
+    :func:`variation_weight`.
 
     It needs the operator's factors; without them it is :class:`DampedCG`, without total variation.
 
     Args:
         spread: ``r_t`` from the noise level. Infinity leaves the estimate out, but for the place
-            to start from: the directions are then found on the way, in three passes, of which the
-            first has none.
+            to start from: directions and motion are then found on the way, in three passes, of
+            which the first has none.
         strength: times the weight.
         floor: smaller differences of the estimate count as none, in units of the video's range.
         reach: of the neighbourhood that tells the directions, in pixels: a standard deviation.
-        motion: whether differences in time follow the motion that the estimate shows
-            (:class:`visionxl.solvers.motion.Motion`).
+        motion: whether to follow the motion; without it time stays at the pixel.
         least_noise: stands for ``sigma_y`` where the measurement has less.
         iterations: of a pass, at most.
         tolerance: a pass stops once an iteration changes the video by less than this share.

@@ -8,12 +8,12 @@ from attrs import evolve, frozen
 from peers.published import PublishedCG
 from torch import Generator
 
-from visionxl import Latent, NoiseLevel, PlainCG, Sampler, Video, vision_tv, vision_xl
-from visionxl.init import EncodedBackProjection, Noise, PseudoBatchInversion
+from visionxl import Latent, NoiseLevel, PlainCG, Sampler, SpaceTimeTV, Video, vision_tv, vision_xl
+from visionxl.init import CorrectedInversion, EncodedBackProjection, Noise, PseudoBatchInversion
 from visionxl.operators.blur import gaussian_taps
 from visionxl.operators.filtering import correlate_separable
 from visionxl.randomness import draw_noise
-from visionxl.solvers import NoiseAware, ScheduledLowPass, SharedNoise
+from visionxl.solvers import ConstantSpread, NoiseAware, ScheduledLowPass, SharedNoise
 
 BASE = vision_xl(consistency=PlainCG(10))
 
@@ -107,6 +107,12 @@ CONSISTENCIES = {
     "NoiseAware": NoiseAware(),
     "SpaceTimeTV": vision_tv().consistency,
 }
+STILL = CorrectedInversion(SpaceTimeTV(ConstantSpread(math.inf), motion=False))
+FOLLOWED = {
+    "time at the pixel": SpaceTimeTV(motion=False),
+    "along the motion": SpaceTimeTV(),
+    "without the prior": SpaceTimeTV(ConstantSpread(math.inf)),
+}
 KINDS = {"shared": SharedNoise, "independent": IndependentNoise}
 ADJOINTS = [
     Setting("exact", BASE),
@@ -139,4 +145,12 @@ ABLATIONS = {
     ),
     "adjoint": Ablation("adjoint", ADJOINTS, NOISES),
     "noise-aware": Ablation("consistency", swapped("consistency", CONSISTENCIES), NOISES),
+    "motion": Ablation(
+        "consistency",
+        [
+            Setting(name, evolve(vision_tv(), initializer=STILL, consistency=consistency))
+            for name, consistency in FOLLOWED.items()
+        ],
+        NOISES,
+    ),
 }

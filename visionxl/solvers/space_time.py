@@ -42,8 +42,7 @@ class SpaceTimeTV:
     Minimises ``|y - A x|^2 / (2 sigma_y^2) + |x - x0|^2 / (2 r_t^2) + lambda TV(x)``. An image
     prior sees each frame alone: this is what knows that frames follow one another. Differences in
     time are taken along the motion that the estimate shows (:class:`Motion`), and those in the
-    frame along its edges (:doc:`concepts`); ``lambda`` is
-    :func:`variation_weight`.
+    frame along its edges; ``lambda`` is :func:`variation_weight`.
 
     It needs the operator's factors; without them it is :class:`DampedCG`, without total variation.
 

@@ -113,6 +113,15 @@ FOLLOWED = {
     "along the motion": SpaceTimeTV(),
     "without the prior": SpaceTimeTV(ConstantSpread(math.inf)),
 }
+CHOICES = {
+    "as it is": SpaceTimeTV(),
+    "strength 0.7": SpaceTimeTV(strength=0.7),
+    "strength 1.5": SpaceTimeTV(strength=1.5),
+    "floor 0.01": SpaceTimeTV(floor=0.01),
+    "floor 0.03": SpaceTimeTV(floor=0.03),
+    "spread 0.2": SpaceTimeTV(ConstantSpread(0.2)),
+    "spread 0.1": SpaceTimeTV(ConstantSpread(0.1)),
+}
 KINDS = {"shared": SharedNoise, "independent": IndependentNoise}
 ADJOINTS = [
     Setting("exact", BASE),
@@ -152,5 +161,9 @@ ABLATIONS = {
             for name, consistency in FOLLOWED.items()
         ],
         NOISES,
+    ),
+    "choices": Ablation(
+        "consistency",
+        [Setting(x, evolve(vision_tv(), consistency=choice)) for x, choice in CHOICES.items()],
     ),
 }

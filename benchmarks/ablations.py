@@ -13,6 +13,7 @@ of it and leaves the others as they are:
     adjoint      the exact adjoint, or the one that the public code has
     noise-aware  consistencies that know the noise
     motion       the default, vision_tv(), with and without motion and prior, started without motion
+    choices      the default with other numbers in its consistency
 
 Every setting is run once, with seed 0. Printed are the PSNR and the PSNR of the frame differences,
 both in dB (docs/metrics). The file of records is written whole after every run.

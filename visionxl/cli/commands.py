@@ -198,6 +198,12 @@ def evaluate(
     """Measure a restored video against the original: PSNR, SSIM, flicker, residual."""
     restored = read_clip(video, frames).video
     truth = resized(read_clip(clip, frames or len(restored)), size).video
+    if size is None and restored.shape[-2:] != truth.shape[-2:]:
+        height, width = restored.shape[-2:]
+        raise InputError(
+            f"the restored video is {height}x{width} and the clip "
+            f"{truth.shape[-2]}x{truth.shape[-1]}: say how simulate cut it, --size {height}x{width}"
+        )
     check_same_shape(restored, truth)
     told: dict[str, Any] = dict(report.measures(restored, truth))
     if measurement is not None:

@@ -21,13 +21,22 @@ from visionxl.solvers.contract import data_residual
 from visionxl.video import to_pictures
 
 MARGIN, TITLE = 8, 22
+DECIDING = (
+    "visionxl",
+    "torch",
+    "diffusers",
+    "transformers",
+    "safetensors",
+    "av",
+    "opencv-python-headless",
+)
 PAPER, INK = (255, 255, 255), (30, 30, 30)
 
 
 def versions() -> dict[str, str]:
     """Of what decides the numbers of a run."""
     found = {"python": platform.python_version()}
-    for name in ("visionxl", "torch", "diffusers", "transformers", "safetensors", "av"):
+    for name in DECIDING:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -1,10 +1,10 @@
 """How much a video changes at each pixel, along its motion and across each direction of the frame.
 
-The structure tensor ``J`` (Bigün & Granlund 1987) is the mean of ``g g^T`` over the colours and a
-neighbourhood, ``g`` the first differences in height and width. Differences divided by its root,
-``T g`` with ``T = (J + floor^2)^(-1/2)``, are of size 1 wherever a frame goes on as it does around:
-along an edge it may not begin to change, across the edge it may change as much as it does. The
-differences in time, along the motion, are divided likewise by their own size.
+The structure tensor ``J`` (Bigün & Granlund 1987) is the mean of ``g g^T`` over a neighbourhood,
+summed over the colours, ``g`` the first differences in height and width. Differences divided by its
+root, ``T g`` with ``T = (J + floor^2)^(-1/2)``, are of size 1 wherever a frame goes on as it does
+around: along an edge it may not begin to change, across the edge it may change as much as it does.
+The differences in time, along the motion, are divided by ``LEFT`` times their own size.
 """
 
 import math

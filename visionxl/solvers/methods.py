@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 
+from attrs import evolve
+
 from visionxl.errors import InputError, nearest
 from visionxl.init.inversion import BatchConsistentInversion, CorrectedInversion
 from visionxl.protocols import DataConsistency, Initializer
@@ -50,7 +52,8 @@ def vision_tv(
     *,
     count: int = 25,
     start: float = 0.15,
-    strength: float = 1.0,
+    initializer: Initializer | None = None,
+    consistency: SpaceTimeTV | None = None,
     low_pass: LowPass | None = None,
     renoise: Renoise | None = None,
 ) -> Sampler:
@@ -67,15 +70,18 @@ def vision_tv(
     Args:
         count: times over the whole schedule.
         start: latest time.
-        strength: of the total variation, times the weight that is found.
+        initializer: default a :class:`CorrectedInversion` by the same consistency, with an
+            infinite spread.
+        consistency: default ``SpaceTimeTV()``; another kind replaces it by ``attrs.evolve``.
         low_pass: default ``ScheduledLowPass()``.
         renoise: default ``SharedNoise(0.2)``.
     """
-    alone = SpaceTimeTV(ConstantSpread(math.inf), strength)
+    consistency = consistency or SpaceTimeTV()
+    alone = evolve(consistency, spread=ConstantSpread(math.inf))
     return Sampler(
         times=leading_times(count, start),
-        initializer=CorrectedInversion(alone),
-        consistency=SpaceTimeTV(strength=strength),
+        initializer=initializer or CorrectedInversion(alone),
+        consistency=consistency,
         low_pass=low_pass or ScheduledLowPass(),
         renoise=renoise or SharedNoise(),
     )

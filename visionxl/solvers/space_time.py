@@ -5,6 +5,7 @@ import math
 from attrs import field, frozen
 
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
+from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.consistency import DampedCG
 from visionxl.solvers.directions import Directions
 from visionxl.solvers.modes import Modes
@@ -44,6 +45,9 @@ class SpaceTimeTV:
     time are taken along the motion that the estimate shows (:class:`Motion`), and those in the
     frame along its edges; ``lambda`` is :func:`variation_weight`.
 
+    A pass with given directions and motion is a convex problem, and its iterations are few: where
+    a pass ends early is mended by the next, which finds both anew in a better estimate.
+
     It needs the operator's factors; without them it is :class:`DampedCG`, without total variation.
 
     Args:
@@ -76,7 +80,7 @@ class SpaceTimeTV:
         noise = max(problem.noise_std, self.least_noise)
         weight = self.strength * variation_weight(modes, estimate, noise)
         damping = damping_of(problem, level, self.spread, self.least_noise)
-        video, done = estimate, 0
+        video, done, stopped = estimate, 0, USED_UP
         for directed in (True,) if damping > 0 else (False, True, True):
             directions = self._directions(video) if directed else None
             found = minimise(
@@ -91,7 +95,8 @@ class SpaceTimeTV:
                 tolerance=self.tolerance,
             )
             video, done = found.video, done + found.iterations
-        return Correction(video, done, residuals=(), stopped=f"weight {weight:.2g}")
+            stopped = CONVERGED if found.iterations < self.iterations else USED_UP
+        return Correction(video, done, residuals=(), stopped=stopped)
 
     def _directions(self, video: Video) -> Directions:
         motion = Motion.of(video) if self.motion else None

@@ -1,0 +1,5 @@
+"""``python -m visionxl``."""
+
+from visionxl.cli import main
+
+main()

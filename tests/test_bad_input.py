@@ -229,7 +229,7 @@ CASES = {
     "a demo into a file": ("demo --output clip.mkv --overwrite", ["clip.mkv", "exists"]),
     "an unknown option": ("simulate clip.mkv --taks deblur", ["--taks", "--task"]),
     "an unknown command": ("restor y.safetensors", ["restor"]),
-    "a comparison of different sizes": ("evaluate clip.mkv odd.mkv", ["32", "30"]),
+    "a comparison of different sizes": ("evaluate clip.mkv odd.mkv", ["32", "30", "--size"]),
 }
 
 

@@ -72,7 +72,10 @@ class Motion:
         )[0]
 
     def back(self, first: int, q: Tensor) -> Tensor:
-        """``W_t^T q_t`` for the frames ``t`` from ``first`` on, (n, channels, height, width)."""
+        """``W_t^T q_t`` for the frames ``t`` from ``first`` on, (n, channels, height, width).
+
+        On CUDA it adds in no fixed order: equal runs differ there by rounding.
+        """
         places = self.places[first : first + len(q)]
         adjoint: Any = torch.ops.aten.grid_sampler_2d_backward
         return adjoint(q, q, places, BICUBIC, BORDER, False, (True, False))[0]

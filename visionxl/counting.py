@@ -1,0 +1,63 @@
+"""Bytes counted without a device: what tensors of a calculation live at once."""
+
+from collections.abc import Callable
+from typing import Any, Self
+from weakref import finalize
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of the tensors that come into being inside it, and the most at once.
+
+    On PyTorch's meta device nothing is computed and no memory is taken, so the count of a
+    full-size network costs seconds anywhere.
+
+    Attributes:
+        now: bytes of the counted tensors that are alive.
+        peak: the most that were alive at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        answer = function(*args, **(kwargs or {}))
+        given = {x.untyped_storage()._cdata for x in tree_iter(args) if isinstance(x, Tensor)}
+        for tensor in tree_iter(answer):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
+                self._add(tensor.untyped_storage())
+        return answer
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
+
+    def _add(self, storage: Any) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._known:
+            return
+        self._known.add(key)
+        self.now += size
+        self.peak = max(self.peak, self.now)
+        finalize(storage, self._drop, key, size)
+
+    def _drop(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def peak_bytes_of(action: Callable[[], object]) -> int:
+    """The most bytes alive at once among the tensors that ``action`` makes, its result included."""
+    with torch.no_grad(), LiveBytes() as live:
+        result = action()
+        peak = live.peak
+        del result
+    return peak

@@ -1,7 +1,7 @@
 """Bytes counted without a device: what tensors of a calculation live at once."""
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 from weakref import finalize
 
 import torch
@@ -23,7 +23,8 @@ class LiveBytes(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.peak = 0
+        self.now = 0
+        self.peak = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(
@@ -35,10 +36,6 @@ class LiveBytes(TorchDispatchMode):
             if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
                 self._add(tensor.untyped_storage())
         return answer
-
-    def __enter__(self) -> Self:
-        super().__enter__()
-        return self
 
     def _add(self, storage: Any) -> None:
         key, size = storage._cdata, storage.nbytes()

@@ -1,6 +1,6 @@
 """visionxl: restore high-definition video with an image latent diffusion model."""
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, NotFiniteError
 from visionxl.init import (
     BatchConsistentInversion,
     CorrectedInversion,
@@ -22,6 +22,7 @@ from visionxl.protocols import (
     NoiseLevel,
     NoiseSchedule,
     Restoration,
+    State,
     Step,
     StepRecord,
     Video,
@@ -65,6 +66,7 @@ __all__ = [
     "NoiseAware",
     "NoiseLevel",
     "NoiseSchedule",
+    "NotFiniteError",
     "Padded",
     "PlainCG",
     "PocketPrior",
@@ -73,6 +75,7 @@ __all__ = [
     "SDXLPrior",
     "Sampler",
     "SpaceTimeTV",
+    "State",
     "Step",
     "StepRecord",
     "Video",

@@ -11,6 +11,32 @@ class InputError(ValueError):
     """
 
 
+class NotFiniteError(InputError):
+    """A stage of a run answered NaN or infinity.
+
+    Args:
+        stage: start, denoise, decode, consistency, low-pass, encode or renoise.
+        frame: the first frame that has such a value.
+        dtype: that the stage computes in.
+        way_out: what to do.
+        step: of the loop, from 0, where it is known.
+    """
+
+    def __init__(
+        self, stage: str, frame: int, dtype: str, way_out: str, step: int | None = None
+    ) -> None:
+        self.stage, self.frame, self.dtype = stage, frame, dtype
+        self.way_out, self.step = way_out, step
+        where = "" if step is None else f"step {step}, "
+        super().__init__(
+            f"{stage} answered NaN or infinity ({where}frame {frame}, {dtype}): {way_out}"
+        )
+
+    def at_step(self, step: int) -> "NotFiniteError":
+        """The same error, with the step it happened in."""
+        return NotFiniteError(self.stage, self.frame, self.dtype, self.way_out, step)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Words for an unknown ``name``: the nearest known one, or all of them."""
     known = sorted(known)

@@ -195,13 +195,37 @@ class StepRecord:
 
 
 @frozen(eq=False)
+class State:
+    """Where the loop stands between two steps: all it needs to go on.
+
+    Args:
+        index: of the next step.
+        latent: at that step's level.
+        chance: of the generator, as ``generator.get_state()`` tells it.
+    """
+
+    index: int
+    latent: Latent
+    chance: Tensor
+
+
+@frozen(eq=False)
 class Step:
-    """What the loop shows after each step: the estimate before and after the correction."""
+    """What the loop shows after each step.
+
+    Args:
+        level: of the step.
+        decoded: the estimate before the correction.
+        corrected: and after it.
+        record: the step's figures.
+        following: from where ``trajectory`` can go on; None after the last step.
+    """
 
     level: NoiseLevel
     decoded: Video
     corrected: Video
     record: StepRecord
+    following: State | None
 
 
 @frozen(eq=False)

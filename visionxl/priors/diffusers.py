@@ -164,6 +164,13 @@ class DiffusersPrior:
         """How often the U-Net runs in one call of :meth:`denoise`."""
         return len(self._needed())
 
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        """What the networks compute in, by method."""
+        pixels = next(self.codec.vae.parameters()).dtype
+        denoising = next(self.unet.parameters()).dtype
+        return {"encode": pixels, "decode": pixels, "denoise": denoising}
+
     def with_guidance(self, guidance: float | None) -> "DiffusersPrior":
         """The same model at another scale. A model with an embedded guidance (LCM) refuses."""
         if "timestep_cond" in self.conditional.arguments:

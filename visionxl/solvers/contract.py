@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.protocols import Correction, ForwardOperator, InverseProblem, Video
+from visionxl.protocols import Correction, ForwardOperator, InverseProblem, State, Video
+from visionxl.solvers.finite import check_finite
 
 
 def check_problem(problem: InverseProblem) -> None:
@@ -60,6 +61,15 @@ def _check_answer(part: object, method: str, given: Tensor, answer: object) -> T
     return answer
 
 
+def check_state(state: State | None, steps: int) -> None:
+    """Raise InputError for a state that belongs to a run of fewer steps."""
+    if state is not None and not 0 <= state.index < steps:
+        raise InputError(
+            f"state is before step {state.index}, and the sampler has the steps 0 to {steps - 1}: "
+            "give a state of a run of this sampler"
+        )
+
+
 def check_frames(prior: object, method: str, given: Tensor, answer: object) -> Tensor:
     """What a prior's method returned: a tensor of as many frames, of the same dtype and device."""
     checked = _check_answer(prior, method, given, answer)
@@ -84,6 +94,8 @@ def check_correction(consistency: object, estimate: Tensor, correction: object) 
             f"{consistency!r}: correct returned a video of {tuple(video.shape)} for an estimate of "
             f"{tuple(estimate.shape)}; make it keep the shape"
         )
+    check_finite("decode", estimate)
+    check_finite("consistency", video)
 
 
 def data_residual(problem: InverseProblem, video: Video) -> float:

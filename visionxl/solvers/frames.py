@@ -8,6 +8,7 @@ from torch import Tensor
 from visionxl.errors import InputError
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
 from visionxl.solvers.contract import check_frames
+from visionxl.solvers.finite import check_finite, network_dtype
 
 
 def _count(_: object, __: object, value: int) -> None:
@@ -55,16 +56,20 @@ class FrameByFrame:
         self, method: str, action: Callable[[Tensor], tuple[Tensor, ...]], whole: Tensor
     ) -> tuple[Tensor, ...]:
         """``action`` over chunks of frames, checked, and written into results made once."""
+        dtype = network_dtype(self.prior, method)
 
-        def checked(chunk: Tensor) -> tuple[Tensor, ...]:
-            return tuple(check_frames(self.prior, method, chunk, part) for part in action(chunk))
+        def checked(first: int, chunk: Tensor) -> tuple[Tensor, ...]:
+            parts = tuple(check_frames(self.prior, method, chunk, part) for part in action(chunk))
+            for part in parts:
+                check_finite(method, part, first, dtype)
+            return parts
 
         if len(whole) <= self.frames_at_once:
-            return checked(whole)
+            return checked(0, whole)
         results: tuple[Tensor, ...] = ()
         for first in range(0, len(whole), self.frames_at_once):
             chunk = whole[first : first + self.frames_at_once]
-            parts = checked(chunk)
+            parts = checked(first, chunk)
             results = results or tuple(p.new_empty(len(whole), *p.shape[1:]) for p in parts)
             for result, part in zip(results, parts, strict=True):
                 result[first : first + len(chunk)] = part

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import pairwise, zip_longest
+from itertools import islice, pairwise
 
 from attrs import field, frozen
 from torch import Generator
@@ -17,11 +17,19 @@ from visionxl.protocols import (
     LatentPrior,
     NoiseLevel,
     Restoration,
+    State,
     Step,
     StepRecord,
     Video,
 )
-from visionxl.solvers.contract import check_correction, check_problem, data_residual, peak_bytes
+from visionxl.solvers.contract import (
+    check_correction,
+    check_problem,
+    check_state,
+    data_residual,
+    peak_bytes,
+)
+from visionxl.solvers.finite import check_finite, step_named
 from visionxl.solvers.frames import FrameByFrame
 
 LowPass = Callable[[Video, NoiseLevel], Video]
@@ -57,21 +65,39 @@ class Sampler:
 
 
 def trajectory(
-    problem: InverseProblem, prior: LatentPrior, sampler: Sampler, generator: Generator
+    problem: InverseProblem,
+    prior: LatentPrior,
+    sampler: Sampler,
+    generator: Generator,
+    state: State | None = None,
 ) -> Iterator[Step]:
     """The method, a step at a time (VISION-XL, arXiv 2412.00156).
 
     It ends with a consistency step: the last step's ``corrected`` is the result. Progress,
-    previews and early stopping are what somebody does while iterating.
+    previews, checkpoints and early stopping are what somebody does while iterating. With the
+    ``following`` of an earlier step as ``state`` it goes on from there, as if never interrupted.
     """
     levels = [prior.schedule.level(t) for t in sampler.times]
-    latent = sampler.initializer.start(problem, prior, levels, generator)
-    for index, (level, following) in enumerate(zip_longest(levels, levels[1:])):
-        began = time.perf_counter()
-        denoised = prior.denoise(latent, level)
-        decoded = prior.decode(denoised.clean)
-        corrected = sampler.consistency.correct(decoded, problem, level)
-        check_correction(sampler.consistency, decoded, corrected)
+    if state is None:
+        latent, first = sampler.initializer.start(problem, prior, levels, generator), 0
+        check_finite("start", latent)
+    else:
+        latent, first = state.latent, state.index
+        generator.set_state(state.chance)
+    for index in range(first, len(levels)):
+        level, began, following = levels[index], time.perf_counter(), None
+        with step_named(index):
+            denoised = prior.denoise(latent, level)
+            decoded = prior.decode(denoised.clean)
+            corrected = sampler.consistency.correct(decoded, problem, level)
+            check_correction(sampler.consistency, decoded, corrected)
+            if index + 1 < len(levels):
+                filtered = check_finite("low-pass", sampler.low_pass(corrected.video, level))
+                encoded = prior.encode(filtered)
+                del filtered
+                latent = sampler.renoise(encoded, denoised.noise, levels[index + 1], generator)
+                check_finite("renoise", latent)
+                following = State(index + 1, latent, generator.get_state())
         record = StepRecord(
             index=index,
             time=level.time,
@@ -82,11 +108,7 @@ def trajectory(
             seconds=time.perf_counter() - began,
             peak_bytes=peak_bytes(problem.measurement.device),
         )
-        yield Step(level, decoded, corrected.video, record)
-        if following is None:
-            return
-        encoded = prior.encode(sampler.low_pass(corrected.video, level))
-        latent = sampler.renoise(encoded, denoised.noise, following, generator)
+        yield Step(level, decoded, corrected.video, record, following)
 
 
 def restore(
@@ -97,6 +119,8 @@ def restore(
     generator: Generator,
     frames_at_once: int = 1,
     observe: Callable[[Step], object] | None = None,
+    inner: LatentPrior | None = None,
+    state: State | None = None,
 ) -> Restoration:
     """Restore a video: drain :func:`trajectory` and keep its last estimate.
 
@@ -108,19 +132,28 @@ def restore(
         frames_at_once: frames in one call of the prior. More is faster where memory allows; the
             result is the same to rounding.
         observe: called with every step.
+        inner: a quicker prior over the same latents, for all steps but the last: usually ``prior``
+            with a tiny autoencoder.
+        state: the ``following`` of a step of an earlier run, to go on from.
 
     Returns:
         The video, (frames, channels, height, width) in about [-1, 1], on the measurement's
-        device and in its dtype, and the record of every step.
+        device and in its dtype, and the record of every step that was made.
 
     Raises:
         InputError: the operator breaks its contract, or the measurement is not finite.
+        NotFiniteError: a stage answered NaN or infinity.
     """
     check_problem(problem)
+    check_state(state, len(sampler.times))
     frugal = FrameByFrame(prior, frames_at_once)
+    steps = trajectory(problem, frugal, sampler, generator, state)
+    if inner is not None:
+        quick = FrameByFrame(inner, frames_at_once)
+        steps = _quick_but_the_last(problem, quick, frugal, sampler, generator, state)
     trace = []
     video = None
-    for step in trajectory(problem, frugal, sampler, generator):
+    for step in steps:
         video = step.corrected
         trace.append(step.record)
         if step.record.stopped.startswith("breakdown"):
@@ -130,3 +163,19 @@ def restore(
         del step
     assert video is not None  # a sampler has at least one time
     return Restoration(video, tuple(trace))
+
+
+def _quick_but_the_last(
+    problem: InverseProblem,
+    quick: LatentPrior,
+    prior: LatentPrior,
+    sampler: Sampler,
+    generator: Generator,
+    state: State | None,
+) -> Iterator[Step]:
+    before_last = len(sampler.times) - 1 - (0 if state is None else state.index)
+    for step in islice(trajectory(problem, quick, sampler, generator, state), before_last):
+        state = step.following
+        yield step
+        del step
+    yield from trajectory(problem, prior, sampler, generator, state)

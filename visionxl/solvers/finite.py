@@ -1,0 +1,59 @@
+"""NaN and infinity stop a run where they come up, and say where."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from visionxl.errors import NotFiniteError
+
+WAYS_OUT = {
+    "start": "try another initializer, such as Noise(), to see whether the networks are sound",
+    "denoise": "load the networks in bfloat16 or float32; with guidance, try a smaller scale",
+    "encode": "give the fp16-safe autoencoder (for SDXL, madebyollin/sdxl-vae-fp16-fix), "
+    "or load the networks in bfloat16 or float32",
+    "consistency": "give the right noise_std, not 0 where there is noise, and check the operator's "
+    "adjoint (visionxl.operators.check_adjoint)",
+    "low-pass": "return finite values for a finite video",
+    "renoise": "return finite latents for finite arguments",
+}
+WAYS_OUT["decode"] = WAYS_OUT["encode"]
+
+
+def check_finite(
+    stage: str, answer: Tensor, first: int = 0, dtype: torch.dtype | None = None
+) -> Tensor:
+    """The answer. Raises NotFiniteError for the first frame that has a NaN or an infinity.
+
+    Args:
+        stage: that answered it.
+        answer: frames first.
+        first: number of its first frame.
+        dtype: that the stage computed in, by default that of the answer.
+    """
+    for frame, values in enumerate(answer, first):
+        # A sum is finite where all its terms are, but for overflow, which the second look excludes.
+        if not bool(values.sum().isfinite()) and not bool(values.isfinite().all()):
+            name = str(dtype or answer.dtype).removeprefix("torch.")
+            raise NotFiniteError(stage, frame, name, WAYS_OUT[stage])
+    return answer
+
+
+@contextmanager
+def step_named(index: int) -> Iterator[None]:
+    """A NotFiniteError that is raised inside says in which step."""
+    try:
+        yield
+    except NotFiniteError as error:
+        raise error.at_step(index) from None
+
+
+def network_dtype(prior: object, stage: str) -> torch.dtype | None:
+    """What a prior computes in, through those that wrap it; None where none of them tells."""
+    while prior is not None:
+        dtypes = getattr(prior, "dtypes", None)
+        if dtypes is not None:
+            return dtypes[stage]
+        prior = getattr(prior, "prior", None)
+    return None

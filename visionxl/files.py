@@ -3,9 +3,12 @@
 import os
 import re
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -43,26 +46,83 @@ def check_output(path: Path, overwrite: bool) -> None:
 def whole(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path``, of the same suffix, that takes its place at the end.
 
-    After an error nothing is left behind and what was at ``path`` is untouched. What is written
-    may be a file or a folder.
+    It is forced to the disk first. After an error nothing is left behind and what was at ``path``
+    is untouched; SIGINT and SIGTERM wait for the end. What is written may be a file or a folder.
     """
     partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    with unbroken():
+        try:
+            yield partial
+            _force(partial)
+            if partial.is_dir() and path.exists():
+                previous = path.with_name(f".{path.name}.{os.getpid()}.previous")
+                path.rename(previous)
+                partial.rename(path)
+                remove(previous)
+            else:
+                os.replace(partial, path)
+            _force_entry(path)
+        except OSError as error:
+            raise InputError(
+                f"output {str(path)!r} could not be written ({error}): nothing of it was left "
+                "behind; make room or choose another place"
+            ) from error
+        finally:
+            remove(partial)
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """SIGINT and SIGTERM that arrive inside take effect at its end.
+
+    Python lets the main thread alone handle signals: elsewhere this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+
+    def wait(number: int, _: Any) -> None:
+        arrived.append(number)
+
+    before = {number: signal.signal(number, wait) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield partial
-        if partial.is_dir() and path.exists():
-            previous = path.with_name(f".{path.name}.{os.getpid()}.previous")
-            path.rename(previous)
-            partial.rename(path)
-            _remove(previous)
-        else:
-            os.replace(partial, path)
-    except OSError as error:
-        raise InputError(
-            f"output {str(path)!r} could not be written ({error}): nothing of it was left behind; "
-            "make room or choose another place"
-        ) from error
+        yield
     finally:
-        _remove(partial)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+    if arrived:
+        signal.raise_signal(arrived[0])
+
+
+def clear_partials(path: Path) -> None:
+    """Remove what writers of ``path`` that were killed have left. No other may be at work."""
+    leavings = re.compile(
+        rf"\.{re.escape(path.stem)}\.\d+\.part{re.escape(path.suffix)}"
+        rf"|\.{re.escape(path.name)}\.\d+\.previous"
+    )
+    for file in path.absolute().parent.iterdir():
+        if leavings.fullmatch(file.name):
+            remove(file)
+
+
+def _force(path: Path) -> None:
+    """Everything of a file or folder to the disk."""
+    files = path.iterdir() if path.is_dir() else [path]
+    for file in files:
+        with file.open("rb+") as opened:
+            os.fsync(opened.fileno())
+
+
+def _force_entry(path: Path) -> None:
+    """The name of a file to the disk, where folders can be opened (not on Windows)."""
+    if os.name == "nt":
+        return
+    folder = os.open(path.absolute().parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -83,7 +143,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
         raise OSError(str(error)) from error
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,6 +71,9 @@ MaskOption = Annotated[
 FramesOption = Annotated[
     int | None, typer.Option(parser=integer(1), help="Use the first frames only.")
 ]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on where the same command was cut off, if it was.")
+]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a report for machines.")]
 
@@ -106,6 +110,27 @@ def explained() -> Iterator[None]:
             f"memory ran out ({reason}): try --frames-at-once 1, fewer frames "
             "(simulate --frames) or a smaller size (simulate --size)"
         )
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception: what is being written is finished, and the program says goodbye."""
+
+
+@contextmanager
+def stoppable(goodbye: Callable[[], str]) -> Iterator[None]:
+    """SIGINT and SIGTERM end the program with a sentence, and the exit code that shells expect."""
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        err.print(f"stopped: {goodbye()}", markup=False, soft_wrap=True)
+        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def fail(sentence: str) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from attrs import evolve
 
 from visionxl.cli import report
 from visionxl.cli.app import (
@@ -17,19 +16,13 @@ from visionxl.cli.app import (
     TaskOption,
     WindowOption,
     app,
-    integer,
-    real,
     say,
 )
 from visionxl.cli.reading import (
-    ROUNDING,
     measurement_and_description,
-    prior_named,
     read_mask,
     resized,
-    truth_for,
 )
-from visionxl.cli.running import beside, restored, summary, write_all
 from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of, save_measurement
@@ -37,8 +30,7 @@ from visionxl.metrics import check_same_shape
 from visionxl.operators import TASKS
 from visionxl.protocols import InverseProblem
 from visionxl.simulation import simulate as make_problem
-from visionxl.solvers.methods import METHODS, method_named
-from visionxl.video import Clip, read_clip
+from visionxl.video import read_clip
 from visionxl.writing import check_kind, write_clip
 
 
@@ -93,93 +85,6 @@ def simulate(
         "notes": notes,
     }
     say(told, json_, f"{operator!r}, noise {description.noise_std}", notes, [output])
-
-
-@app.command(epilog="Example: visionxl restore y.safetensors --output x.mp4")
-def restore(
-    measurement: Annotated[Path, typer.Argument(help="From simulate, or any video.")],
-    task: TaskOption = None,
-    noise: NoiseOption = None,
-    seed: SeedOption = 0,
-    prior: Annotated[
-        str, typer.Option(help="pocket, a folder in diffusers' layout, or a hub id.")
-    ] = "pocket",
-    prompt: Annotated[str, typer.Option(help="For priors that read text.")] = "",
-    negative_prompt: Annotated[str, typer.Option(help="Likewise.")] = "",
-    guidance: Annotated[
-        float | None, typer.Option(parser=real, help="CFG++ scale; without it the prompt alone.")
-    ] = None,
-    output: Annotated[
-        Path, typer.Option(help=".mp4, .mkv (lossless), .safetensors, or a folder of PNG.")
-    ] = Path("restored.mp4"),
-    truth: Annotated[
-        Path | None, typer.Option(help="The original clip, to measure against.")
-    ] = None,
-    window: WindowOption = None,
-    mask: MaskOption = None,
-    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)} (the paper's).")] = "vision_tv",
-    steps: Annotated[
-        int, typer.Option(parser=integer(1, 1000), help="Times of the whole schedule.")
-    ] = 25,
-    frames_at_once: Annotated[
-        int,
-        typer.Option(
-            parser=integer(1), help="In one network call: more is faster and takes more memory."
-        ),
-    ] = 1,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
-    dtype: Annotated[
-        str, typer.Option(help="Of the networks: float32, bfloat16, float16.")
-    ] = "float32",
-    overwrite: OverwriteOption = False,
-    json_: JsonOption = False,
-) -> None:
-    """Restore a measurement; write the video, a picture and a record beside it."""
-    check_kind(output)
-    check_output(output, overwrite)
-    for path in (output, *beside(output)):
-        check_output(path, overwrite)
-        if path in (measurement, truth):
-            raise InputError(f"output {str(path)!r} would replace an input: choose another name")
-    values, description = measurement_and_description(
-        measurement, task, noise, seed, window, read_mask(mask)
-    )
-    operator = description.operator(generator_of(description.seed))
-    problem = InverseProblem(operator, values, description.noise_std)
-    reference = None if truth is None else truth_for(problem, read_clip(truth, description.frames))
-    loaded = prior_named(
-        prior, device, dtype, prompt=prompt, negative_prompt=negative_prompt, guidance=guidance
-    )
-    settings = {
-        "measurement": str(measurement),
-        **{k: getattr(description, k) for k in ("task", "noise_std", "window", "frames")},
-        "measurement_seed": description.seed,
-        "mask": None if mask is None else str(mask),
-        "truth": None if truth is None else str(truth),
-        "seed": seed,
-        "prior": prior,
-        "prompt": prompt,
-        "negative_prompt": negative_prompt,
-        "guidance": guidance,
-        "method": method,
-        "steps": steps,
-        "frames_at_once": frames_at_once,
-        "device": device,
-        "dtype": dtype,
-        "output": str(output),
-    }
-    on_device = evolve(problem, measurement=values.to(device))
-    sampler = method_named(method)(count=steps)
-    video, record, notes = restored(
-        on_device, loaded, sampler, settings, seed, frames_at_once, not json_
-    )
-    if noise is None and description.noise_std == ROUNDING:
-        notes.append(f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more")
-    if reference is not None:
-        record["measures"] = report.measures(video, reference.video)
-    clip = Clip(video, description.rate, description.sound)
-    written = write_all(output, clip, problem, reference, record, notes, overwrite)
-    say(record, json_, summary(record), notes, written)
 
 
 @app.command(epilog="Example: visionxl evaluate x.mp4 clip.mp4 --measurement y.safetensors")

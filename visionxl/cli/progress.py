@@ -47,7 +47,7 @@ class StepBar:
     It counts frames through the three networks and shows the stage that runs now.
     """
 
-    def __init__(self, console: Console, steps: int, frames: int) -> None:
+    def __init__(self, console: Console, steps: int, frames: int, done: int = 0) -> None:
         self._console, self._steps = console, steps
         self._progress = Progress(
             TextColumn("{task.description:<24}"),
@@ -62,7 +62,11 @@ class StepBar:
         )
         # A step costs one denoise, one decode and one encode of every frame.
         self._task = self._progress.add_task(
-            "start", total=steps * frames * 3 - frames, step=0, residual=""
+            "start",
+            total=steps * frames * 3 - frames,
+            completed=done * frames * 3,
+            step=done,
+            residual="",
         )
 
     def __enter__(self) -> "StepBar":

@@ -13,7 +13,8 @@ from visionxl.cli.memory import check_memory
 from visionxl.errors import InputError, nearest
 from visionxl.measurements import Description, generator_of, load_measurement
 from visionxl.operators import task_named
-from visionxl.priors import DiffusersPrior, Padded, PocketPrior, SDXLPrior
+from visionxl.priors import AutoencoderCodec, DiffusersPrior, Padded, PocketPrior, SDXLPrior
+from visionxl.priors.loading import load_autoencoder
 from visionxl.protocols import InverseProblem, LatentPrior
 from visionxl.sizes import cover, next_multiple
 from visionxl.video import RATE, Clip, read_clip
@@ -169,3 +170,24 @@ def prior_for(prior: DiffusersPrior, height: int, width: int) -> tuple[LatentPri
         f"are multiples of {multiple}, and cut back"
     )
     return Padded(prior, height, width, multiple), [note]
+
+
+def fitted_like(fitted: LatentPrior, other: DiffusersPrior) -> LatentPrior:
+    """``other`` padded as ``fitted`` is."""
+    return evolve(fitted, prior=other) if isinstance(fitted, Padded) else other
+
+
+def with_autoencoder(prior: DiffusersPrior, source: str) -> DiffusersPrior:
+    """The prior with another autoencoder of the same latents: a hub id or a folder."""
+    mine = prior.codec.vae
+    like = next(mine.parameters())
+    vae = load_autoencoder(source, like.dtype).to(like.device)
+    channels, factor = vae.config.latent_channels, AutoencoderCodec(vae).factor
+    if (channels, factor) != (mine.config.latent_channels, prior.codec.factor):
+        raise InputError(
+            f"--inner-autoencoder {source!r} has {channels} latent channels of {factor} pixels and "
+            f"the prior's own {mine.config.latent_channels} of {prior.codec.factor}: give one of "
+            "the same latents (of SDXL: madebyollin/taesdxl)"
+        )
+    vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return evolve(prior, codec=AutoencoderCodec(vae))

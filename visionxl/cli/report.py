@@ -20,6 +20,7 @@ from visionxl.solvers import Sampler
 from visionxl.solvers.contract import data_residual
 from visionxl.video import to_pictures
 
+RESUME = "--resume"
 MARGIN, TITLE = 8, 22
 DECIDING = (
     "visionxl",
@@ -69,7 +70,7 @@ def run_record(
 ) -> dict[str, Any]:
     """Everything needed to judge a run and to do it again."""
     return {
-        "command": ["visionxl", *sys.argv[1:]],
+        "command": command_line(),
         "settings": settings,
         "operator": repr(problem.operator),
         "method": repr(sampler),
@@ -83,6 +84,34 @@ def run_record(
         "versions": versions(),
         "trace": [asdict(record) for record in restoration.trace],
     }
+
+
+def command_line(*more: str) -> list[str]:
+    """The words of this command, from the beginning of its work, and some more."""
+    return ["visionxl", *(word for word in sys.argv[1:] if word != RESUME), *more]
+
+
+def deciding() -> dict[str, str]:
+    """Versions that a run may not change half-way."""
+    return {name: versions()[name] for name in ("visionxl", "torch")}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A record; empty where there is none that can be read."""
+    try:
+        told = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def is_finished(record: Path, output: Path) -> bool:
+    """Whether a record stands beside its output: it is written last."""
+    return output.exists() and str(output) in read_json(record).get("outputs", [])
+
+
+def print_json(told: object) -> None:
+    print(json.dumps(told, indent=2))
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

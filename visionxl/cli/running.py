@@ -4,20 +4,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from rich.console import Console
 
+from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import report
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import StepBar, Watched
-from visionxl.cli.reading import prior_for
+from visionxl.cli.reading import fitted_like, prior_for
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of
 from visionxl.operators import lift
 from visionxl.priors import DiffusersPrior
-from visionxl.protocols import InverseProblem, Video
+from visionxl.protocols import InverseProblem, Step, Video
 from visionxl.solvers import Sampler, restore
 from visionxl.video import Clip
 from visionxl.writing import write_clip
+
+STEPS = "step"  # what checkpoints of a run's steps are called
 
 
 def restored(
@@ -28,8 +32,14 @@ def restored(
     seed: int,
     frames_at_once: int,
     show: bool,
+    *,
+    inner: DiffusersPrior | None = None,
+    checkpoints: CheckpointFolder | None = None,
 ) -> tuple[Video, dict[str, Any], list[str]]:
-    """Run the method under a progress bar; the video, its record, and words on what was done."""
+    """Run the method under a progress bar; the video, its record, and words on what was done.
+
+    With checkpoints every step is kept, and the run goes on from what is there.
+    """
     shape = problem.operator.adjoint(problem.measurement).shape
     if len(shape) == 4 and shape[1] != 3:
         raise InputError(
@@ -37,18 +47,35 @@ def restored(
         )
     check_memory(*shape)
     fitted, notes = prior_for(prior, shape[-2], shape[-1])
+    state, trace = None, []
+    if checkpoints is not None:
+        state, trace, words = last_state(checkpoints, STEPS)
+        notes += words
+        if state is not None:
+            notes.append(f"went on after step {state.index} of {len(sampler.times)}")
+            state = evolve(state, latent=state.latent.to(problem.measurement.device))
     began = time.perf_counter()
     quiet = Console(stderr=True, quiet=not show)
-    with StepBar(quiet, len(sampler.times), shape[0]) as bar:
+    with StepBar(quiet, len(sampler.times), shape[0], done=len(trace)) as bar:
+
+        def observe(step: Step) -> None:
+            trace.append(step.record)
+            if checkpoints is not None and step.following is not None:
+                save_state(checkpoints, STEPS, step.following, trace)
+            bar.observe(step)
+
         result = restore(
             problem,
             Watched(fitted, bar.tell),
             sampler,
             generator=generator_of(seed),
             frames_at_once=frames_at_once,
-            observe=bar.observe,
+            observe=observe,
+            inner=None if inner is None else Watched(fitted_like(fitted, inner), bar.tell),
+            state=state,
         )
     seconds = time.perf_counter() - began
+    result = evolve(result, trace=tuple(trace))
     record = report.run_record(problem, sampler, result, settings, seconds)
     if record["data_residual"] > 2 * problem.noise_std + 0.01:
         notes.append(

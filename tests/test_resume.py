@@ -1,0 +1,302 @@
+"""A run that is cut off goes on to the same bytes, and what is finished is never lost."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command_line import make_clip, visionxl
+
+from visionxl.checkpoints import CheckpointFolder, only_run
+from visionxl.cli import running
+from visionxl.errors import InputError
+
+SCRIPT = Path(sys.executable).with_name("visionxl")
+RESTORE = ["restore", "y.safetensors", "--output", "x.mkv", "--seed", "3"]
+FOLDER = Path("x.mkv.checkpoint")
+MADE = {"clip.mkv", "y.safetensors", "x.mkv", "x.png", "x.json"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A measurement, and its restoration without interruption."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_clip(folder / "clip.mkv", frames=3, height=32, width=48)
+    words = ["simulate", "clip.mkv", "--task", "deblur+", "--noise", "0.02", "--output"]
+    subprocess.run([SCRIPT, *words, "y.safetensors"], cwd=folder, check=True, env=one_thread())
+    subprocess.run([SCRIPT, *RESTORE], cwd=folder, check=True, env=one_thread())
+    return folder
+
+
+@pytest.fixture
+def place(finished, tmp_path, monkeypatch):
+    for name in ("clip.mkv", "y.safetensors"):
+        shutil.copy(finished / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def one_thread():
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+def cut_off_after(monkeypatch, steps, error=KeyboardInterrupt):
+    """The next run in this process ends as soon as it has kept so many steps."""
+    save = running.save_state
+
+    def save_and_stop(folder, kind, state, trace):
+        save(folder, kind, state, trace)
+        if state.index == steps:
+            raise error
+
+    monkeypatch.setattr(running, "save_state", save_and_stop)
+
+
+@pytest.fixture
+def here(place):
+    """Stays in the folder of the test where monkeypatch is undone."""
+    before = Path.cwd()
+    os.chdir(place)
+    yield place
+    os.chdir(before)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_an_interrupted_run_says_how_to_go_on_and_goes_on(
+    steps, here, finished, monkeypatch, capfd
+):
+    cut_off_after(monkeypatch, steps)
+    answer = visionxl(monkeypatch, capfd, *RESTORE)
+    assert answer.code == 128 + signal.SIGINT
+    assert "visionxl restore y.safetensors --output x.mkv --seed 3 --resume" in answer.err
+    assert {p.name for p in here.iterdir()} == {"clip.mkv", "y.safetensors", FOLDER.name}
+    monkeypatch.undo()
+    os.chdir(here)
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert f"went on after step {steps} of 4" in answer.out
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+    record, whole = (json.loads((p / "x.json").read_text()) for p in (here, finished))
+    assert [r["index"] for r in record["trace"]] == [0, 1, 2, 3]
+    for name in ("settings", "command", "data_residual"):
+        assert record[name] == whole[name] or name == "command"
+    assert "--resume" not in record["command"]
+    assert {p.name for p in here.iterdir()} == MADE
+
+
+def interrupted(monkeypatch, capfd, here, steps=3):
+    cut_off_after(monkeypatch, steps)
+    assert visionxl(monkeypatch, capfd, *RESTORE).code == 128 + signal.SIGINT
+    monkeypatch.undo()
+    os.chdir(here)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "no json", "half a json"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    damage, here, finished, monkeypatch, capfd
+):
+    interrupted(monkeypatch, capfd, here)
+    data, told = FOLDER / "step-0003.safetensors", FOLDER / "step-0003.json"
+    content = bytearray(data.read_bytes())
+    if damage == "truncated":
+        data.write_bytes(content[: len(content) // 2])
+    elif damage == "changed":
+        content[-5] ^= 1
+        data.write_bytes(content)
+    elif damage == "no json":
+        told.unlink()
+    else:
+        told.write_text(told.read_text()[:100])
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    if damage != "no json":  # then it was never finished
+        assert "step-0003 is damaged" in answer.out
+    assert "went on after step 2 of 4" in answer.out
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+
+
+def test_where_everything_is_damaged_it_begins_anew(here, finished, monkeypatch, capfd):
+    interrupted(monkeypatch, capfd, here)
+    for file in FOLDER.glob("step-*.safetensors"):
+        file.write_bytes(b"")
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert answer.out.count("is damaged") == 2
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        (["--seed", "1"], "seed 3, and this command has 1"),
+        (["--method", "vision_xl"], "method 'vision_tv', and this command has 'vision_xl'"),
+    ],
+)
+def test_another_command_does_not_go_on_with_it(more, named, here, monkeypatch, capfd):
+    interrupted(monkeypatch, capfd, here, steps=1)
+    before = sorted(p.name for p in FOLDER.iterdir())
+    answer = visionxl(monkeypatch, capfd, *RESTORE, *more, "--resume")
+    assert answer.code == 2
+    assert named in answer.err
+    assert sorted(p.name for p in FOLDER.iterdir()) == before
+
+
+def test_another_measurement_does_not_go_on_with_it(here, monkeypatch, capfd):
+    interrupted(monkeypatch, capfd, here, steps=1)
+    words = ["simulate", "clip.mkv", "--task", "deblur+", "--noise", "0.02", "--seed", "5"]
+    words += ["--output", "y.safetensors", "--overwrite"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 2
+    assert "measure" in answer.err
+
+
+def test_an_interrupted_run_is_not_begun_anew_by_accident(here, finished, monkeypatch, capfd):
+    interrupted(monkeypatch, capfd, here, steps=1)
+    answer = visionxl(monkeypatch, capfd, *RESTORE)
+    assert answer.code == 2
+    assert "--resume to go on, or with --overwrite to begin anew" in answer.err
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--overwrite")
+    assert answer.code == 0, answer.err
+    assert "went on" not in answer.out
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+    assert not FOLDER.exists()
+
+
+def test_resume_is_harmless_where_there_is_nothing_to_resume(here, finished, monkeypatch, capfd):
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+    written = {p: p.stat().st_mtime_ns for p in here.iterdir()}
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert "nothing to resume" in answer.out
+    assert {p: p.stat().st_mtime_ns for p in here.iterdir()} == written
+
+
+def test_resume_does_not_replace_what_another_program_wrote(here, monkeypatch, capfd):
+    Path("x.mkv").write_bytes(b"mine")
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 2
+    assert "exists" in answer.err
+    assert Path("x.mkv").read_bytes() == b"mine"
+    assert not FOLDER.exists()
+
+
+def test_two_runs_on_one_output_refuse_each_other(here, monkeypatch, capfd):
+    with only_run(FOLDER, Path("x.mkv")):
+        for more in ([], ["--resume"], ["--overwrite"]):
+            answer = visionxl(monkeypatch, capfd, *RESTORE, *more)
+            assert answer.code == 2
+            assert "being written by another run" in answer.err
+    assert not FOLDER.exists()
+
+
+def test_the_lock_ends_with_its_block(here):
+    with only_run(FOLDER, Path("x.mkv")):
+        second = only_run(FOLDER, Path("x.mkv"))
+        with pytest.raises(InputError, match="another run"):
+            second.__enter__()
+    with only_run(FOLDER, Path("x.mkv")):
+        assert FOLDER.exists()
+
+
+# In processes of their own
+
+
+def begin(here, words=(), **options):
+    command = [SCRIPT, *RESTORE, *words]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=here, env=one_thread(), **pipes, **options)
+
+
+def wait_for(file, process):
+    while not file.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+
+@pytest.mark.parametrize("moment", ["step-0001.json", "step-0003.json"])
+def test_a_killed_run_goes_on_to_the_same_bytes(moment, here, finished, monkeypatch, capfd):
+    process = begin(here)
+    wait_for(FOLDER / moment, process)
+    process.kill()
+    process.communicate()
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+    assert {p.name for p in here.iterdir()} == MADE
+
+
+def test_sigterm_finishes_what_is_being_written_and_says_goodbye(here, monkeypatch, capfd):
+    process = begin(here)
+    wait_for(FOLDER / "step-0001.json", process)
+    process.terminate()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "--resume" in told
+    assert "Traceback" not in told
+    names = {p.name for p in FOLDER.iterdir()}
+    assert not [name for name in names if "part" in name]
+    folder = CheckpointFolder(FOLDER)
+    assert all(folder.load(name) is not None for name in folder.names("step"))
+
+
+def test_a_full_disk_leaves_the_finished_part(here, finished, monkeypatch, capfd):
+    largest = max(p.stat().st_size for p in (finished / "x.mkv", finished / "x.png"))
+    latents = 17_000  # bytes, more than a checkpoint of this size takes
+    assert latents < largest
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (latents, latents))
+
+    process = begin(here, preexec_fn=small_files)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 2, told
+    assert "could not be written" in told
+    assert "--resume" in told
+    assert {p.name for p in here.iterdir()} == {"clip.mkv", "y.safetensors", FOLDER.name}
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert "went on after step 3" in answer.out
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+
+
+# Many measurements
+
+
+def test_many_measurements_go_to_outputs_of_their_names(here, finished, monkeypatch, capfd):
+    shutil.copy("y.safetensors", "z.safetensors")
+    Path("broken.safetensors").write_bytes(b"no")
+    words = ["restore", "y.safetensors", "broken.safetensors", "z.safetensors", "--seed", "3"]
+    answer = visionxl(monkeypatch, capfd, *words, "--output", "out-{name}.mkv")
+    assert answer.code == 2
+    assert "1 of 3 measurements failed (broken.safetensors)" in answer.err
+    for name in ("y", "z"):
+        expected = (finished / "x.mkv").read_bytes()
+        assert Path(f"out-{name}.mkv").read_bytes() == expected
+    shutil.copy("y.safetensors", "broken.safetensors")
+    answer = visionxl(monkeypatch, capfd, *words, "--output", "out-{name}.mkv", "--resume")
+    assert answer.code == 0, answer.err
+    assert answer.out.count("nothing to resume") == 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "word"),
+    [
+        (["y.safetensors", "z.safetensors"], "x.mkv", "{name}"),
+        (["y.safetensors", "a/y.safetensors"], "{name}.mkv", "two measurements are called 'y'"),
+    ],
+)
+def test_outputs_of_many_measurements_have_to_differ(
+    inputs, output, word, here, monkeypatch, capfd
+):
+    answer = visionxl(monkeypatch, capfd, "restore", *inputs, "--output", output)
+    assert answer.code == 2
+    assert word in answer.err

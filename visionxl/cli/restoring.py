@@ -1,0 +1,328 @@
+"""restore: one measurement or many, to be interrupted and gone on with."""
+
+import hashlib
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from attrs import asdict, evolve, frozen
+from torch import Tensor
+
+from visionxl.checkpoints import CheckpointFolder, begin, begun, forget, only_run
+from visionxl.cli import report
+from visionxl.cli.app import (
+    JsonOption,
+    MaskOption,
+    NoiseOption,
+    OverwriteOption,
+    ResumeOption,
+    SeedOption,
+    TaskOption,
+    WindowOption,
+    app,
+    err,
+    integer,
+    real,
+    say,
+    stoppable,
+)
+from visionxl.cli.reading import (
+    ROUNDING,
+    measurement_and_description,
+    prior_named,
+    read_mask,
+    truth_for,
+    with_autoencoder,
+)
+from visionxl.cli.running import STEPS, beside, restored, summary, write_all
+from visionxl.errors import InputError
+from visionxl.files import check_output, clear_partials
+from visionxl.measurements import Description, generator_of
+from visionxl.priors import DiffusersPrior
+from visionxl.protocols import InverseProblem
+from visionxl.solvers.methods import METHODS, method_named
+from visionxl.video import Clip, read_clip
+from visionxl.writing import check_kind
+
+NAME = "{name}"
+Told = tuple[dict[str, Any], str, list[str], list[Path]]
+"""A record, a summary, notes, and the files that were written."""
+
+
+@frozen
+class Order:
+    """What the command line asks for, alike for every measurement."""
+
+    task: str | None
+    noise: float | None
+    seed: int
+    prior: str
+    prompt: str
+    negative_prompt: str
+    guidance: float | None
+    inner_autoencoder: str | None
+    truth: Path | None
+    window: int | None
+    mask: Path | None
+    method: str
+    steps: int
+    frames_at_once: int
+    device: str
+    dtype: str
+    overwrite: bool
+    resume: bool
+    show: bool
+
+    def priors(self) -> tuple[DiffusersPrior, DiffusersPrior | None]:
+        """The prior, and the one of the inner steps."""
+        text = {k: getattr(self, k) for k in ("prompt", "negative_prompt", "guidance")}
+        prior = prior_named(self.prior, self.device, self.dtype, **text)
+        if self.inner_autoencoder is None:
+            return prior, None
+        return prior, with_autoencoder(prior, self.inner_autoencoder)
+
+
+@app.command(epilog="Example: visionxl restore y.safetensors --output x.mp4")
+def restore(
+    measurement: Annotated[list[Path], typer.Argument(help="From simulate, or any video.")],
+    task: TaskOption = None,
+    noise: NoiseOption = None,
+    seed: SeedOption = 0,
+    prior: Annotated[
+        str, typer.Option(help="pocket, a folder in diffusers' layout, or a hub id.")
+    ] = "pocket",
+    prompt: Annotated[str, typer.Option(help="For priors that read text.")] = "",
+    negative_prompt: Annotated[str, typer.Option(help="Likewise.")] = "",
+    guidance: Annotated[
+        float | None, typer.Option(parser=real, help="CFG++ scale; without it the prompt alone.")
+    ] = None,
+    inner_autoencoder: Annotated[
+        str | None,
+        typer.Option(help="A quicker one for all steps but the last: madebyollin/taesdxl, ..."),
+    ] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            help=".mp4, .mkv (lossless), .safetensors, or a folder of PNG; for several "
+            "measurements with {name} in it."
+        ),
+    ] = Path("restored.mp4"),
+    truth: Annotated[
+        Path | None, typer.Option(help="The original clip, to measure against.")
+    ] = None,
+    window: WindowOption = None,
+    mask: MaskOption = None,
+    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)} (the paper's).")] = "vision_tv",
+    steps: Annotated[
+        int, typer.Option(parser=integer(1, 1000), help="Times of the whole schedule.")
+    ] = 25,
+    frames_at_once: Annotated[
+        int,
+        typer.Option(
+            parser=integer(1), help="In one network call: more is faster and takes more memory."
+        ),
+    ] = 1,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
+    dtype: Annotated[
+        str, typer.Option(help="Of the networks: float32, bfloat16, float16.")
+    ] = "float32",
+    resume: ResumeOption = False,
+    overwrite: OverwriteOption = False,
+    json_: JsonOption = False,
+) -> None:
+    """Restore a measurement; write the video, a picture and a record beside it.
+
+    Every step is kept beside the output until the video is written: give the same command again
+    with --resume to go on after an interruption, to the same bytes.
+    """
+    order = Order(
+        task=task,
+        noise=noise,
+        seed=seed,
+        prior=prior,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        guidance=guidance,
+        inner_autoencoder=inner_autoencoder,
+        truth=truth,
+        window=window,
+        mask=mask,
+        method=method,
+        steps=steps,
+        frames_at_once=frames_at_once,
+        device=device,
+        dtype=dtype,
+        overwrite=overwrite,
+        resume=resume,
+        show=not json_,
+    )
+    priors = cache(order.priors)
+    if len(measurement) == 1:
+        target = Path(str(output).replace(NAME, measurement[0].stem))
+        say_alone(_one(measurement[0], target, order, priors), json_)
+        return
+    _many(measurement, output, order, priors, json_)
+
+
+def say_alone(told: Told, as_json: bool) -> None:
+    record, line, notes, written = told
+    say(record, as_json, line, notes, written)
+
+
+def _many(measurements: list[Path], output: Path, order: Order, priors: Any, as_json: bool) -> None:
+    """One after another; what fails is told and the rest goes on."""
+    names = [path.stem for path in measurements]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if NAME not in str(output):
+        raise InputError(
+            f"--output {str(output)!r} for {len(measurements)} measurements: write {NAME} in it, "
+            f"such as {str(output.with_stem(NAME))!r}"
+        )
+    if twice is not None:
+        raise InputError(f"two measurements are called {twice!r}: restore them one by one")
+    failed, records = [], []
+    for path in measurements:
+        try:
+            target = Path(str(output).replace(NAME, path.stem))
+            told = _one(path, target, order, priors)
+        except InputError as error:
+            err.print(f"visionxl: error: {path}: {error}", markup=False, soft_wrap=True)
+            failed.append(path.name)
+            continue
+        records.append(told[0])
+        if not as_json:
+            say_alone(told, as_json)
+    if as_json:
+        report.print_json(records)
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(measurements)} measurements failed ({', '.join(failed)}): "
+            "the others are finished; give the same command again with --resume for these"
+        )
+
+
+def _one(measurement: Path, output: Path, order: Order, priors: Any) -> Told:
+    check_kind(output)
+    for path in (output, *beside(output)):
+        check_output(path, overwrite=True)
+        if path in (measurement, order.truth):
+            raise InputError(f"output {str(path)!r} would replace an input: choose another name")
+    folder = output.with_name(f"{output.name}.checkpoint")
+    if not order.resume and not begun(folder):
+        _check_outputs(output, order.overwrite)
+    mask = read_mask(order.mask)
+    values, description = measurement_and_description(
+        measurement, order.task, order.noise, order.seed, order.window, mask
+    )
+    operator = description.operator(generator_of(description.seed))
+    problem = InverseProblem(operator, values, description.noise_std)
+    settings = settings_of(measurement, output, order, description)
+    facts = {**settings, "measured": _checksum(values, mask), "versions": report.deciding()}
+    with only_run(folder, output):
+        if order.resume and not begun(folder) and report.is_finished(beside(output)[1], output):
+            record = report.read_json(beside(output)[1])
+            return record, f"{output.name} is finished: there is nothing to resume", [], []
+        if begun(folder) and not order.resume:
+            if not order.overwrite:
+                raise InputError(
+                    f"output {str(output)!r} was begun and interrupted: give the same command with "
+                    "--resume to go on, or with --overwrite to begin anew"
+                )
+            _empty(folder)
+        going_on = begun(folder)
+        if not going_on:
+            _check_outputs(output, order.overwrite)
+        reference = None
+        if order.truth is not None:
+            reference = truth_for(problem, read_clip(order.truth, description.frames))
+        prior, inner = priors()
+        checkpoints = CheckpointFolder(folder)
+        begin(checkpoints, facts, output)
+        for path in (output, *beside(output)):
+            clear_partials(path)
+        with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):
+            on_device = evolve(problem, measurement=values.to(order.device))
+            video, record, notes = restored(
+                on_device,
+                prior,
+                method_named(order.method)(count=order.steps),
+                settings,
+                order.seed,
+                order.frames_at_once,
+                order.show,
+                inner=inner,
+                checkpoints=checkpoints,
+            )
+            if order.noise is None and description.noise_std == ROUNDING:
+                notes.append(
+                    f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more"
+                )
+            if reference is not None:
+                record["measures"] = report.measures(video, reference.video)
+            clip = Clip(video, description.rate, description.sound)
+            overwrite = order.overwrite or going_on
+            written = write_all(output, clip, problem, reference, record, notes, overwrite)
+        forget(folder)
+    return record, summary(record), notes, written
+
+
+def _check_outputs(output: Path, overwrite: bool) -> None:
+    for path in (output, *beside(output)):
+        check_output(path, overwrite)
+
+
+def _empty(folder: Path) -> None:
+    """Begin anew, with the lock held."""
+    for file in folder.iterdir():
+        if file.name != "lock":
+            file.unlink()
+
+
+def settings_of(
+    measurement: Path, output: Path, order: Order, description: Description
+) -> dict[str, Any]:
+    """What the record tells of the command."""
+    told = asdict(order)
+    for name in ("task", "noise", "window", "overwrite", "resume", "show"):
+        del told[name]
+    for name in ("mask", "truth"):
+        told[name] = None if told[name] is None else str(told[name])
+    measured = {k: getattr(description, k) for k in ("task", "noise_std", "window", "frames")}
+    return {
+        "measurement": str(measurement),
+        **measured,
+        "measurement_seed": description.seed,
+        **told,
+        "output": str(output),
+    }
+
+
+def _checksum(*tensors: Tensor | None) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is not None:
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _goodbye(checkpoints: CheckpointFolder) -> str:
+    again = shlex.join(report.command_line(report.RESUME))
+    if not checkpoints.names(STEPS):
+        return "no step was finished, and nothing is left behind"
+    return f"what is finished is kept in {checkpoints.path.name}; go on with\n  {again}"
+
+
+@contextmanager
+def _kept(checkpoints: CheckpointFolder) -> Iterator[None]:
+    """An error says what it did not destroy."""
+    try:
+        yield
+    except InputError as error:
+        if not checkpoints.names(STEPS):
+            raise
+        raise InputError(f"{error}; {_goodbye(checkpoints)}") from error

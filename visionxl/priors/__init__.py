@@ -1,6 +1,7 @@
 """Image priors: latent diffusion models, and one that is known exactly."""
 
 from visionxl.priors.codec import AutoencoderCodec
+from visionxl.priors.compiling import compiled, warm_up
 from visionxl.priors.diffusers import Conditioning, DiffusersPrior
 from visionxl.priors.gaussian import GaussianPrior
 from visionxl.priors.padding import Padded
@@ -17,4 +18,6 @@ __all__ = [
     "Padded",
     "PocketPrior",
     "SDXLPrior",
+    "compiled",
+    "warm_up",
 ]

@@ -8,10 +8,12 @@ from visionxl.solvers.loop import LowPass, Renoise, Sampler, restore, trajectory
 from visionxl.solvers.methods import vision_tv, vision_xl
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
+from visionxl.solvers.placing import ByChannel, OnDevice
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread
 
 __all__ = [
+    "ByChannel",
     "CGResult",
     "ClosedForm",
     "ConstantSpread",
@@ -20,6 +22,7 @@ __all__ = [
     "LowPass",
     "Motion",
     "NoiseAware",
+    "OnDevice",
     "PlainCG",
     "Renoise",
     "Sampler",

@@ -1,0 +1,66 @@
+"""Consistency on another device than the videos, and a channel at a time."""
+
+import torch
+from attrs import frozen
+
+from visionxl.errors import InputError
+from visionxl.operators.factors import factors_of
+from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
+
+
+@frozen
+class OnDevice:
+    """``consistency`` computed on ``device``, for videos that are kept elsewhere.
+
+    The videos come back to where they were, so the device holds them only meanwhile.
+
+    Args:
+        consistency: to compute there.
+        device: such as ``cuda``.
+    """
+
+    consistency: DataConsistency
+    device: str
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        there = InverseProblem(
+            problem.operator, problem.measurement.to(self.device), problem.noise_std
+        )
+        found = self.consistency.correct(estimate.to(self.device), there, level)
+        video = found.video.to(estimate.device)
+        return Correction(video, found.iterations, found.residuals, found.stopped)
+
+
+@frozen
+class ByChannel:
+    """``consistency`` asked one colour channel at a time: a third of its memory.
+
+    The answer is the same to rounding where the operator leaves channels alone and the
+    consistency has a closed form (``ClosedForm``, ``NoiseAware``). An iterative one is exact as
+    well, but stops for each channel by itself. Total variation couples the colours, so
+    ``SpaceTimeTV`` is another method channel by channel.
+
+    Args:
+        consistency: to ask.
+    """
+
+    consistency: DataConsistency
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        operator, measurement = problem.operator, problem.measurement
+        frames, channels, height, width = estimate.shape
+        factors = factors_of(operator, (frames, channels, height, width))
+        if factors is None or factors.axes[1] is not None:
+            raise InputError(
+                f"ByChannel needs an operator whose factors leave the channels alone, and "
+                f"{operator!r} is none: use the consistency without ByChannel"
+            )
+        video, found = torch.empty_like(estimate), []
+        for c in range(channels):
+            one = slice(c, c + 1)
+            part = InverseProblem(operator, measurement[:, one].contiguous(), problem.noise_std)
+            answer = self.consistency.correct(estimate[:, one].contiguous(), part, level)
+            video[:, one] = answer.video
+            found.append((answer.iterations, answer.residuals, answer.stopped))
+            del part, answer
+        return Correction(video, *max(found, key=lambda told: told[0]))

@@ -4,13 +4,16 @@ import hashlib
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from command_line import make_clip, visionxl
 
+from visionxl.cli import restoring
 from visionxl.metrics import psnr
 from visionxl.operators import TASKS
+from visionxl.priors import compiled
 from visionxl.video import read_clip
 
 
@@ -166,3 +169,45 @@ def test_a_plain_video_one_frame_and_a_folder_of_pictures(place, monkeypatch, ca
     answer = visionxl(monkeypatch, capfd, *words[:-1], "one-restored.mp4")
     assert answer.code == 0, answer.err
     assert read_clip("one-restored.mp4").video.shape == (1, 3, 256, 384)
+
+
+def test_compiled_networks_give_the_same_to_rounding_and_the_warm_up_is_told(
+    place, monkeypatch, capfd
+):
+    words = ["simulate", "clip.mkv", "--task", "deblur", "--noise", "0.05", "--frames", "3"]
+    assert visionxl(monkeypatch, capfd, *words, "--output", "y.safetensors").code == 0
+    monkeypatch.setattr(restoring, "compiled", partial(compiled, backend="aot_eager"))
+    words = ["restore", "y.safetensors", "--method", "vision_xl", "--frames-at-once", "2"]
+    for name, more in {"plain": [], "compiled": ["--compile"]}.items():
+        more = [*more, "--output", f"{name}.safetensors", "--json"]
+        answer = visionxl(monkeypatch, capfd, *words, *more)
+        assert answer.code == 0, answer.err
+        assert ("warm_up_seconds" in json.loads(answer.out)) == (name == "compiled")
+    plain, quick = (read_clip(f"{n}.safetensors").video for n in ("plain", "compiled"))
+    assert psnr(quick, plain) > 70
+
+
+def test_an_inner_autoencoder_takes_part(
+    place, sdxl_folder, tiny_autoencoder_folder, monkeypatch, capfd
+):
+    make_clip(Path("small.mkv"), frames=3, height=64, width=96)
+    words = ["simulate", "small.mkv", "--task", "deblur", "--output", "y.safetensors"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "y.safetensors", "--prior", str(sdxl_folder)]
+    inner = ["--inner-autoencoder", str(tiny_autoencoder_folder)]
+    for name, more in {"plain": [], "inner": inner}.items():
+        answer = visionxl(monkeypatch, capfd, *words, *more, "--output", f"{name}.mkv")
+        assert answer.code == 0, answer.err
+    assert Path("inner.mkv").read_bytes() != Path("plain.mkv").read_bytes()
+
+
+def test_an_inner_autoencoder_of_other_latents_is_refused(
+    place, tiny_autoencoder_folder, monkeypatch, capfd
+):
+    words = ["simulate", "clip.mkv", "--task", "deblur", "--output", "y.safetensors"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "y.safetensors", "--inner-autoencoder", str(tiny_autoencoder_folder)]
+    answer = visionxl(monkeypatch, capfd, *words, "--output", "x.mkv")
+    assert answer.code == 2
+    assert "4 latent channels of 8 pixels" in answer.err
+    assert not list(place.glob("x*"))

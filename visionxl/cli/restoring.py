@@ -43,7 +43,7 @@ from visionxl.cli.running import STEPS, beside, restored, summary, write_all
 from visionxl.errors import InputError
 from visionxl.files import check_output, clear_partials
 from visionxl.measurements import Description, generator_of
-from visionxl.priors import DiffusersPrior
+from visionxl.priors import DiffusersPrior, compiled
 from visionxl.protocols import InverseProblem
 from visionxl.solvers.methods import METHODS, method_named
 from visionxl.video import Clip, read_clip
@@ -74,6 +74,7 @@ class Order:
     frames_at_once: int
     device: str
     dtype: str
+    compile: bool
     overwrite: bool
     resume: bool
     show: bool
@@ -82,9 +83,11 @@ class Order:
         """The prior, and the one of the inner steps."""
         text = {k: getattr(self, k) for k in ("prompt", "negative_prompt", "guidance")}
         prior = prior_named(self.prior, self.device, self.dtype, **text)
-        if self.inner_autoencoder is None:
-            return prior, None
-        return prior, with_autoencoder(prior, self.inner_autoencoder)
+        inner = self.inner_autoencoder
+        quick = None if inner is None else with_autoencoder(prior, inner)
+        if not self.compile:
+            return prior, quick
+        return compiled(prior), None if quick is None else compiled(quick)
 
 
 @app.command(epilog="Example: visionxl restore y.safetensors --output x.mp4")
@@ -131,6 +134,9 @@ def restore(
     dtype: Annotated[
         str, typer.Option(help="Of the networks: float32, bfloat16, float16.")
     ] = "float32",
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="Compile the networks first (torch.compile).")
+    ] = False,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     json_: JsonOption = False,
@@ -157,6 +163,7 @@ def restore(
         frames_at_once=frames_at_once,
         device=device,
         dtype=dtype,
+        compile=compile_,
         overwrite=overwrite,
         resume=resume,
         show=not json_,
@@ -257,6 +264,7 @@ def _one(measurement: Path, output: Path, order: Order, priors: Any) -> Told:
                 order.show,
                 inner=inner,
                 checkpoints=checkpoints,
+                warm=order.compile,
             )
             if order.noise is None and description.noise_std == ROUNDING:
                 notes.append(

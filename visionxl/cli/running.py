@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from attrs import evolve
 from rich.console import Console
 
@@ -15,8 +16,8 @@ from visionxl.cli.reading import fitted_like, prior_for
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of
 from visionxl.operators import lift
-from visionxl.priors import DiffusersPrior
-from visionxl.protocols import InverseProblem, Step, Video
+from visionxl.priors import DiffusersPrior, warm_up
+from visionxl.protocols import InverseProblem, LatentPrior, Step, Video
 from visionxl.solvers import Sampler, restore
 from visionxl.video import Clip
 from visionxl.writing import write_clip
@@ -35,10 +36,12 @@ def restored(
     *,
     inner: DiffusersPrior | None = None,
     checkpoints: CheckpointFolder | None = None,
+    warm: bool = False,
 ) -> tuple[Video, dict[str, Any], list[str]]:
     """Run the method under a progress bar; the video, its record, and words on what was done.
 
-    With checkpoints every step is kept, and the run goes on from what is there.
+    With checkpoints every step is kept, and the run goes on from what is there. ``warm`` runs the
+    networks once before the clock starts: those that compile then do it now.
     """
     shape = problem.operator.adjoint(problem.measurement).shape
     if len(shape) == 4 and shape[1] != 3:
@@ -54,6 +57,11 @@ def restored(
         if state is not None:
             notes.append(f"went on after step {state.index} of {len(sampler.times)}")
             state = evolve(state, latent=state.latent.to(problem.measurement.device))
+    quick = None if inner is None else fitted_like(fitted, inner)
+    warm_up_seconds = 0.0
+    for network in (fitted, quick) if warm else ():
+        if network is not None:
+            warm_up_seconds += _warmed(network, problem, sampler, shape, frames_at_once)
     began = time.perf_counter()
     quiet = Console(stderr=True, quiet=not show)
     with StepBar(quiet, len(sampler.times), shape[0], done=len(trace)) as bar:
@@ -71,18 +79,34 @@ def restored(
             generator=generator_of(seed),
             frames_at_once=frames_at_once,
             observe=observe,
-            inner=None if inner is None else Watched(fitted_like(fitted, inner), bar.tell),
+            inner=None if quick is None else Watched(quick, bar.tell),
             state=state,
         )
     seconds = time.perf_counter() - began
     result = evolve(result, trace=tuple(trace))
     record = report.run_record(problem, sampler, result, settings, seconds)
+    if warm:
+        record["warm_up_seconds"] = round(warm_up_seconds, 3)
     if record["data_residual"] > 2 * problem.noise_std + 0.01:
         notes.append(
             f"the data residual {record['data_residual']:.4f} is far above the noise "
             f"{problem.noise_std:g}: is it the right task, and the right noise?"
         )
     return result.video.cpu(), record, notes
+
+
+def _warmed(
+    prior: LatentPrior,
+    problem: InverseProblem,
+    sampler: Sampler,
+    shape: torch.Size,
+    frames_at_once: int,
+) -> float:
+    """Seconds to warm up for the whole chunks of frames and for the rest."""
+    frames, _, height, width = shape
+    chunks = {min(frames_at_once, frames), frames % frames_at_once} - {0}
+    device = problem.measurement.device
+    return sum(warm_up(prior, sampler.times[0], n, height, width, device) for n in sorted(chunks))
 
 
 def beside(output: Path) -> tuple[Path, Path]:

@@ -58,6 +58,19 @@ class NoiseLevel:
     noise: float
 
 
+@frozen(eq=False)
+class Passage(NoiseLevel):
+    """The level that a step goes on to, and where it comes from: what a renoise is told.
+
+    Args:
+        before: the level of the step.
+        latent: ``z_t`` at that level, which the step began with.
+    """
+
+    before: NoiseLevel
+    latent: Latent
+
+
 @runtime_checkable
 class NoiseSchedule(Protocol):
     """The signal and noise of every time; variance-preserving and flow schedules alike."""

@@ -4,6 +4,7 @@ from visionxl.priors.codec import AutoencoderCodec
 from visionxl.priors.compiling import compiled, warm_up
 from visionxl.priors.diffusers import Conditioning, DiffusersPrior
 from visionxl.priors.gaussian import GaussianPrior
+from visionxl.priors.mixture import MixturePrior
 from visionxl.priors.padding import Padded
 from visionxl.priors.pocket import PocketPrior
 from visionxl.priors.schedule import DiscreteSchedule
@@ -15,6 +16,7 @@ __all__ = [
     "DiffusersPrior",
     "DiscreteSchedule",
     "GaussianPrior",
+    "MixturePrior",
     "Padded",
     "PocketPrior",
     "SDXLPrior",

@@ -1,14 +1,33 @@
 """Consistency, the parts of a step, the loop, and methods made of them."""
 
 from visionxl.solvers.closed_form import ClosedForm
+from visionxl.solvers.conditioned import (
+    GluedLikelihood,
+    Guided,
+    HardConsistency,
+    MeasurementLikelihood,
+)
 from visionxl.solvers.conjugate_gradient import CGResult, conjugate_gradient
 from visionxl.solvers.consistency import DampedCG, NoiseAware, PlainCG
 from visionxl.solvers.frames import FrameByFrame
-from visionxl.solvers.loop import LowPass, Renoise, Sampler, restore, trajectory
+from visionxl.solvers.loop import (
+    Condition,
+    Demanding,
+    LowPass,
+    Renoise,
+    Sampler,
+    restore,
+    trajectory,
+    unconditioned,
+    unfiltered,
+)
 from visionxl.solvers.methods import vision_tv, vision_xl
 from visionxl.solvers.motion import Motion
+from visionxl.solvers.null_space import NullSpace, Unchanged
 from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
+from visionxl.solvers.peers import ddnm, dds, diffpir, latent_dps, latino, psld, resample, svi
 from visionxl.solvers.placing import ByChannel, OnDevice
+from visionxl.solvers.renoising import DDIMNoise, FreshNoise, Resample
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread
 
@@ -16,25 +35,46 @@ __all__ = [
     "ByChannel",
     "CGResult",
     "ClosedForm",
+    "Condition",
     "ConstantSpread",
+    "DDIMNoise",
     "DampedCG",
+    "Demanding",
     "FrameByFrame",
+    "FreshNoise",
+    "GluedLikelihood",
+    "Guided",
+    "HardConsistency",
     "LowPass",
+    "MeasurementLikelihood",
     "Motion",
     "NoiseAware",
+    "NullSpace",
     "OnDevice",
     "PlainCG",
     "Renoise",
+    "Resample",
     "Sampler",
     "ScheduleSpread",
     "ScheduledLowPass",
     "SharedNoise",
     "SpaceTimeTV",
     "Spread",
+    "Unchanged",
     "conjugate_gradient",
+    "ddnm",
+    "dds",
+    "diffpir",
+    "latent_dps",
+    "latino",
     "leading_times",
+    "psld",
+    "resample",
     "restore",
+    "svi",
     "trajectory",
+    "unconditioned",
+    "unfiltered",
     "vision_tv",
     "vision_xl",
 ]

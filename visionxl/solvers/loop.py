@@ -2,10 +2,12 @@
 
 import time
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
+from typing import Protocol, runtime_checkable
 
-from attrs import field, frozen
+from attrs import astuple, field, frozen
 from torch import Generator
 
 from visionxl.errors import InputError
@@ -16,6 +18,7 @@ from visionxl.protocols import (
     Latent,
     LatentPrior,
     NoiseLevel,
+    Passage,
     Restoration,
     State,
     Step,
@@ -35,8 +38,31 @@ from visionxl.solvers.frames import FrameByFrame
 LowPass = Callable[[Video, NoiseLevel], Video]
 """(video, level) -> video: what is taken off before a video is encoded again."""
 
-Renoise = Callable[[Latent, Latent, NoiseLevel, Generator], Latent]
-"""(clean, noise, level, generator) -> latents at ``level``."""
+Renoise = Callable[[Latent, Latent, Passage, Generator], Latent]
+"""(clean, noise, level, generator) -> latents at ``level``, a Passage, which is a NoiseLevel."""
+
+Condition = Callable[[LatentPrior, InverseProblem], LatentPrior]
+"""(prior, problem) -> the prior given the measurement, as far as its denoiser is to know it."""
+
+
+@runtime_checkable
+class Demanding(Protocol):
+    """A part that needs more than the protocols promise, and says so before a run begins."""
+
+    @abstractmethod
+    def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
+        """Raise InputError where the operator or the prior lacks it, naming what would work."""
+        ...
+
+
+def unfiltered(video: Video, level: NoiseLevel) -> Video:
+    """A low-pass that takes nothing off."""
+    return video
+
+
+def unconditioned(prior: LatentPrior, problem: InverseProblem) -> LatentPrior:
+    """The prior as it is: the measurement enters by the consistency alone."""
+    return prior
 
 
 def _falling(_: object, __: object, times: tuple[float, ...]) -> None:
@@ -55,6 +81,8 @@ class Sampler:
         consistency: pulls each estimate towards the measurement.
         low_pass: ``(video, level) -> video``, before a video is encoded again.
         renoise: ``(clean, noise, level, generator) -> latents`` at a lower level.
+        condition: ``(prior, problem) -> prior``: the measurement enters the denoiser too, for
+            methods that follow gradients through it.
     """
 
     times: tuple[float, ...] = field(converter=tuple, validator=_falling)
@@ -62,6 +90,7 @@ class Sampler:
     consistency: DataConsistency
     low_pass: LowPass
     renoise: Renoise
+    condition: Condition = unconditioned
 
 
 def trajectory(
@@ -77,6 +106,7 @@ def trajectory(
     previews, checkpoints and early stopping are what somebody does while iterating. With the
     ``following`` of an earlier step as ``state`` it goes on from there, as if never interrupted.
     """
+    prior = sampler.condition(prior, problem)
     levels = [prior.schedule.level(t) for t in sampler.times]
     if state is None:
         latent, first = sampler.initializer.start(problem, prior, levels, generator), 0
@@ -93,9 +123,11 @@ def trajectory(
             check_correction(sampler.consistency, decoded, corrected)
             if index + 1 < len(levels):
                 filtered = check_finite("low-pass", sampler.low_pass(corrected.video, level))
-                encoded = prior.encode(filtered)
+                # What nothing has changed need not be encoded again.
+                clean = denoised.clean if filtered is decoded else prior.encode(filtered)
                 del filtered
-                latent = sampler.renoise(encoded, denoised.noise, levels[index + 1], generator)
+                passage = Passage(*astuple(levels[index + 1]), before=level, latent=latent)
+                latent = sampler.renoise(clean, denoised.noise, passage, generator)
                 check_finite("renoise", latent)
                 following = State(index + 1, latent, generator.get_state())
         record = StepRecord(
@@ -147,6 +179,9 @@ def restore(
     check_problem(problem)
     check_state(state, len(sampler.times))
     frugal = FrameByFrame(prior, frames_at_once)
+    for part in (sampler.initializer, sampler.consistency, sampler.renoise, sampler.condition):
+        if isinstance(part, Demanding):
+            part.check(problem, frugal)
     steps = trajectory(problem, frugal, sampler, generator, state)
     if inner is not None:
         quick = FrameByFrame(inner, frames_at_once)

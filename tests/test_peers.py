@@ -1,0 +1,343 @@
+"""Other methods on the same loop: what each is, and what it says of its limits."""
+
+import math
+
+import pytest
+import torch
+from attrs import evolve, frozen
+from dense import dense, generator, noise, relative_error
+
+from visionxl import GaussianPrior, InputError, InverseProblem, restore, simulate
+from visionxl.operators import (
+    AveragePool,
+    Blur,
+    Differentiable,
+    GaussianBlur,
+    Identity,
+    Mask,
+    TemporalAverage,
+)
+from visionxl.priors import MixturePrior
+from visionxl.protocols import Denoised, NoiseLevel, Passage
+from visionxl.solvers import (
+    DDIMNoise,
+    FreshNoise,
+    GluedLikelihood,
+    Guided,
+    HardConsistency,
+    MeasurementLikelihood,
+    NullSpace,
+    Resample,
+    ddnm,
+    dds,
+    diffpir,
+    latent_dps,
+    latino,
+    psld,
+    resample,
+    svi,
+    trajectory,
+)
+
+STD = 0.3
+PRIOR = GaussianPrior.natural(8, 8, std=STD)
+WHITE = GaussianPrior(torch.full((8, 8), STD**2, dtype=torch.float64))
+TRUTH = PRIOR.sample(5, 2, generator())
+POOL = AveragePool(2) @ TemporalAverage(3)
+UNFACTORED = Blur([[0.0, 0.2, 0.0], [0.3, 0.2, 0.1], [0.0, 0.2, 0.0]])
+METHODS = {
+    "svi": svi,
+    "dds": dds,
+    "diffpir": diffpir,
+    "ddnm": ddnm,
+    "latino": latino,
+    "latent_dps": latent_dps,
+    "psld": psld,
+    "resample": resample,
+}
+
+
+def problem_of(operator=POOL, noise_std=0.05, truth=TRUTH):
+    return simulate(truth, operator, noise_std, generator=generator(1))
+
+
+def restored(sampler, problem, prior=PRIOR, seed=0):
+    return restore(problem, prior, sampler, generator=generator(seed), frames_at_once=5).video
+
+
+def passage(before=0.5, after=0.3, latent=None):
+    from_, to = PRIOR.schedule.level(before), PRIOR.schedule.level(after)
+    return Passage(to.time, to.signal, to.noise, before=from_, latent=latent)
+
+
+# What all have in common
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_nears_the_truth_and_repeats_itself(name):
+    problem = problem_of(noise_std=0.02)
+    sampler = METHODS[name](count=8 if name == "latino" else 20)
+    found = restored(sampler, problem)
+    lifted = problem.operator.inner.lift(problem.operator.outer.lift(problem.measurement))
+    assert relative_error(found, TRUTH) < relative_error(lifted, TRUTH)
+    assert torch.equal(found, restored(sampler, problem))
+    assert not torch.equal(found, restored(sampler, problem, seed=1))
+
+
+# Ways back to noise
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("corrected", [True, False])
+def test_ddim_keeps_the_variance_of_the_level(eta, corrected):
+    clean, fresh = torch.zeros(400, 1, 8, 8), noise(400, 1, 8, 8, seed=1).float()
+    level = passage(latent=passage().before.noise * fresh)
+    found = DDIMNoise(eta, corrected)(clean, fresh, level, generator())
+    assert found.std().item() == pytest.approx(level.noise, rel=0.03)
+
+
+def test_without_chance_the_belonging_noise_stays_on_the_line_through_the_latents():
+    clean, latent = noise(2, 1, 8, 8), noise(2, 1, 8, 8, seed=1)
+    level = passage(latent=latent)
+    found = DDIMNoise(0.0)(clean, torch.zeros_like(clean), level, generator())
+    eps = (latent - level.before.signal * clean) / level.before.noise
+    torch.testing.assert_close(found, level.signal * clean + level.noise * eps)
+
+
+def test_the_ancestral_step_is_that_of_ddpm():
+    clean, latent = noise(1, 1, 8, 8), noise(1, 1, 8, 8, seed=1)
+    level = passage(latent=latent)
+    before = level.before
+    alpha = (before.signal / level.signal) ** 2
+    beta = 1 - alpha
+    a = level.signal * beta / before.noise**2
+    b = math.sqrt(alpha) * level.noise**2 / before.noise**2
+    draws = torch.cat([DDIMNoise(1.0)(clean, clean, level, generator(s)) for s in range(2000)])
+    torch.testing.assert_close(
+        draws.mean(0, keepdim=True), a * clean + b * latent, atol=0.03, rtol=0
+    )
+    deviation = level.noise / before.noise * math.sqrt(beta)
+    assert draws.std(0).mean().item() == pytest.approx(deviation, rel=0.02)
+
+
+def test_fresh_noise_alone_forgets_the_latents():
+    clean = noise(2, 1, 8, 8)
+    first, other = (
+        FreshNoise(1.0)(clean, clean, passage(latent=noise(2, 1, 8, 8, seed=s)), generator())
+        for s in (1, 2)
+    )
+    assert torch.equal(first, other)
+
+
+def test_resampling_lies_between_the_corrected_latents_and_the_unmeasured_step():
+    clean, eps, latent = (noise(1, 1, 8, 8, seed=s) for s in (0, 1, 2))
+    level = passage(latent=latent)
+    before = level.before
+    unmeasured = (latent - before.noise * eps) / before.signal
+    near = Resample(1e-12)(clean, eps, level, generator())
+    torch.testing.assert_close(
+        near, level.signal * unmeasured + level.noise * eps, atol=1e-4, rtol=0
+    )
+    draws = torch.cat([Resample(1e9)(clean, eps, level, generator(s)) for s in range(2000)])
+    torch.testing.assert_close(draws.mean(0), level.signal * clean[0], atol=0.05, rtol=0)
+    assert draws.std(0).mean().item() == pytest.approx(level.noise, rel=0.02)
+
+
+# SVI and DDS
+
+
+def test_svi_gives_equal_frames_the_same_restoration_and_dds_does_not():
+    still = TRUTH[:1].expand(5, -1, -1, -1).contiguous()
+    operator = AveragePool(2)
+    one = simulate(still[:1], operator, 0.02, generator=generator(1)).measurement
+    problem = InverseProblem(operator, one.expand(5, -1, -1, -1).contiguous(), 0.02)
+    frames = restored(svi(), problem)
+    torch.testing.assert_close(frames, frames[:1].expand_as(frames))
+    frames = restored(dds(), problem)
+    assert (frames - frames[:1]).abs().max() > 0.01
+
+
+def test_dds_makes_five_steps_of_plain_cg():
+    records = [s.record for s in trajectory(problem_of(), PRIOR, dds(count=5), generator())]
+    assert [r.iterations for r in records] == [5] * 5
+
+
+# DDNM
+
+
+def test_ddnm_has_the_measurement_exactly_and_leaves_the_null_space_to_the_prior():
+    problem = problem_of(noise_std=0.0)
+    level = PRIOR.schedule.level(0.5)
+    estimate = noise(5, 2, 8, 8, seed=4)
+    found = NullSpace().correct(estimate, problem, level).video
+    torch.testing.assert_close(
+        problem.operator.forward(found), problem.measurement, atol=1e-8, rtol=0
+    )
+    matrix = dense(problem.operator.forward, (5, 1, 8, 8))
+    null = torch.eye(matrix.shape[1]).double() - torch.linalg.pinv(matrix, rtol=1e-3) @ matrix
+    moved = (found - estimate)[:, :1].flatten()
+    assert (null @ moved).abs().max() < 1e-8
+    assert moved.abs().max() > 0.1
+
+
+def test_diffpir_bears_the_noise_that_ddnm_hands_on():
+    problem = problem_of(GaussianBlur(1.0) @ TemporalAverage(3), 0.05)
+    errors = {m: relative_error(restored(m(), problem), TRUTH) for m in (ddnm, diffpir)}
+    assert errors[diffpir] < 1 < 10 * errors[diffpir] < errors[ddnm]
+
+
+# LATINO
+
+
+def test_latino_takes_eight_evaluations():
+    steps = list(trajectory(problem_of(), PRIOR, latino(), generator()))
+    assert len(steps) == 8
+    assert relative_error(steps[-1].corrected, TRUTH) < 0.6
+
+
+# Gradients
+
+
+def exact_spread(level):
+    """The deviation of a white image given its noisy latents."""
+    return STD * level.noise / math.hypot(STD * level.signal, level.noise)
+
+
+@pytest.mark.parametrize("time", [0.1, 0.5, 0.9])
+def test_the_guided_denoiser_is_exact_where_the_likelihood_is(time):
+    problem = problem_of(Identity(), 0.1)
+    level, latent = WHITE.schedule.level(time), noise(5, 2, 8, 8, seed=5)
+    told = Guided(MeasurementLikelihood(exact_spread))(WHITE, problem).denoise(latent, level)
+    precision = 1 / STD**2 + level.signal**2 / level.noise**2 + 1 / 0.1**2
+    right = level.signal / level.noise**2 * latent + problem.measurement / 0.1**2
+    torch.testing.assert_close(told.clean, right / precision, rtol=1e-7, atol=1e-7)
+    mixed = level.signal * told.clean + level.noise * told.noise
+    torch.testing.assert_close(mixed, latent)
+
+
+def test_the_gluing_is_what_the_encoder_does_not_give_back():
+    problem = problem_of()
+    clean, level = noise(5, 2, 8, 8, seed=6), PRIOR.schedule.level(0.3)
+    plain, glued = (
+        GluedLikelihood(gluing=g)(PRIOR, problem, clean, level).item() for g in (0.0, 2.0)
+    )
+    dps = MeasurementLikelihood()(PRIOR, problem, clean, level).item()
+    assert plain == pytest.approx(dps)
+    residual = problem.measurement - problem.operator.forward(clean)
+    extra = problem.operator.adjoint(residual).square().sum().item()
+    variance = 0.05**2 + MeasurementLikelihood().spread(level) ** 2
+    assert glued - plain == pytest.approx(2 * extra / (2 * variance))
+
+
+def test_hard_consistency_ends_at_the_noise():
+    problem, level = problem_of(noise_std=0.05), PRIOR.schedule.level(0.5)
+    told = HardConsistency(500)(PRIOR, problem).denoise(noise(5, 2, 8, 8, seed=7), level)
+    residual = (problem.measurement - problem.operator.forward(told.clean)).square().mean().sqrt()
+    assert 0.03 < residual.item() <= 0.05
+
+
+def test_the_gradient_of_any_operator_is_its_adjoint():
+    @frozen
+    class InNumpy:
+        def forward(self, video):
+            return torch.from_numpy(video.detach().numpy()[..., ::2].copy())
+
+        def adjoint(self, measurement):
+            video = torch.zeros(*measurement.shape[:-1], 2 * measurement.shape[-1]).double()
+            video[..., ::2] = measurement
+            return video
+
+    operator = Differentiable(InNumpy())
+    for name, x in (("forward", noise(1, 1, 2, 4)), ("adjoint", noise(1, 1, 2, 2))):
+        given = x.requires_grad_()
+        assert torch.autograd.gradcheck(getattr(operator, name), (given,))
+
+
+@pytest.mark.parametrize("name", ["latent_dps", "psld", "resample"])
+def test_methods_with_gradients_take_operators_without_factors(name):
+    problem = problem_of(UNFACTORED)
+    found = restored(METHODS[name](count=50), problem)
+    assert relative_error(found, TRUTH) < 0.9
+
+
+# What they need is said before they begin
+
+
+@frozen(eq=False)
+class Closed:
+    """A prior that lets no gradient through, and that must not be evaluated."""
+
+    schedule = PRIOR.schedule
+
+    def encode(self, video):
+        return video
+
+    def decode(self, latent):
+        return latent.detach().clone()
+
+    def denoise(self, latent, level) -> Denoised:
+        raise AssertionError("evaluated")
+
+
+@pytest.mark.parametrize("name", ["latent_dps", "psld", "resample"])
+def test_without_gradients_they_refuse_before_the_first_evaluation(name):
+    with pytest.raises(InputError, match=r"decode of the prior.*diffpir\(\)"):
+        restored(METHODS[name](), problem_of(), Closed())
+
+
+def test_without_factors_ddnm_refuses_before_the_first_evaluation():
+    with pytest.raises(InputError, match=r"NullSpace needs.*diffpir\(\)"):
+        restored(ddnm(), problem_of(UNFACTORED), Closed())
+
+
+# A prior with several modes
+
+
+def test_the_mixture_denoises_like_its_two_modes_do():
+    means = torch.stack([torch.full((4, 4), -0.5), torch.full((4, 4), 0.5)]).double()
+    prior = MixturePrior(means, std=0.1)
+    level = NoiseLevel(0.5, 0.8, 0.6)
+    for latent, mode in ((-0.4, -0.5), (0.4, 0.5)):
+        z = torch.full((1, 1, 4, 4), latent).double()
+        alone = MixturePrior(torch.full((1, 4, 4), mode).double(), std=0.1)
+        expected = alone.denoise(z, level).clean
+        torch.testing.assert_close(prior.denoise(z, level).clean, expected, atol=1e-3, rtol=0)
+    between = prior.denoise(torch.zeros(1, 1, 4, 4).double(), level).clean
+    torch.testing.assert_close(between, torch.zeros_like(between))
+
+
+def test_the_score_of_the_mixture_is_the_gradient_of_its_density():
+    means = noise(3, 4, 4, seed=8) * 0.3
+    prior = MixturePrior(means, std=0.2, weights=[1.0, 2.0, 3.0])
+    level = NoiseLevel(0.5, 0.8, 0.6)
+    z = noise(1, 1, 4, 4, seed=9).requires_grad_()
+    variance = (level.signal * 0.2) ** 2 + level.noise**2
+    apart = (z[0, 0] - level.signal * means).square().sum((-1, -2))
+    density = (prior.log_weights() - apart / (2 * variance)).logsumexp(0)
+    (score,) = torch.autograd.grad(density, z)
+    torch.testing.assert_close(prior.denoise(z.detach(), level).noise, -level.noise * score)
+
+
+def test_samples_of_a_mixture_come_in_its_shares():
+    means = torch.stack([torch.full((4, 4), -0.5), torch.full((4, 4), 0.5)])
+    drawn = MixturePrior(means, std=0.1, weights=[1, 3]).sample(1000, 4, generator())
+    assert (drawn.mean((-1, -2)) > 0).double().mean().item() == pytest.approx(0.75, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: MixturePrior(torch.zeros(4, 4)), "expected pictures"),
+        (lambda: MixturePrior(torch.zeros(1, 4, 4), std=0.0), "std 0.0"),
+    ],
+)
+def test_what_is_no_mixture_is_refused(make, word):
+    with pytest.raises(InputError, match=word):
+        make()
+
+
+def test_a_mask_and_an_average_split_into_range_and_null_space():
+    mask = Mask.random(0.5, 8, 8, generator(3)) @ TemporalAverage(3)
+    problem = problem_of(mask, 0.0)
+    found = restored(evolve(ddnm(count=10)), problem)
+    torch.testing.assert_close(mask.forward(found), problem.measurement, atol=1e-6, rtol=0)

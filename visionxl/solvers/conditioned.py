@@ -1,0 +1,187 @@
+"""Denoisers that are told the measurement, by gradients through the decoder and the networks."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from attrs import field, frozen
+from torch import Tensor
+
+from visionxl.errors import InputError
+from visionxl.operators.differentiable import Differentiable
+from visionxl.protocols import (
+    Denoised,
+    InverseProblem,
+    Latent,
+    LatentPrior,
+    NoiseLevel,
+    NoiseSchedule,
+    Video,
+)
+from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread
+
+Tell = Callable[[LatentPrior, InverseProblem, Latent, NoiseLevel], Denoised]
+
+
+@frozen(eq=False)
+class Told:
+    """A prior whose denoiser is ``tell(prior, problem, latent, level)``."""
+
+    prior: LatentPrior
+    problem: InverseProblem
+    tell: Tell
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return self.prior.schedule
+
+    def encode(self, video: Video) -> Latent:
+        return self.prior.encode(video)
+
+    def decode(self, latent: Latent) -> Video:
+        return self.prior.decode(latent)
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        return self.tell(self.prior, self.problem, latent, level)
+
+
+class Likelihood(Protocol):
+    """``-log p(y | z_t)`` up to a constant, differentiable in the latents."""
+
+    @abstractmethod
+    def __call__(
+        self, prior: LatentPrior, problem: InverseProblem, clean: Latent, level: NoiseLevel
+    ) -> Tensor:
+        """A number, from the clean latents that are predicted at ``level``."""
+        ...
+
+
+@frozen
+class MeasurementLikelihood:
+    """``|y - A D(z0)|^2 / (2 (sigma_y^2 + r_t^2))``: latent DPS (Chung et al. 2023).
+
+    DPS has a step size, set by hand, in the place of this variance; ``r_t`` is how far the
+    estimate may be from the truth.
+    """
+
+    spread: Spread = field(factory=ScheduleSpread)
+
+    def __call__(
+        self, prior: LatentPrior, problem: InverseProblem, clean: Latent, level: NoiseLevel
+    ) -> Tensor:
+        video = prior.decode(clean)
+        residual = problem.measurement - Differentiable(problem.operator).forward(video)
+        variance = max(problem.noise_std, LEAST_NOISE) ** 2 + self.spread(level) ** 2
+        return residual.square().sum() / (2 * variance)
+
+
+@frozen
+class GluedLikelihood:
+    """DPS's, and PSLD's gluing of the latents (Rout et al. 2023).
+
+    ``gluing |z0 - E(A^T y + (I - A^T A) D(z0))|^2 / (2 (sigma_y^2 + r_t^2))`` is added: of all
+    latents that explain the measurement, those are wanted that the encoder gives back.
+
+    Args:
+        spread: ``r_t``.
+        gluing: weight of the second term.
+    """
+
+    spread: Spread = field(factory=ScheduleSpread)
+    gluing: float = 0.1
+
+    def __call__(
+        self, prior: LatentPrior, problem: InverseProblem, clean: Latent, level: NoiseLevel
+    ) -> Tensor:
+        operator, video = Differentiable(problem.operator), prior.decode(clean)
+        residual = problem.measurement - operator.forward(video)
+        apart = clean - prior.encode(video + operator.adjoint(residual))
+        variance = max(problem.noise_std, LEAST_NOISE) ** 2 + self.spread(level) ** 2
+        return (residual.square().sum() + self.gluing * apart.square().sum()) / (2 * variance)
+
+
+@frozen
+class Guided:
+    """A condition: the score of the likelihood is added to that of the denoiser.
+
+    With ``g`` the gradient of ``likelihood`` with respect to ``z_t``, through the denoiser,
+    Tweedie's formula gives ``clean - noise_t^2 / signal_t g`` and ``noise + noise_t g``. It costs
+    a backward pass through the denoiser and the decoder, and holds what that needs of all frames.
+    """
+
+    likelihood: Likelihood
+
+    def __call__(self, prior: LatentPrior, problem: InverseProblem) -> Told:
+        return Told(prior, problem, self.denoise)
+
+    def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
+        """Raise InputError, naming a way out, where gradients do not come through."""
+        check_gradients(problem, prior)
+
+    def denoise(
+        self, prior: LatentPrior, problem: InverseProblem, latent: Latent, level: NoiseLevel
+    ) -> Denoised:
+        """The denoiser given the measurement."""
+        with torch.enable_grad():
+            noisy = latent.detach().requires_grad_()
+            denoised = prior.denoise(noisy, level)
+            likelihood = self.likelihood(prior, problem, denoised.clean, level)
+            (g,) = torch.autograd.grad(likelihood, noisy)
+        clean = denoised.clean.detach() - level.noise**2 / level.signal * g
+        return Denoised(clean, denoised.noise.detach() + level.noise * g)
+
+
+@frozen
+class HardConsistency:
+    """A condition: the clean latents are optimised until they explain the measurement.
+
+    ``min_z |y - A D(z)|^2``, from the predicted ones, by Adam, until the residual is the noise:
+    ReSample's (Song et al. 2024). It costs up to ``iterations`` gradients through the decoder.
+
+    Args:
+        iterations: at most so many.
+        rate: step size of Adam, in units of the latents.
+    """
+
+    iterations: int = 50
+    rate: float = 0.02
+
+    def __call__(self, prior: LatentPrior, problem: InverseProblem) -> Told:
+        return Told(prior, problem, self.denoise)
+
+    def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
+        """Raise InputError, naming a way out, where gradients do not come through."""
+        check_gradients(problem, prior)
+
+    def denoise(
+        self, prior: LatentPrior, problem: InverseProblem, latent: Latent, level: NoiseLevel
+    ) -> Denoised:
+        """The denoiser, and then the optimisation."""
+        denoised = prior.denoise(latent, level)
+        operator = Differentiable(problem.operator)
+        enough = max(problem.noise_std, LEAST_NOISE) ** 2
+        with torch.enable_grad():
+            clean = denoised.clean.detach().clone().requires_grad_()
+            adam = torch.optim.Adam([clean], lr=self.rate)
+            for _ in range(self.iterations):
+                adam.zero_grad()
+                video = prior.decode(clean)
+                loss = (problem.measurement - operator.forward(video)).square().mean()
+                if loss.item() <= enough:
+                    break
+                loss.backward()
+                adam.step()
+        return Denoised(clean.detach(), denoised.noise)
+
+
+def check_gradients(problem: InverseProblem, prior: LatentPrior) -> None:
+    """Raise InputError where no gradient comes through the prior's decoder."""
+    with torch.enable_grad():
+        one = problem.operator.adjoint(problem.measurement)[:1].detach()
+        latent = prior.encode(one).detach().requires_grad_()
+        if not prior.decode(latent).requires_grad:
+            raise InputError(
+                "this method follows gradients, and decode of the prior lets none through: write "
+                "it with operations of torch and without no_grad, or use diffpir() or vision_xl()"
+            )

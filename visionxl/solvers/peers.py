@@ -1,0 +1,172 @@
+"""Other methods of the field, as values on the same loop.
+
+Those made for pixels (SVI, DDS, DiffPIR, DDNM) are themselves with a prior whose latents are the
+pixels; with an autoencoder they take the round through it at every step, as this library's do.
+"""
+
+from attrs import evolve
+
+from visionxl.init.noise import EncodedBackProjection, Noise
+from visionxl.solvers.conditioned import (
+    GluedLikelihood,
+    Guided,
+    HardConsistency,
+    MeasurementLikelihood,
+)
+from visionxl.solvers.consistency import NoiseAware, PlainCG
+from visionxl.solvers.loop import Sampler, unfiltered
+from visionxl.solvers.null_space import NullSpace, Unchanged
+from visionxl.solvers.parts import leading_times
+from visionxl.solvers.renoising import DDIMNoise, FreshNoise, Resample
+from visionxl.solvers.spread import ScheduleSpread
+
+
+def dds(*, count: int = 50, iterations: int = 5, eta: float = 0.85) -> Sampler:
+    """DDS (Chung, Lee & Ye, ICLR 2024): Tweedie, some CG steps, DDIM.
+
+    ``iterations`` CG steps on ``A^T A x = A^T y`` from the denoised estimate, then the predicted
+    noise and a share of fresh noise. Linear operators; one evaluation a step. Plain CG fits the
+    noise of a measurement, and stopping early is its only guard.
+
+    Args:
+        count: steps.
+        iterations: of CG.
+        eta: of DDIM.
+    """
+    return Sampler(
+        times=leading_times(count, 1.0),
+        initializer=Noise(shared=False),
+        consistency=PlainCG(iterations),
+        low_pass=unfiltered,
+        renoise=DDIMNoise(eta, corrected=False),
+    )
+
+
+def svi(*, count: int = 50, iterations: int = 5, eta: float = 0.85) -> Sampler:
+    """SVI (Kwon & Ye, ICLR 2025): DDS over a whole video, with the same noise in all frames.
+
+    What couples the frames is the measurement: CG runs over space and time. Otherwise as
+    :func:`dds`, and with its limits.
+    """
+    return evolve(
+        dds(count=count, iterations=iterations, eta=eta),
+        initializer=Noise(shared=True),
+        renoise=DDIMNoise(eta, corrected=False, shared=True),
+    )
+
+
+def diffpir(*, count: int = 50, weight: float = 8.0, zeta: float = 0.3) -> Sampler:
+    """DiffPIR (Zhu et al., CVPR 2023 workshops): half-quadratic splitting with a denoiser.
+
+    The data step minimises ``|y - A x|^2 / sigma_y^2 + weight |x - x0|^2 / sigma_t^2`` with
+    ``sigma_t = noise_t / signal_t``, exactly where the operator has factors; the noise that belongs
+    to its answer is mixed with fresh noise. Linear operators; one evaluation a step.
+
+    Args:
+        count: steps.
+        weight: the paper's lambda.
+        zeta: share of fresh noise.
+    """
+    return Sampler(
+        times=leading_times(count, 1.0),
+        initializer=Noise(shared=False),
+        consistency=NoiseAware(ScheduleSpread(scale=weight**-0.5, floor=0.0)),
+        low_pass=unfiltered,
+        renoise=FreshNoise(zeta),
+    )
+
+
+def ddnm(*, count: int = 50) -> Sampler:
+    """DDNM (Wang, Yu & Zhang, ICLR 2023): the measurement's range, the prior's null space.
+
+    ``x = A^+ y + (1 - A^+ A) x0``, then the ancestral step. Operators with factors; one evaluation
+    a step. For measurements without noise: noise goes into the result, divided by the operator's
+    singular values.
+
+    Args:
+        count: steps.
+    """
+    return Sampler(
+        times=leading_times(count, 1.0),
+        initializer=Noise(shared=False),
+        consistency=NullSpace(),
+        low_pass=unfiltered,
+        renoise=DDIMNoise(1.0),
+    )
+
+
+def latino(*, count: int = 8, start: float = 1.0, spread: ScheduleSpread | None = None) -> Sampler:
+    """LATINO (Spagnoletti et al. 2025): a few rounds of encode, noise, denoise, decode, pull.
+
+    Fresh noise alone in every round, and a proximal step of the data term in pixels. Made for
+    distilled priors (LCM, DMD2, Lightning), whose denoiser answers in one evaluation what others
+    need many for: 4 to 8 rounds. Linear operators.
+
+    Args:
+        count: rounds over the whole schedule.
+        start: the latest time.
+        spread: of the proximal step; its square is the paper's delta.
+    """
+    return Sampler(
+        times=leading_times(count, start),
+        initializer=EncodedBackProjection(),
+        consistency=NoiseAware(spread or ScheduleSpread()),
+        low_pass=unfiltered,
+        renoise=FreshNoise(1.0, shared=True),
+    )
+
+
+def latent_dps(*, count: int = 50, spread: ScheduleSpread | None = None) -> Sampler:
+    """Latent DPS (Chung et al., ICLR 2023, in latents): gradients through denoiser and decoder.
+
+    No consistency step: the score of the measurement is added to the denoiser's
+    (:class:`MeasurementLikelihood`). Any differentiable operator; a forward and a backward pass of
+    the networks each step, over all frames at once.
+
+    Args:
+        count: steps.
+        spread: how far the denoised estimate may be from the truth.
+    """
+    return Sampler(
+        times=leading_times(count, 1.0),
+        initializer=Noise(shared=False),
+        consistency=Unchanged(),
+        low_pass=unfiltered,
+        renoise=DDIMNoise(1.0, corrected=False),
+        condition=Guided(MeasurementLikelihood(spread or ScheduleSpread())),
+    )
+
+
+def psld(*, count: int = 50, spread: ScheduleSpread | None = None, gluing: float = 0.1) -> Sampler:
+    """PSLD (Rout et al., NeurIPS 2023): latent DPS that glues the latents to the encoder.
+
+    As :func:`latent_dps`, with :class:`GluedLikelihood`, and a pass through the encoder more.
+
+    Args:
+        count: steps.
+        spread: as in :func:`latent_dps`.
+        gluing: weight of the second term.
+    """
+    likelihood = GluedLikelihood(spread or ScheduleSpread(), gluing)
+    return evolve(latent_dps(count=count), condition=Guided(likelihood))
+
+
+def resample(*, count: int = 50, iterations: int = 50, strength: float = 40.0) -> Sampler:
+    """ReSample (Song et al., ICLR 2024): latents optimised to fit, and resampled around DDIM's.
+
+    :class:`HardConsistency` at every step, then :class:`Resample`. Any differentiable operator; up
+    to ``iterations`` gradients through the decoder a step.
+
+    Args:
+        count: steps.
+        iterations: of the optimisation.
+        strength: of the resampling, the paper's gamma.
+    """
+    return Sampler(
+        times=leading_times(count, 1.0),
+        initializer=Noise(shared=False),
+        consistency=Unchanged(),
+        low_pass=unfiltered,
+        renoise=Resample(strength),
+        condition=HardConsistency(iterations),
+    )

@@ -1,0 +1,104 @@
+"""Ways back to noise, beside the paper's :class:`SharedNoise`.
+
+All go from the clean latents ``z0`` of a step at ``t`` to latents at the next level ``s``. The
+noise that belongs to them is ``eps' = (z_t - signal_t z0) / noise_t``: with it, and not with the
+noise that was predicted before the correction, ``z_t`` still is ``signal_t z0 + noise_t eps'``.
+"""
+
+import math
+
+from attrs import frozen
+from torch import Generator
+
+from visionxl.protocols import Latent, Passage
+from visionxl.randomness import draw_noise
+
+
+def belonging_noise(clean: Latent, passage: Passage) -> Latent:
+    """``eps' = (z_t - signal_t z0) / noise_t``."""
+    before = passage.before
+    return (passage.latent - before.signal * clean) / before.noise
+
+
+@frozen
+class DDIMNoise:
+    """``z_s = signal_s z0 + sqrt(noise_s^2 - sigma^2) eps + sigma n`` (Song et al. 2021).
+
+    ``sigma = eta (noise_s / noise_t) sqrt(1 - (signal_t / signal_s)^2)``. With ``eta`` 1 it is the
+    ancestral step of DDPM.
+
+    Args:
+        eta: 0 (no chance) to 1.
+        corrected: renoise with ``eps'``, which belongs to the corrected ``z0``, instead of the
+            predicted noise.
+        shared: one draw for all frames, or one for each.
+    """
+
+    eta: float = 1.0
+    corrected: bool = True
+    shared: bool = False
+
+    def __call__(
+        self, clean: Latent, noise: Latent, level: Passage, generator: Generator
+    ) -> Latent:
+        """Latents at ``level``."""
+        before = level.before
+        noise = belonging_noise(clean, level) if self.corrected else noise
+        left = max(0.0, 1 - (before.signal / level.signal) ** 2)
+        sigma = self.eta * level.noise / before.noise * math.sqrt(left)
+        fresh = draw_noise(clean, 1 if self.shared else len(clean), generator)
+        kept = math.sqrt(max(0.0, level.noise**2 - sigma**2))
+        return level.signal * clean + kept * noise + sigma * fresh
+
+
+@frozen
+class FreshNoise:
+    """``z_s = signal_s z0 + noise_s (sqrt(1 - share) eps' + sqrt(share) n)``.
+
+    DiffPIR's (Zhu et al. 2023) with ``share`` its zeta; LATINO's (Spagnoletti et al. 2025) with 1.
+
+    Args:
+        share: of the fresh noise's variance, 0 to 1.
+        shared: one draw for all frames, or one for each.
+    """
+
+    share: float = 0.3
+    shared: bool = False
+
+    def __call__(
+        self, clean: Latent, noise: Latent, level: Passage, generator: Generator
+    ) -> Latent:
+        """Latents at ``level``."""
+        fresh = draw_noise(clean, 1 if self.shared else len(clean), generator)
+        kept = math.sqrt(1 - self.share) * belonging_noise(clean, level)
+        return level.signal * clean + level.noise * (kept + math.sqrt(self.share) * fresh)
+
+
+@frozen
+class Resample:
+    """The stochastic resampling of ReSample (Song et al. 2024).
+
+    ``z_s`` is drawn from the product of two Gaussians: around ``signal_s z0`` of the corrected
+    latents, with variance ``noise_s^2``, and around the step that DDIM would have made without the
+    measurement, with variance ``strength (1 - signal_t^2) / signal_t^2 (1 - signal_t^2 /
+    signal_s^2)``.
+
+    Args:
+        strength: the paper's gamma; larger trusts the corrected latents more.
+    """
+
+    strength: float = 40.0
+
+    def __call__(
+        self, clean: Latent, noise: Latent, level: Passage, generator: Generator
+    ) -> Latent:
+        """Latents at ``level``."""
+        before = level.before
+        uncorrected = (level.latent - before.noise * noise) / before.signal
+        unmeasured = level.signal * uncorrected + level.noise * noise
+        ratio = (before.signal / level.signal) ** 2
+        variance = self.strength * (before.noise / before.signal) ** 2 * max(0.0, 1 - ratio)
+        total = variance + level.noise**2
+        mean = (variance * level.signal * clean + level.noise**2 * unmeasured) / total
+        deviation = math.sqrt(variance * level.noise**2 / total)
+        return mean + deviation * draw_noise(clean, len(clean), generator)

@@ -4,8 +4,8 @@
 
 The prior is a Gaussian with the spectrum of natural images, or a mixture of four pictures with
 white noise around each: frames of 8x8, five of them. For a linear measurement the posterior of
-both is known, dense. Each method restores the same measurement in 64 channels at once, with chance of their
-own, and the columns tell:
+both is known, dense. Each method restores the same measurement in 64 channels at once, each with
+chance of its own, and the columns tell:
 
 - mean_error: how far the mean of the 64 answers is from the posterior mean, relative to how far the
   prior's mean is from it;
@@ -156,7 +156,7 @@ def shaped(mean: Tensor, variance: Tensor) -> Posterior:
 
 
 def measured(
-    prior_name: str, prior: GaussianPrior | MixturePrior, operator: ForwardOperator, noise: float
+    prior: GaussianPrior | MixturePrior, operator: ForwardOperator, noise: float
 ) -> tuple[InverseProblem, Posterior]:
     """One measurement, repeated over the channels, and its posterior."""
     truth = prior.sample(FRAMES, 1, generator(1))
@@ -227,7 +227,7 @@ def main() -> None:
     for (prior_name, prior), (operator_name, operator), noise in product(
         priors().items(), operators().items(), NOISES
     ):
-        problem, posterior = measured(prior_name, prior, operator, noise)
+        problem, posterior = measured(prior, operator, noise)
         for method in given.method or METHODS:
             names = (prior_name, method, operator_name)
             rows.append(row(names, prior, problem, posterior))

@@ -120,7 +120,9 @@ def restore(
     ] = None,
     window: WindowOption = None,
     mask: MaskOption = None,
-    method: Annotated[str, typer.Option(help=f"{', '.join(METHODS)} (the paper's).")] = "vision_tv",
+    method: Annotated[
+        str, typer.Option(help=f"One of: {', '.join(METHODS)}. vision_xl is the paper's.")
+    ] = "vision_tv",
     steps: Annotated[
         int, typer.Option(parser=integer(1, 1000), help="Times of the whole schedule.")
     ] = 25,

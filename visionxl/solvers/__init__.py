@@ -21,7 +21,7 @@ from visionxl.solvers.loop import (
     unconditioned,
     unfiltered,
 )
-from visionxl.solvers.methods import vision_tv, vision_xl
+from visionxl.solvers.methods import METHODS, method_named, vision_tv, vision_xl
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.null_space import NullSpace, Unchanged
 from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
@@ -32,6 +32,7 @@ from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread
 
 __all__ = [
+    "METHODS",
     "ByChannel",
     "CGResult",
     "ClosedForm",
@@ -68,6 +69,7 @@ __all__ = [
     "latent_dps",
     "latino",
     "leading_times",
+    "method_named",
     "psld",
     "resample",
     "restore",

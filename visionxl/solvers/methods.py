@@ -8,6 +8,7 @@ from attrs import evolve
 from visionxl.errors import InputError, nearest
 from visionxl.init.inversion import BatchConsistentInversion, CorrectedInversion
 from visionxl.protocols import DataConsistency, Initializer
+from visionxl.solvers import peers
 from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.loop import LowPass, Renoise, Sampler
 from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
@@ -87,8 +88,22 @@ def vision_tv(
     )
 
 
-METHODS: dict[str, Callable[..., Sampler]] = {"vision_tv": vision_tv, "vision_xl": vision_xl}
-"""The default first."""
+METHODS: dict[str, Callable[..., Sampler]] = {
+    method.__name__: method
+    for method in (
+        vision_tv,
+        vision_xl,
+        peers.svi,
+        peers.dds,
+        peers.diffpir,
+        peers.ddnm,
+        peers.latino,
+        peers.latent_dps,
+        peers.psld,
+        peers.resample,
+    )
+}
+"""By name, the default first; each takes ``count``, the times over the whole schedule."""
 
 
 def method_named(name: str) -> Callable[..., Sampler]:

@@ -215,13 +215,37 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def summary(rows: list[Row]) -> str:
+    """Mean error and spread error of every method, means over the operators."""
+    problems = list(dict.fromkeys((r.prior, r.noise) for r in rows))
+    lines = ["| method | " + " | ".join(f"{p} {n}" for p, n in problems) + " | evaluations |"]
+    lines.append("|---" * (len(problems) + 2) + "|")
+    for method in dict.fromkeys(r.method for r in rows):
+        cells = []
+        for problem in problems:
+            found = [r for r in rows if r.method == method and (r.prior, r.noise) == problem]
+            cell = f"{sum(r.mean_error for r in found) / len(found):.2f}"
+            spreads = [r.spread_error for r in found if r.spread_error is not None]
+            if spreads:
+                cell += f" / {sum(spreads) / len(spreads):.2f}"
+            cells.append(cell)
+        evaluations = max(r.evaluations for r in rows if r.method == method)
+        lines.append(f"| {method} | {' | '.join(cells)} | {evaluations} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--method", action="append", choices=list(METHODS), help="default: all")
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="print the rows of FILE again")
     given = parser.parse_args()
+    if given.table is not None:
+        kept = [Row(**told) for told in json.loads(given.table.read_text())]
+        print(f"{table(kept)}\n\n{summary(kept)}")
+        return
     torch.set_num_threads(1)
     rows: list[Row] = []
     for (prior_name, prior), (operator_name, operator), noise in product(
@@ -234,7 +258,9 @@ def main() -> None:
             if given.json is not None:
                 with whole(given.json) as partial:
                     partial.write_text(json.dumps([asdict(r) for r in rows], indent=1) + "\n")
-    print(table(rows))
+    print(
+        f"{table(rows)}\n\nmean_error / spread_error, means over the operators:\n\n{summary(rows)}"
+    )
 
 
 if __name__ == "__main__":

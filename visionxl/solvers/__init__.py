@@ -5,6 +5,7 @@ from visionxl.solvers.conditioned import (
     GluedLikelihood,
     Guided,
     HardConsistency,
+    Likelihood,
     MeasurementLikelihood,
 )
 from visionxl.solvers.conjugate_gradient import CGResult, conjugate_gradient
@@ -46,6 +47,7 @@ __all__ = [
     "GluedLikelihood",
     "Guided",
     "HardConsistency",
+    "Likelihood",
     "LowPass",
     "MeasurementLikelihood",
     "Motion",

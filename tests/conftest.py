@@ -41,6 +41,12 @@ def stable_diffusion_folders(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def flow_folder(tmp_path_factory):
+    """Stable Diffusion 3 in small, saved by diffusers."""
+    return build("stable_diffusion_3", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
 def tiny_autoencoder_folder(tmp_path_factory):
     """An ``AutoencoderTiny``, saved by itself."""
     return build("saved_tiny_autoencoder", tmp_path_factory)

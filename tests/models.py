@@ -9,6 +9,9 @@ from diffusers import (
     AutoencoderTiny,
     DDIMScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -137,6 +140,35 @@ def stable_diffusion(folder: Path, prediction_type: str = "epsilon") -> Path:
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder / "model")
+    return folder / "model"
+
+
+def stable_diffusion_3(folder: Path) -> Path:
+    """Stable Diffusion 3 in small, without its third text encoder."""
+    torch.manual_seed(3)
+    pipeline = StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=16,
+            in_channels=4,
+            out_channels=4,
+            num_layers=2,
+            attention_head_dim=8,
+            num_attention_heads=2,
+            joint_attention_dim=64,
+            caption_projection_dim=16,
+            pooled_projection_dim=16 + 32,
+            pos_embed_max_size=16,
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=autoencoder(scaling_factor=1.5305, shift_factor=0.0609),
+        text_encoder=text_encoder(16, CLIPTextModelWithProjection),
+        tokenizer=tokenizer(folder / "words" / "1"),
+        text_encoder_2=text_encoder(32, CLIPTextModelWithProjection),
+        tokenizer_2=tokenizer(folder / "words" / "2"),
+        text_encoder_3=None,
+        tokenizer_3=None,
     )
     pipeline.save_pretrained(folder / "model")
     return folder / "model"

@@ -3,6 +3,7 @@
 from visionxl.priors.codec import AutoencoderCodec
 from visionxl.priors.compiling import compiled, warm_up
 from visionxl.priors.diffusers import Conditioning, DiffusersPrior
+from visionxl.priors.flow import FlowPrior, FlowSchedule
 from visionxl.priors.gaussian import GaussianPrior
 from visionxl.priors.mixture import MixturePrior
 from visionxl.priors.padding import Padded
@@ -15,6 +16,8 @@ __all__ = [
     "Conditioning",
     "DiffusersPrior",
     "DiscreteSchedule",
+    "FlowPrior",
+    "FlowSchedule",
     "GaussianPrior",
     "MixturePrior",
     "Padded",

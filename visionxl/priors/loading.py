@@ -29,7 +29,11 @@ def dtype_keyword(dtype: torch.dtype) -> dict[str, Any]:
 
 
 def load_pipeline(
-    source: str | Path, dtype: torch.dtype, device: torch.device | str, **components: Any
+    source: str | Path,
+    dtype: torch.dtype,
+    device: torch.device | str,
+    denoiser: str = "unet",
+    **components: Any,
 ) -> Any:
     """The diffusers pipeline of a hub id or folder, from safetensors alone.
 
@@ -37,6 +41,7 @@ def load_pipeline(
         source: hub id or folder.
         dtype: of the networks.
         device: of the networks.
+        denoiser: the pipeline's name for its denoiser, ``unet`` or ``transformer``.
         components: loaded parts that replace those of ``source``.
     """
     from diffusers import DiffusionPipeline
@@ -48,11 +53,12 @@ def load_pipeline(
         )
     except UNREADABLE as error:
         raise _not_loaded("prior", source, error) from error
-    for name in ("unet", "vae", "scheduler"):
+    kind = {"unet": "latent diffusion model with a U-Net"}.get(denoiser, "flow model")
+    for name in (denoiser, "vae", "scheduler"):
         if getattr(pipeline, name, None) is None:
             raise InputError(
                 f"prior {str(source)!r} is a {type(pipeline).__name__} without {name}: expected a "
-                "latent diffusion model with a U-Net, an autoencoder and a scheduler"
+                f"{kind}, an autoencoder and a scheduler"
             )
     return pipeline.to(device)
 

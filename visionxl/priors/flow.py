@@ -1,0 +1,167 @@
+"""Flow-matching models: rectified flow between pictures and noise (Lipman et al. 2023)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import field, frozen
+
+from visionxl.errors import InputError
+from visionxl.priors.codec import AutoencoderCodec, check_multiple
+from visionxl.priors.diffusers import Conditioning
+from visionxl.priors.loading import load_pipeline, release
+from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
+
+
+def _shift(_: object, __: object, value: float) -> None:
+    if not 0 < value < float("inf"):
+        raise InputError(
+            f"shift {value} is no number above 0: 1 for none, Stable Diffusion 3 has 3"
+        )
+
+
+@frozen
+class FlowSchedule:
+    """``z_t = (1 - sigma) z_0 + sigma eps``, ``sigma = shift t / (1 + (shift - 1) t)``.
+
+    The straight way of rectified flow, with the timestep shift of Stable Diffusion 3 (Esser et
+    al. 2024), which gives more of the steps to the noisy end.
+
+    Args:
+        shift: 1 for none.
+    """
+
+    shift: float = field(default=1.0, validator=_shift)
+
+    def level(self, time: float) -> NoiseLevel:
+        if not 0 <= time <= 1:
+            raise InputError(f"time {time} is not in [0, 1]: 0 is clean and 1 is pure noise")
+        sigma = self.shift * time / (1 + (self.shift - 1) * time)
+        return NoiseLevel(time, 1 - sigma, sigma)
+
+
+@frozen(eq=False)
+class FlowPrior:
+    """A flow transformer and an autoencoder of diffusers: Stable Diffusion 3 and its kin.
+
+    The network predicts the velocity ``v = eps - z_0``; at ``z_t`` that is the clean latents
+    ``z_t - sigma v`` and the noise ``z_t + (1 - sigma) v``. Methods run on it as they are; their
+    step is then of FlowDPS's kind (Kim et al. 2025), which corrects the clean latents and mixes
+    them with noise again. Guidance is that of CFG++: guided clean latents, unguided noise.
+
+    Args:
+        transformer: such as ``SD3Transformer2DModel``, in evaluation mode.
+        codec: pixels to latents and back.
+        schedule: of the training.
+        conditional: the prompt.
+        unconditional: the negative prompt.
+        guidance: scale; None for the prompt alone.
+    """
+
+    transformer: Any
+    codec: AutoencoderCodec
+    schedule: FlowSchedule = FlowSchedule()
+    conditional: Conditioning = field(factory=Conditioning)
+    unconditional: Conditioning = field(factory=Conditioning)
+    guidance: float | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "stabilityai/stable-diffusion-3.5-medium",
+        *,
+        prompt: str = "",
+        negative_prompt: str = "",
+        guidance: float | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> "FlowPrior":
+        """Load a model of Stable Diffusion 3's layout; only safetensors are read.
+
+        The text encoders run once and are then released; a model saved without its third does with
+        two.
+
+        Args:
+            source: hub id, or folder saved by ``save_pretrained``.
+            prompt: of every frame.
+            negative_prompt: what the unconditional evaluation is told.
+            guidance: CFG++ scale; None for the prompt alone.
+            dtype: of the networks; videos and latents keep their own.
+            device: of the networks.
+
+        Raises:
+            InputError: no such model there, or it cannot be reached.
+        """
+        left_out = _left_out(Path(source))
+        pipeline = load_pipeline(source, dtype, device, denoiser="transformer", **left_out)
+        with torch.no_grad():  # the graph would hold on to the text encoders
+            told = pipeline.encode_prompt(
+                prompt, None, None, device, negative_prompt=negative_prompt
+            )
+        release(pipeline, "text_encoder", "text_encoder_2", "text_encoder_3")
+        for network in (pipeline.transformer, pipeline.vae):
+            network.eval().requires_grad_(False)
+        conditional, unconditional = (
+            Conditioning({"encoder_hidden_states": told[i], "pooled_projections": told[i + 2]})
+            for i in (0, 1)
+        )
+        return cls(
+            pipeline.transformer,
+            AutoencoderCodec(pipeline.vae),
+            FlowSchedule(pipeline.scheduler.config.shift),
+            conditional,
+            unconditional,
+            guidance,
+        )
+
+    @property
+    def multiple(self) -> int:
+        """Height and width in pixels have to be multiples of this."""
+        return self.codec.factor * self.transformer.config.patch_size
+
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        """What the networks compute in, by method."""
+        pixels = next(self.codec.vae.parameters()).dtype
+        denoising = next(self.transformer.parameters()).dtype
+        return {"encode": pixels, "decode": pixels, "denoise": denoising}
+
+    def encode(self, video: Video) -> Latent:
+        check_multiple(video, self.multiple)
+        return self.codec.encode(video)
+
+    def decode(self, latent: Latent) -> Video:
+        return self.codec.decode(latent)
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        alone = self.guidance is None or self.conditional.equals(self.unconditional)
+        first = self.conditional if self.guidance is None else self.unconditional
+        unguided = guided = self._velocity(latent, level, first)
+        if not alone and self.guidance is not None and self.guidance != 0:
+            towards = self._velocity(latent, level, self.conditional)
+            guided = unguided + self.guidance * (towards - unguided)
+        clean = latent - level.noise * guided
+        return Denoised(clean, latent + level.signal * unguided)
+
+    def _velocity(self, latent: Latent, level: NoiseLevel, told: Conditioning) -> Latent:
+        like = next(self.transformer.parameters())
+        times = torch.full((len(latent),), 1000 * level.noise, device=like.device)
+        output = self.transformer(
+            hidden_states=latent.to(like.device, like.dtype),
+            timestep=times,
+            **told.keywords(len(latent), *latent.shape[-2:]),
+        )
+        return output.sample.to(latent)
+
+
+def _left_out(folder: Path) -> dict[str, None]:
+    """The parts that a saved Stable Diffusion 3 may be without, and is."""
+    try:
+        index = json.loads((folder / "model_index.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    third = ("text_encoder_3", "tokenizer_3")
+    if index.get("_class_name") != "StableDiffusion3Pipeline":
+        return {}
+    return {name: None for name in third if not (index.get(name) or [None])[0]}

@@ -16,13 +16,17 @@ class LiveBytes(TorchDispatchMode):
     On PyTorch's meta device nothing is computed and no memory is taken, so the count of a
     full-size network costs seconds anywhere.
 
+    Args:
+        device: the kind of device that counts, such as ``meta``; None for all.
+
     Attributes:
         now: bytes of the counted tensors that are alive.
         peak: the most that were alive at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str | None = None) -> None:
         super().__init__()
+        self._device = device
         self.now = 0
         self.peak = 0
         self._known: set[int] = set()
@@ -33,7 +37,9 @@ class LiveBytes(TorchDispatchMode):
         answer = function(*args, **(kwargs or {}))
         given = {x.untyped_storage()._cdata for x in tree_iter(args) if isinstance(x, Tensor)}
         for tensor in tree_iter(answer):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
+            if not isinstance(tensor, Tensor) or self._device not in (None, tensor.device.type):
+                continue
+            if tensor.untyped_storage()._cdata not in given:
                 self._add(tensor.untyped_storage())
         return answer
 
@@ -51,9 +57,14 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-def peak_bytes_of(action: Callable[[], object]) -> int:
-    """The most bytes alive at once among the tensors that ``action`` makes, its result included."""
-    with torch.no_grad(), LiveBytes() as live:
+def peak_bytes_of(action: Callable[[], object], device: str | None = None) -> int:
+    """The most bytes alive at once among the tensors that ``action`` makes, its result included.
+
+    Args:
+        action: what is done, without gradients.
+        device: the kind of device that counts; None for all.
+    """
+    with torch.no_grad(), LiveBytes(device) as live:
         result = action()
         peak = live.peak
         del result

@@ -1,0 +1,172 @@
+"""The fastest plan that fits a budget of memory."""
+
+from collections.abc import Iterator
+
+import torch
+from attrs import evolve, frozen
+
+from visionxl.errors import InputError
+from visionxl.operators.tasks import TASKS, Task
+from visionxl.planning.counts import count_held, count_networks, diffusers_prior_of
+from visionxl.planning.obey import device_of
+from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
+from visionxl.priors.tiling import striped
+from visionxl.protocols import LatentPrior
+from visionxl.solvers.loop import Sampler
+from visionxl.solvers.methods import vision_tv
+
+MOST_AT_ONCE = 32  # frames: more are no faster
+HOST = torch.device("cpu")
+
+
+@frozen
+class Estimate:
+    """Bytes on the networks' device while each stage of a step runs, weights and videos included.
+
+    ``consistency`` is 0 on it where the videos are in host memory.
+    """
+
+    denoise: int
+    decode: int
+    encode: int
+    consistency: int
+
+    @property
+    def peak(self) -> int:
+        """The most of the four."""
+        return max(self.denoise, self.decode, self.encode, self.consistency)
+
+    def words(self, budget: int | None = None) -> str:
+        """``about 7.9 GB of 12 GB``."""
+        of = "" if budget is None else f" of {gigabytes(budget)}"
+        return f"about {gigabytes(self.peak)}{of}"
+
+
+def estimate(
+    prior: LatentPrior,
+    plan: MemoryPlan,
+    height: int,
+    width: int,
+    frames: int,
+    *,
+    sampler: Sampler | None = None,
+    task: Task = TASKS["deblur+"],
+    device: torch.device | str | None = None,
+) -> Estimate:
+    """The bytes that a plan takes on the networks' device.
+
+    Args:
+        prior: a :class:`~visionxl.priors.DiffusersPrior`, or :class:`~visionxl.priors.Padded`.
+        plan: to count.
+        height: of the frames, in pixels.
+        width: of the frames, in pixels.
+        frames: of the video.
+        sampler: the method, by default ``vision_tv()``.
+        task: ``(frames, height, width, generator) -> operator``: what was measured. The consistency
+            holds more videos for some than for others; by default a blur and a temporal average.
+        device: where the networks work; by default where they are.
+
+    Raises:
+        InputError: a prior without networks of diffusers.
+    """
+    networks = count_networks(prior, plan, height, width)
+    place = _place(prior, device)
+    video = latents = consistency = measurement = 0.0
+    if plan.video_device.type == place.type:
+        held = count_held(sampler or vision_tv(), task, frames)
+        video, latents = 12 * frames * height * width, frames * networks.latent
+        measurement, consistency = held.measurement * video, held.consistency * video
+    whole = frames > plan.frames_at_once  # otherwise a call's result is the loop's
+    during_unet = networks.unet + (0 if plan.offload else networks.vae)
+    during_vae = networks.vae + (0 if plan.offload else networks.unet)
+    # Beside a call the loop holds the videos of the step before, or the decoded and the corrected
+    # one, and latents: clean, noise, encoded and renoised ones.
+    between = measurement + 2 * video + 4 * latents
+    return Estimate(
+        denoise=round(during_unet + networks.denoise + between + 2 * whole * latents),
+        decode=round(during_vae + networks.decode + between + whole * video),
+        encode=round(during_vae + networks.encode + between + video + whole * latents),
+        consistency=round(consistency and during_vae + consistency + 4 * latents),
+    )
+
+
+def plan_memory(
+    prior: LatentPrior,
+    height: int,
+    width: int,
+    frames: int,
+    budget: int,
+    *,
+    sampler: Sampler | None = None,
+    task: Task = TASKS["deblur+"],
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> MemoryPlan:
+    """The fastest plan whose counted peak fits a budget.
+
+    What costs least time goes first: fewer frames at once, then turns on the device, then strips of
+    the autoencoder, and only then videos, and with them the consistency, in host memory. Nothing is
+    loaded, moved or changed.
+
+    Args:
+        prior: see :func:`estimate`, as for the other arguments.
+        height: of the frames, in pixels.
+        width: of the frames, in pixels.
+        frames: of the video.
+        budget: bytes on the networks' device.
+        sampler: the method.
+        task: what was measured.
+        device: where the networks work.
+        dtype: of the networks; None leaves each as it is.
+
+    Raises:
+        InputError: no plan fits; it says what would.
+    """
+    for name, value in (("height", height), ("width", width), ("frames", frames)):
+        if value < 1:
+            raise InputError(f"{name} {value} is not a number from 1")
+    place = _place(prior, device)
+    least: tuple[int, MemoryPlan] | None = None
+    for plan in _fastest_first(prior, place, height, frames, dtype):
+        taken = estimate(
+            prior, plan, height, width, frames, sampler=sampler, task=task, device=device
+        ).peak
+        if taken <= budget:
+            return plan
+        if least is None or taken < least[0]:
+            least = taken, plan
+    assert least is not None  # there always is a plan
+    raise InputError(
+        f"budget {gigabytes(budget)} is too small for {frames} frames of {height}x{width}: "
+        f"{gigabytes(least[0])} would fit ({least[1]}), or take a smaller size, fewer frames, or "
+        "networks in bfloat16"
+    )
+
+
+def _place(prior: LatentPrior, device: torch.device | str | None) -> torch.device:
+    return device_of(diffusers_prior_of(prior).unet) if device is None else torch.device(device)
+
+
+def _fastest_first(
+    prior: LatentPrior, place: torch.device, height: int, frames: int, dtype: torch.dtype | None
+) -> Iterator[MemoryPlan]:
+    tiles: list[int | None] = [None]
+    if striped(diffusers_prior_of(prior).codec.vae):
+        tiles += [t for t in (MOST_TILE, MOST_TILE // 2, LEAST_TILE) if t < height]
+    alone = place.type == HOST.type  # one memory for all: neither turns nor moves save any
+    attention = "sliced" if place.type == "mps" else "fused"
+    for video_device in (place,) if alone else (place, HOST):
+        for tile in tiles:
+            for offload in (False,) if alone else (False, True):
+                plan = MemoryPlan(1, tile, offload, video_device, dtype, attention)
+                for count in _counts(frames):
+                    yield evolve(plan, frames_at_once=count)
+
+
+def _counts(frames: int) -> Iterator[int]:
+    """Halving: 25, 13, 7, 4, 2, 1."""
+    count = min(frames, MOST_AT_ONCE)
+    while count > 1:
+        yield count
+        count = (count + 1) // 2
+    yield 1

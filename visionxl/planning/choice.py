@@ -7,7 +7,7 @@ from attrs import evolve, frozen
 
 from visionxl.errors import InputError
 from visionxl.operators.tasks import TASKS, Task
-from visionxl.planning.counts import count_held, count_networks, diffusers_prior_of
+from visionxl.planning.counts import Held, Networks, count_held, count_networks, diffusers_prior_of
 from visionxl.planning.obey import device_of
 from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
 from visionxl.priors.tiling import striped
@@ -69,24 +69,35 @@ def estimate(
     Raises:
         InputError: a prior without networks of diffusers.
     """
-    networks = count_networks(prior, plan, height, width)
     place = _place(prior, device)
-    video = latents = consistency = measurement = 0.0
-    if plan.video_device.type == place.type:
-        held = count_held(sampler or vision_tv(), task, frames)
-        video, latents = 12 * frames * height * width, frames * networks.latent
-        measurement, consistency = held.measurement * video, held.consistency * video
-    whole = frames > plan.frames_at_once  # otherwise a call's result is the loop's
+    networks = count_networks(prior, plan, height, width, _host(place))
+    held = count_held(sampler or vision_tv(), task, frames)
+    return _added(networks, held, plan, place, 12 * height * width * frames, frames)
+
+
+def _added(
+    networks: Networks,
+    held: Held,
+    plan: MemoryPlan,
+    place: torch.device,
+    video_bytes: int,
+    frames: int,
+) -> Estimate:
+    """The stages' bytes: weights, what a call makes, and what the loop holds meanwhile."""
+    here = plan.video_device.type == place.type
+    video, latents = (x * here for x in (video_bytes, frames * networks.latent))
+    calls = networks.calls(min(frames, plan.frames_at_once))
+    longer = frames > plan.frames_at_once  # otherwise a call's result is the loop's own
     during_unet = networks.unet + (0 if plan.offload else networks.vae)
     during_vae = networks.vae + (0 if plan.offload else networks.unet)
-    # Beside a call the loop holds the videos of the step before, or the decoded and the corrected
-    # one, and latents: clean, noise, encoded and renoised ones.
-    between = measurement + 2 * video + 4 * latents
+    # The loop holds the measurement, the decoded and the corrected video, and latents: clean and
+    # noise, encoded and renoised ones.
+    between = round(held.measurement * video) + 2 * video + 4 * latents
     return Estimate(
-        denoise=round(during_unet + networks.denoise + between + 2 * whole * latents),
-        decode=round(during_vae + networks.decode + between + whole * video),
-        encode=round(during_vae + networks.encode + between + video + whole * latents),
-        consistency=round(consistency and during_vae + consistency + 4 * latents),
+        denoise=during_unet + calls.denoise + between + 2 * longer * latents,
+        decode=during_vae + calls.decode + between + longer * video,
+        encode=during_vae + calls.encode + between + video + longer * latents,
+        consistency=here * (during_vae + round(held.consistency * video) + 4 * latents),
     )
 
 
@@ -126,11 +137,14 @@ def plan_memory(
         if value < 1:
             raise InputError(f"{name} {value} is not a number from 1")
     place = _place(prior, device)
+    held = count_held(sampler or vision_tv(), task, frames)
+    counted: dict[int | None, Networks] = {}
     least: tuple[int, MemoryPlan] | None = None
     for plan in _fastest_first(prior, place, height, frames, dtype):
-        taken = estimate(
-            prior, plan, height, width, frames, sampler=sampler, task=task, device=device
-        ).peak
+        if plan.vae_tile not in counted:
+            counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))
+        networks = counted[plan.vae_tile]
+        taken = _added(networks, held, plan, place, 12 * height * width * frames, frames).peak
         if taken <= budget:
             return plan
         if least is None or taken < least[0]:
@@ -141,6 +155,11 @@ def plan_memory(
         f"{gigabytes(least[0])} would fit ({least[1]}), or take a smaller size, fewer frames, or "
         "networks in bfloat16"
     )
+
+
+def _host(place: torch.device) -> str:
+    """Where strips wait, for a count: on a CPU it is the networks' own memory."""
+    return "meta" if place.type == HOST.type else "cpu"
 
 
 def _place(prior: LatentPrior, device: torch.device | str | None) -> torch.device:

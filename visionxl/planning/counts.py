@@ -1,24 +1,22 @@
 """Bytes that a prior's networks and the loop take, counted without a device."""
 
-import io
-from contextlib import redirect_stderr
 from functools import lru_cache
 from typing import Any
 
 import torch
-from attrs import evolve, frozen
-from torch import Generator, Tensor
+from attrs import astuple, evolve, frozen
+from torch import Generator, Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
 from visionxl.counting import LiveBytes, peak_bytes_of
 from visionxl.errors import InputError
 from visionxl.operators.tasks import Task
-from visionxl.planning.obey import dtype_for, planned
+from visionxl.planning.obey import dtype_for, moved, networks_of
 from visionxl.planning.plan import MemoryPlan
-from visionxl.priors.attention import FusedAttention
-from visionxl.priors.diffusers import Conditioning, DiffusersPrior
-from visionxl.priors.padding import Padded
+from visionxl.priors.attention import FusedAttention, SlicedAttention
+from visionxl.priors.diffusers import DiffusersPrior
 from visionxl.priors.schedule import DiscreteSchedule
+from visionxl.priors.tiling import StripedAutoencoder
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
 from visionxl.simulation import simulate
 from visionxl.sizes import next_multiple
@@ -29,19 +27,36 @@ MOST_FRAMES = 33  # more hold the same number of videos
 
 
 @frozen
-class Networks:
-    """Bytes of the networks' weights, and of what one call of them makes.
+class Calls:
+    """The most bytes that one call of each network makes, its result included."""
 
-    The calls are those of ``frames`` frames at once; their results are counted with them.
+    denoise: int
+    decode: int
+    encode: int
+
+
+@frozen
+class Networks:
+    """What the networks of a prior take, for frames of one size.
+
+    Args:
+        unet: bytes of its weights.
+        vae: bytes of its weights.
+        latent: bytes of one frame's latent, between the calls.
+        first: what calls of one frame make.
+        further: what each further frame adds.
     """
 
     unet: int
     vae: int
-    denoise: int
-    decode: int
-    encode: int
     latent: int
-    """Of one frame, between the calls."""
+    first: Calls
+    further: Calls
+
+    def calls(self, frames: int) -> Calls:
+        """What calls of so many frames make."""
+        pairs = zip(astuple(self.first), astuple(self.further), strict=True)
+        return Calls(*(one + (frames - 1) * more for one, more in pairs))
 
 
 @frozen
@@ -57,13 +72,13 @@ class Held:
 
 def diffusers_prior_of(prior: LatentPrior) -> DiffusersPrior:
     """The networks of a prior. Raises InputError for a prior without any."""
-    inner = prior.prior if isinstance(prior, Padded) else prior
-    if not isinstance(inner, DiffusersPrior):
+    networks = networks_of(prior)
+    if networks is None:
         raise InputError(
-            f"prior {type(inner).__name__} has no networks of diffusers, whose memory could be "
+            f"prior {type(prior).__name__} has no networks of diffusers, whose memory could be "
             "counted: give a DiffusersPrior, or choose frames_at_once yourself"
         )
-    return inner
+    return networks
 
 
 def weight_bytes(network: Any, dtype: torch.dtype | None = None) -> int:
@@ -74,65 +89,67 @@ def weight_bytes(network: Any, dtype: torch.dtype | None = None) -> int:
 
 
 def on_meta(prior: DiffusersPrior, dtype: torch.dtype | None = None) -> DiffusersPrior:
-    """The prior's structure without its values: networks and conditionings on the meta device.
+    """The prior's structure without its values: networks and conditioning on the meta device.
 
-    It is asked once where the prior is asked twice (guidance): :func:`count_networks` knows.
+    It has no guidance, for equal conditionings could not be told there.
     """
     unet, vae = (_hollow(n, dtype_for(n, dtype)) for n in (prior.unet, prior.codec.vae))
-    conditional = prior.conditional
-    told = Conditioning(
-        {k: v.to("meta", dtype) for k, v in conditional.arguments.items()},
-        {k: v.to("meta", dtype) for k, v in conditional.added.items()},
-        conditional.with_size,
-    )
+    told = moved(prior.conditional, "meta", dtype)
     codec = evolve(prior.codec, vae=vae)
     return evolve(prior, unet=unet, codec=codec, conditional=told, guidance=None)
 
 
-def _hollow(network: Any, dtype: torch.dtype) -> Any:
-    # diffusers tells a warning of ``to`` that says nothing here.
-    with torch.device("meta"), redirect_stderr(io.StringIO()):
-        made = type(network).from_config(network.config)
-        return made.to(dtype, memory_format=torch.channels_last).eval().requires_grad_(False)
+def _hollow(network: Any, dtype: torch.dtype) -> nn.Module:
+    with torch.device("meta"):
+        structure = type(network).from_config(network.config)
+    made: Any = nn.Module.to(structure, dtype)  # diffusers' own says a line that is of no use here
+    return made.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
-def count_networks(prior: LatentPrior, plan: MemoryPlan, height: int, width: int) -> Networks:
-    """What the networks take under a plan, for frames of a size in pixels.
+def count_networks(
+    prior: LatentPrior, plan: MemoryPlan, height: int, width: int, host: torch.device | str = "cpu"
+) -> Networks:
+    """What the networks take under a plan's dtype, strips and attention.
 
     Their real structure runs on PyTorch's meta device, with one and with two frames; what more
     frames take is in proportion. Kernels' own workspaces are not seen.
+
+    Args:
+        prior: with networks of diffusers.
+        plan: its other choices do not matter here.
+        height: of the frames, in pixels.
+        width: of the frames, in pixels.
+        host: where strips wait: on ``meta`` they are counted too.
     """
     inner = diffusers_prior_of(prior)
     height, width = (next_multiple(size, inner.multiple) for size in (height, width))
-    meta = on_meta(inner, plan.dtype)
-    calls = planned(meta, MemoryPlan(vae_tile=plan.vae_tile, attention=plan.attention))
+    calls = on_meta(inner, plan.dtype)
+    if plan.vae_tile is not None:
+        vae = StripedAutoencoder(calls.codec.vae, plan.vae_tile, torch.device(host))
+        calls = evolve(calls, codec=evolve(calls.codec, vae=vae))
     level = inner.schedule.level(0.1)
 
-    def count(frames: int) -> tuple[int, int, int, int]:
+    def count(frames: int) -> tuple[Calls, int]:
         video = torch.empty(frames, 3, height, width, device="meta")
-        rows, columns = height // inner.codec.factor, width // inner.codec.factor
         channels = inner.codec.vae.config.latent_channels
-        latent = torch.empty(frames, channels, rows, columns, device="meta")
-        return (
-            _call(plan, lambda: calls.denoise(latent, level))
-            + (inner.evaluations - 1) * latent.nbytes,
-            _call(plan, lambda: calls.decode(latent)),
-            _call(plan, lambda: calls.encode(video)),
-            latent.nbytes,
-        )
+        size = (height // inner.codec.factor, width // inner.codec.factor)
+        latent = torch.empty(frames, channels, *size, device="meta")
+        with FusedAttention() if plan.attention == "fused" else SlicedAttention():
+            denoise, decode, encode = (
+                peak_bytes_of(action, "meta")
+                for action in (
+                    lambda: calls.denoise(latent, level),
+                    lambda: calls.decode(latent),
+                    lambda: calls.encode(video),
+                )
+            )
+        denoise += (inner.evaluations - 1) * latent.nbytes
+        return Calls(denoise, decode, encode), latent.nbytes
 
-    one, two = count(1), count(2)
-    more = plan.frames_at_once - 1
-    denoise, decode, encode = (a + more * (b - a) for a, b in zip(one[:3], two[:3], strict=True))
-    weights = (weight_bytes(n, plan.dtype) for n in (inner.unet, inner.codec.vae))
-    return Networks(*weights, denoise, decode, encode, one[3])
-
-
-def _call(plan: MemoryPlan, action: Any) -> int:
-    if plan.attention == "fused":
-        with FusedAttention():
-            return peak_bytes_of(action, "meta")
-    return peak_bytes_of(action, "meta")
+    (first, latent), (both, _) = count(1), count(2)
+    further = Calls(*(two - one for one, two in zip(astuple(first), astuple(both), strict=True)))
+    unet, vae = (weight_bytes(n, plan.dtype) for n in (inner.unet, inner.codec.vae))
+    return Networks(unet, vae, latent, first, further)
 
 
 class _Pooled:

@@ -57,8 +57,8 @@ def planned(
         prior,
         unet=unet,
         codec=evolve(prior.codec, vae=codec_vae),
-        conditional=_told(prior.conditional, place, plan.dtype),
-        unconditional=_told(prior.unconditional, place, plan.dtype),
+        conditional=moved(prior.conditional, place, plan.dtype),
+        unconditional=moved(prior.unconditional, place, plan.dtype),
     )
     if plan.offload:
         obeying = Turns(obeying, Guest.of(unet, place), Guest.of(vae, place))
@@ -66,6 +66,12 @@ def planned(
         unet.to(place)
         vae.to(place)
     return Attending(obeying) if plan.attention == "sliced" else obeying
+
+
+def networks_of(prior: LatentPrior) -> DiffusersPrior | None:
+    """The part of a prior that has networks of diffusers; None where none has."""
+    inner = prior.prior if isinstance(prior, Padded) else prior
+    return inner if isinstance(inner, DiffusersPrior) else None
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -84,12 +90,15 @@ def dtype_for(network: Any, dtype: torch.dtype | None) -> torch.dtype:
 def _converted(network: Any, dtype: torch.dtype | None) -> Any:
     wanted = dtype_for(network, dtype)
     same = next(network.parameters()).dtype == wanted
-    return network if same else deepcopy(network).to(wanted)
+    return network if same else nn.Module.to(deepcopy(network), wanted)
 
 
-def _told(conditioning: Conditioning, place: torch.device, dtype: Any) -> Conditioning:
+def moved(
+    conditioning: Conditioning, place: torch.device | str, dtype: torch.dtype | None
+) -> Conditioning:
+    """A conditioning on another device, and in another dtype where one is given."""
     arguments, added = (
-        {name: tensor.to(place, dtype) for name, tensor in tensors.items()}
+        {name: tensor.to(place, dtype or tensor.dtype) for name, tensor in tensors.items()}
         for tensors in (conditioning.arguments, conditioning.added)
     )
     return evolve(conditioning, arguments=arguments, added=added)

@@ -1,7 +1,5 @@
 """How a run uses memory, as a value."""
 
-from typing import Any
-
 import torch
 from attrs import evolve, field, frozen
 
@@ -55,7 +53,7 @@ class MemoryPlan:
     frames_at_once: int = field(default=1, validator=_frames)
     vae_tile: int | None = field(default=None, validator=_tile)
     offload: bool = False
-    video_device: torch.device = field(default="cpu", converter=torch.device)
+    video_device: torch.device = field(factory=lambda: torch.device("cpu"), converter=torch.device)
     dtype: torch.dtype | None = field(default=None, validator=_dtype)
     attention: str = field(default="fused", validator=_attention)
 
@@ -81,7 +79,7 @@ class MemoryPlan:
     def smaller(self, *, tiles: bool = True, offload: bool = True) -> "MemoryPlan | None":
         """The next plan of the same result that takes less memory; None where there is none.
 
-        First fewer frames at once, then strips of the autoencoder and smaller ones, then turns.
+        First fewer frames at once, then turns, then strips of the autoencoder and smaller ones.
 
         Args:
             tiles: whether strips are possible.
@@ -89,16 +87,15 @@ class MemoryPlan:
         """
         if self.frames_at_once > 1:
             return evolve(self, frames_at_once=(self.frames_at_once + 1) // 2)
+        if offload and not self.offload:
+            return evolve(self, offload=True)
         if tiles and self.vae_tile is None:
             return evolve(self, vae_tile=MOST_TILE)
         if tiles and self.vae_tile is not None and self.vae_tile > LEAST_TILE:
             return evolve(self, vae_tile=max(LEAST_TILE, self.vae_tile // 2))
-        if offload and not self.offload:
-            return evolve(self, offload=True)
         return None
 
 
 def gigabytes(count: float) -> str:
-    """Bytes for people, to two digits: ``7.9 GB``."""
-    value: Any = count / 1e9
-    return f"{value:.1f} GB" if value >= 1 else f"{value:.2g} GB"
+    """Bytes for people: ``7.9 GB``, ``79 MB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

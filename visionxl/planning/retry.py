@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
+from attrs import evolve
 
-from visionxl.planning.obey import planned
+from visionxl.planning.obey import device_of, networks_of, planned
 from visionxl.planning.plan import MemoryPlan
-from visionxl.priors.diffusers import DiffusersPrior
-from visionxl.priors.padding import Padded
 from visionxl.priors.tiling import striped
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
 from visionxl.solvers.frames import FrameByFrame
@@ -48,9 +47,13 @@ class Persistent:
         device: torch.device | str | None = None,
         tell: Callable[[str], object] = lambda sentence: None,
     ) -> None:
-        self.plan = plan
-        self._given, self._device, self._tell = prior, device, tell
-        self._prior = planned(prior, plan, device)
+        self.plan, self._tell = plan, tell
+        if plan.dtype is not None:  # converted once
+            prior = planned(prior, MemoryPlan(dtype=plan.dtype))
+        networks = networks_of(prior)
+        self._device = device if networks is None or device else device_of(networks.unet)
+        self._given = prior
+        self._prior = planned(prior, evolve(plan, dtype=None), self._device)
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -78,18 +81,17 @@ class Persistent:
                 torch.cuda.empty_cache()
             self._tell(f"memory ran out in {stage} with {self.plan}: went on with {smaller}")
             self.plan = smaller
-            self._prior = planned(self._given, smaller, self._device)
+            self._prior = planned(self._given, evolve(smaller, dtype=None), self._device)
 
     def _smaller(self, frames: int) -> MemoryPlan | None:
         """Fewer frames than there were in the call that failed, or the next smaller plan."""
-        inner: Any = self._given.prior if isinstance(self._given, Padded) else self._given
-        networks = isinstance(inner, DiffusersPrior)
+        networks = networks_of(self._given)
         plan: MemoryPlan | None = self.plan
         while plan is not None:
             before = plan
             plan = plan.smaller(
-                tiles=networks and striped(inner.codec.vae),
-                offload=networks and str(self._device or "cpu") != "cpu",
+                tiles=networks is not None and striped(networks.codec.vae),
+                offload=networks is not None and torch.device(self._device or "cpu").type != "cpu",
             )
             if plan is not None and before.frames_at_once <= frames:
                 return plan

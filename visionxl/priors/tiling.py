@@ -44,7 +44,7 @@ class StripedAutoencoder:
 
     vae: Any
     rows: int = field(validator=_from_one)
-    host: torch.device = torch.device("cpu")
+    host: torch.device = field(factory=lambda: torch.device("cpu"))
 
     def __attrs_post_init__(self) -> None:
         if not striped(self.vae):
@@ -98,7 +98,7 @@ class StripedAutoencoder:
 
     def _decoded(self, decoder: Any, latents: Tensor) -> Tensor:
         strip = Strips(self.rows, self.host, latents.device)
-        frames = decoder.mid_block(decoder.conv_in(latents)).to(self.host)
+        frames = strip.wait(decoder.mid_block(decoder.conv_in(latents)))
         for block in decoder.up_blocks:
             for resnet in block.resnets:
                 frames = strip.resnet(resnet, frames)
@@ -130,7 +130,7 @@ class Strips:
         inside: int = 1,
         outside: int = 1,
     ) -> Tensor:
-        """``layer(*frames)``, (n, channels, height, width), for a layer that keeps the width's place.
+        """``layer(*frames)``, (n, channels, height, width), for a layer of few rows' reach.
 
         Args:
             layer: of arguments of the same height.
@@ -148,8 +148,7 @@ class Strips:
             part = part[..., (first - low) * outside : (last - low) * outside, :]
             if result is None:
                 result = self._waiting(part, units * outside)
-            if not part.is_meta or result.is_meta:  # a count computes nothing
-                result[..., first * outside : last * outside, :] = part
+            _put(part, result[..., first * outside : last * outside, :])
             del part
         assert result is not None
         return result
@@ -184,10 +183,21 @@ class Strips:
         scale, shift = (x[..., None, None] for x in (scale, shift))
         return lambda x: torch.addcmul(shift, x.to(accurate), scale).to(x.dtype)
 
+    def wait(self, frames: Tensor) -> Tensor:
+        """The frames, in host memory."""
+        waiting = self._waiting(frames, frames.shape[-2])
+        _put(frames, waiting)
+        return waiting
+
     def _waiting(self, part: Tensor, height: int) -> Tensor:
         shape = (*part.shape[:-2], height, part.shape[-1])
         pinned = part.device.type == "cuda" and self.host.type == "cpu"
         return torch.empty(shape, dtype=part.dtype, device=self.host, pin_memory=pinned)
+
+
+def _put(values: Tensor, place: Tensor) -> None:
+    if not values.is_meta or place.is_meta:  # what is only counted has no values
+        place.copy_(values)
 
 
 def _groups(frames: Tensor, norm: nn.GroupNorm) -> Tensor:

@@ -1,6 +1,6 @@
 """The fastest plan that fits a budget of memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from attrs import evolve, frozen
@@ -101,6 +101,36 @@ def _added(
     )
 
 
+def plans(
+    prior: LatentPrior,
+    height: int,
+    width: int,
+    frames: int,
+    *,
+    sampler: Sampler | None = None,
+    task: Task = TASKS["deblur+"],
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Iterator[tuple[MemoryPlan, Estimate]]:
+    """All plans worth having, the fastest first, with what they take.
+
+    What costs least time goes first: fewer frames at once, then turns on the device, then strips of
+    the autoencoder, and only then videos, and with them the consistency, in host memory. Nothing is
+    loaded, moved or changed. The arguments are those of :func:`plan_memory`.
+    """
+    for name, value in (("height", height), ("width", width), ("frames", frames)):
+        if value < 1:
+            raise InputError(f"{name} {value} is too small: give a number from 1")
+    place = _place(prior, device)
+    held = count_held(sampler or vision_tv(), task, frames)
+    counted: dict[int | None, Networks] = {}
+    for plan in _fastest_first(prior, place, height, frames, dtype):
+        if plan.vae_tile not in counted:
+            counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))
+        networks = counted[plan.vae_tile]
+        yield plan, _added(networks, held, plan, place, 12 * height * width * frames, frames)
+
+
 def plan_memory(
     prior: LatentPrior,
     height: int,
@@ -113,47 +143,48 @@ def plan_memory(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> MemoryPlan:
-    """The fastest plan whose counted peak fits a budget.
-
-    What costs least time goes first: fewer frames at once, then turns on the device, then strips of
-    the autoencoder, and only then videos, and with them the consistency, in host memory. Nothing is
-    loaded, moved or changed.
+    """The fastest plan whose counted peak fits a budget: the first such one of :func:`plans`.
 
     Args:
-        prior: see :func:`estimate`, as for the other arguments.
+        prior: a :class:`~visionxl.priors.DiffusersPrior`, or :class:`~visionxl.priors.Padded`.
         height: of the frames, in pixels.
         width: of the frames, in pixels.
         frames: of the video.
         budget: bytes on the networks' device.
-        sampler: the method.
-        task: what was measured.
-        device: where the networks work.
+        sampler: the method, by default ``vision_tv()``.
+        task: what was measured, as for :func:`estimate`.
+        device: where the networks work; by default where they are.
         dtype: of the networks; None leaves each as it is.
 
     Raises:
         InputError: no plan fits; it says what would.
     """
-    for name, value in (("height", height), ("width", width), ("frames", frames)):
-        if value < 1:
-            raise InputError(f"{name} {value} is not a number from 1")
-    place = _place(prior, device)
-    held = count_held(sampler or vision_tv(), task, frames)
-    counted: dict[int | None, Networks] = {}
-    least: tuple[int, MemoryPlan] | None = None
-    for plan in _fastest_first(prior, place, height, frames, dtype):
-        if plan.vae_tile not in counted:
-            counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))
-        networks = counted[plan.vae_tile]
-        taken = _added(networks, held, plan, place, 12 * height * width * frames, frames).peak
-        if taken <= budget:
-            return plan
-        if least is None or taken < least[0]:
-            least = taken, plan
+    options = plans(
+        prior, height, width, frames, sampler=sampler, task=task, device=device, dtype=dtype
+    )
+    return fastest(options, budget, f"{frames} frames of {height}x{width}")[0]
+
+
+def fastest(
+    options: Iterable[tuple[MemoryPlan, Estimate]], budget: int, video: str
+) -> tuple[MemoryPlan, Estimate]:
+    """The first of the plans that fits a budget. Raises InputError, with what would fit, for none.
+
+    Args:
+        options: of :func:`plans`.
+        budget: bytes on the networks' device.
+        video: in words, for the error.
+    """
+    least: tuple[MemoryPlan, Estimate] | None = None
+    for plan, taken in options:
+        if taken.peak <= budget:
+            return plan, taken
+        if least is None or taken.peak < least[1].peak:
+            least = plan, taken
     assert least is not None  # there always is a plan
     raise InputError(
-        f"budget {gigabytes(budget)} is too small for {frames} frames of {height}x{width}: "
-        f"{gigabytes(least[0])} would fit ({least[1]}), or take a smaller size, fewer frames, or "
-        "networks in bfloat16"
+        f"budget {gigabytes(budget)} is too small for {video}: {gigabytes(least[1].peak)} would "
+        f"fit ({least[0]}); or make the frames smaller or fewer, or take networks in bfloat16"
     )
 
 

@@ -1,10 +1,11 @@
 """Bytes that a prior's networks and the loop take, counted without a device."""
 
 from functools import lru_cache
+from inspect import signature
 from typing import Any
 
 import torch
-from attrs import astuple, evolve, frozen
+from attrs import astuple, evolve, fields_dict, frozen, has
 from torch import Generator, Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -100,8 +101,9 @@ def on_meta(prior: DiffusersPrior, dtype: torch.dtype | None = None) -> Diffuser
 
 
 def _hollow(network: Any, dtype: torch.dtype) -> nn.Module:
+    named = signature(type(network)).parameters
     with torch.device("meta"):
-        structure = type(network).from_config(network.config)
+        structure = type(network)(**{k: v for k, v in network.config.items() if k in named})
     made: Any = nn.Module.to(structure, dtype)  # diffusers' own says a line that is of no use here
     return made.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -167,6 +169,19 @@ class _Pooled:
         return Denoised(latent, latent)
 
 
+def _brief(part: Any) -> Any:
+    """The same value with two iterations in it and in its consistency: more hold no more."""
+    if not has(type(part)):
+        return part
+    changes: dict[str, Any] = {}
+    for name in fields_dict(type(part)):
+        if name == "iterations":
+            changes[name] = 2
+        elif name == "consistency":
+            changes[name] = _brief(part.consistency)
+    return evolve(part, **changes)
+
+
 @lru_cache(maxsize=32)
 def count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     """What the loop holds of videos: two steps of the method itself on small frames, counted."""
@@ -174,7 +189,8 @@ def count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     generator = Generator().manual_seed(0)
     video: Tensor = torch.rand(frames, 3, SIDE, SIDE, generator=generator) * 2 - 1
     problem = simulate(video, task(frames, SIDE, SIDE, generator), 0.01, generator=generator)
-    shortened = evolve(sampler, times=sampler.times[:2])
+    shortened = evolve(_brief(sampler), times=sampler.times[:2])
+    shortened = evolve(shortened, initializer=_brief(sampler.initializer))
     with torch.no_grad(), LiveBytes() as live:
         restore(problem, _Pooled(), shortened, generator=generator)
     measurement = problem.measurement.nbytes / video.nbytes

@@ -96,6 +96,6 @@ class MemoryPlan:
         return None
 
 
-def gigabytes(count: float) -> str:
+def gigabytes(count: int) -> str:
     """Bytes for people: ``7.9 GB``, ``79 MB``."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,13 +1,12 @@
 """Bytes counted without a device: what tensors of a calculation live at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import finalize
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 
 class LiveBytes(TorchDispatchMode):
@@ -34,13 +33,15 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        answer = function(*args, **(kwargs or {}))
-        given = {x.untyped_storage()._cdata for x in tree_iter(args) if isinstance(x, Tensor)}
-        for tensor in tree_iter(answer):
-            if not isinstance(tensor, Tensor) or self._device not in (None, tensor.device.type):
-                continue
-            if tensor.untyped_storage()._cdata not in given:
-                self._add(tensor.untyped_storage())
+        kwargs = kwargs or {}
+        answer = function(*args, **kwargs)
+        made = [x for x in _tensors(answer) if self._device in (None, x.device.type)]
+        made = [x for x in made if x.untyped_storage()._cdata not in self._known]
+        if made:
+            given = {x.untyped_storage()._cdata for x in _tensors((args, tuple(kwargs.values())))}
+            for tensor in made:
+                if tensor.untyped_storage()._cdata not in given:
+                    self._add(tensor.untyped_storage())
         return answer
 
     def _add(self, storage: Any) -> None:
@@ -55,6 +56,15 @@ class LiveBytes(TorchDispatchMode):
     def _drop(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.now -= size
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """The tensors in nested lists and tuples."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _tensors(value)
 
 
 def peak_bytes_of(action: Callable[[], object], device: str | None = None) -> int:

@@ -17,6 +17,7 @@ from visionxl.solvers.methods import vision_tv
 
 MOST_AT_ONCE = 32  # frames: more are no faster
 HOST = torch.device("cpu")
+NONE = Held(0.0, 0.0)
 
 
 @frozen
@@ -71,7 +72,8 @@ def estimate(
     """
     place = _place(prior, device)
     networks = count_networks(prior, plan, height, width, _host(place))
-    held = count_held(sampler or vision_tv(), task, frames)
+    apart = plan.video_device.type != place.type
+    held = NONE if apart else count_held(sampler or vision_tv(), task, frames)
     return _added(networks, held, plan, place, 12 * height * width * frames, frames)
 
 
@@ -86,7 +88,7 @@ def _added(
     """The stages' bytes: weights, what a call makes, and what the loop holds meanwhile."""
     here = plan.video_device.type == place.type
     video, latents = (x * here for x in (video_bytes, frames * networks.latent))
-    calls = networks.calls(min(frames, plan.frames_at_once))
+    together = min(frames, plan.frames_at_once)
     longer = frames > plan.frames_at_once  # otherwise a call's result is the loop's own
     during_unet = networks.unet + (0 if plan.offload else networks.vae)
     during_vae = networks.vae + (0 if plan.offload else networks.unet)
@@ -94,9 +96,9 @@ def _added(
     # noise, encoded and renoised ones.
     between = round(held.measurement * video) + 2 * video + 4 * latents
     return Estimate(
-        denoise=during_unet + calls.denoise + between + 2 * longer * latents,
-        decode=during_vae + calls.decode + between + longer * video,
-        encode=during_vae + calls.encode + between + video + longer * latents,
+        denoise=during_unet + together * networks.denoise + between + 2 * longer * latents,
+        decode=during_vae + together * networks.decode + between + longer * video,
+        encode=during_vae + together * networks.encode + between + video + longer * latents,
         consistency=here * (during_vae + round(held.consistency * video) + 4 * latents),
     )
 

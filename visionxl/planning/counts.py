@@ -5,7 +5,7 @@ from inspect import signature
 from typing import Any
 
 import torch
-from attrs import astuple, evolve, fields_dict, frozen, has
+from attrs import evolve, fields_dict, frozen, has
 from torch import Generator, Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
@@ -28,15 +28,6 @@ MOST_FRAMES = 33  # more hold the same number of videos
 
 
 @frozen
-class Calls:
-    """The most bytes that one call of each network makes, its result included."""
-
-    denoise: int
-    decode: int
-    encode: int
-
-
-@frozen
 class Networks:
     """What the networks of a prior take, for frames of one size.
 
@@ -44,20 +35,17 @@ class Networks:
         unet: bytes of its weights.
         vae: bytes of its weights.
         latent: bytes of one frame's latent, between the calls.
-        first: what calls of one frame make.
-        further: what each further frame adds.
+        denoise: the most bytes that a call makes for each of its frames, its result included.
+        decode: likewise.
+        encode: likewise.
     """
 
     unet: int
     vae: int
     latent: int
-    first: Calls
-    further: Calls
-
-    def calls(self, frames: int) -> Calls:
-        """What calls of so many frames make."""
-        pairs = zip(astuple(self.first), astuple(self.further), strict=True)
-        return Calls(*(one + (frames - 1) * more for one, more in pairs))
+    denoise: int
+    decode: int
+    encode: int
 
 
 @frozen
@@ -113,8 +101,8 @@ def count_networks(
 ) -> Networks:
     """What the networks take under a plan's dtype, strips and attention.
 
-    Their real structure runs on PyTorch's meta device, with one and with two frames; what more
-    frames take is in proportion. Kernels' own workspaces are not seen.
+    Their real structure runs on PyTorch's meta device with one frame; more take in proportion.
+    Kernels' own workspaces are not seen.
 
     Args:
         prior: with networks of diffusers.
@@ -131,27 +119,17 @@ def count_networks(
         calls = evolve(calls, codec=evolve(calls.codec, vae=vae))
     level = inner.schedule.level(0.1)
 
-    def count(frames: int) -> tuple[Calls, int]:
-        video = torch.empty(frames, 3, height, width, device="meta")
-        channels = inner.codec.vae.config.latent_channels
-        size = (height // inner.codec.factor, width // inner.codec.factor)
-        latent = torch.empty(frames, channels, *size, device="meta")
-        with FusedAttention() if plan.attention == "fused" else SlicedAttention():
-            denoise, decode, encode = (
-                peak_bytes_of(action, "meta")
-                for action in (
-                    lambda: calls.denoise(latent, level),
-                    lambda: calls.decode(latent),
-                    lambda: calls.encode(video),
-                )
-            )
-        denoise += (inner.evaluations - 1) * latent.nbytes
-        return Calls(denoise, decode, encode), latent.nbytes
-
-    (first, latent), (both, _) = count(1), count(2)
-    further = Calls(*(two - one for one, two in zip(astuple(first), astuple(both), strict=True)))
+    video = torch.empty(1, 3, height, width, device="meta")
+    channels = inner.codec.vae.config.latent_channels
+    size = (height // inner.codec.factor, width // inner.codec.factor)
+    latent = torch.empty(1, channels, *size, device="meta")
+    with FusedAttention() if plan.attention == "fused" else SlicedAttention():
+        denoise = peak_bytes_of(lambda: calls.denoise(latent, level), "meta")
+        decode = peak_bytes_of(lambda: calls.decode(latent), "meta")
+        encode = peak_bytes_of(lambda: calls.encode(video), "meta")
+    denoise += (inner.evaluations - 1) * latent.nbytes
     unet, vae = (weight_bytes(n, plan.dtype) for n in (inner.unet, inner.codec.vae))
-    return Networks(unet, vae, latent, first, further)
+    return Networks(unet, vae, latent.nbytes, denoise, decode, encode)
 
 
 class _Pooled:

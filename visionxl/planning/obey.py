@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from copy import deepcopy
+from itertools import chain
 from typing import Any
 
 import torch
@@ -110,42 +111,50 @@ class Guest:
 
     Args:
         place: the device.
-        weights: each parameter or buffer with its copy in host memory.
+        weights: module, name and waiting copy of each parameter and buffer.
     """
 
     place: torch.device
-    weights: tuple[tuple[Tensor, Tensor], ...]
+    weights: tuple[tuple[nn.Module, str, Tensor], ...]
 
     @classmethod
     def of(cls, network: nn.Module, place: torch.device) -> "Guest":
         """The network, moved to host memory."""
-        weights = tuple((w, _waiting(w, place)) for w in _weights(network))
+        weights = tuple((m, n, _like(w, _waiting(w, place))) for m, n, w in _weights(network))
         guest = cls(place, weights)
         guest.leave()
         return guest
 
     def come(self) -> None:
-        """To the device."""
-        for weight, waiting in self.weights:
-            if weight.device != self.place:
-                weight.data = waiting.to(self.place, non_blocking=True)
+        """To the device, if it is not there."""
+        for module, name, waiting in self.weights:
+            if getattr(module, name).device != self.place:
+                there = waiting.detach().to(self.place, non_blocking=True)
+                setattr(module, name, _like(waiting, there))
 
     def leave(self) -> None:
         """Back to host memory, where the weights still are: nothing is copied."""
-        for weight, waiting in self.weights:
-            weight.data = waiting
+        for module, name, waiting in self.weights:
+            setattr(module, name, waiting)
 
 
-def _weights(network: nn.Module) -> Iterator[Tensor]:
-    yield from network.parameters()
-    yield from network.buffers()
+def _weights(network: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    for module in network.modules():
+        own = (module.named_parameters(recurse=False), module.named_buffers(recurse=False))
+        yield from ((module, name, weight) for name, weight in chain(*own))
+
+
+def _like(weight: Tensor, values: Tensor) -> Tensor:
+    if values is weight or not isinstance(weight, nn.Parameter):
+        return values
+    return nn.Parameter(values, requires_grad=False)
 
 
 def _waiting(weight: Tensor, place: torch.device) -> Tensor:
-    if weight.is_meta:
-        return weight.data
-    waiting = weight.data.to("cpu")
-    return waiting.pin_memory() if place.type == "cuda" and not waiting.is_pinned() else waiting
+    if place.type != "cuda":
+        return weight.to("cpu")
+    waiting = weight.detach().to("cpu")
+    return weight if weight.is_pinned() else waiting.pin_memory()
 
 
 @frozen(eq=False)

@@ -1,9 +1,12 @@
 """The memory plan: counted before a run, chosen for a budget, obeyed, and made smaller in need."""
 
+import json
+
 import memory_plan as benchmark
 import pytest
 import torch
 from attrs import evolve, frozen
+from command_line import visionxl
 
 from visionxl import GaussianPrior, InputError, Padded, PocketPrior, restore, simulate, vision_xl
 from visionxl.operators import AveragePool
@@ -354,3 +357,32 @@ def test_a_frame_that_does_not_fit_goes_through_in_strips(small, monkeypatch):
     assert len(called) == 1
     assert persistent.plan.vae_tile == 256
     assert "autoencoder in strips of 256 rows" in sentences[0]
+
+
+def plan_told(monkeypatch, capfd, *words):
+    options = ("--prior", "pocket", "--size", "64x96", "--frames", "4", *words)
+    return visionxl(monkeypatch, capfd, "info", "--plan", *options)
+
+
+def test_info_tells_plans(monkeypatch, capfd):
+    told = json.loads(plan_told(monkeypatch, capfd, "--budget", "1", "--json").out)
+    assert [entry["prior"] for entry in told] == ["pocket"]
+    assert told[0]["frames_at_once"] == 4
+    assert 38e6 < told[0]["estimate_bytes"] < 1e9
+    words = plan_told(monkeypatch, capfd, "--budget", "1").out
+    assert "pocket on cuda, 1 GB: 4 frames at once, videos on cuda: about" in words
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--size", "big"), "--size 'big' is not HEIGHTxWIDTH"),
+        (("--budget", "-1"), "--budget -1.0 is not a number of GB above 0"),
+        (("--device", "gpu"), "--device 'gpu' is unknown"),
+        (("--prior", "nothing"), "--prior 'nothing' is unknown"),
+    ],
+)
+def test_info_refuses_bad_plans(monkeypatch, capfd, words, message):
+    answer = visionxl(monkeypatch, capfd, "info", "--plan", *words)
+    assert answer.code == 2
+    assert message in answer.err.replace("\n", " ")

@@ -40,7 +40,7 @@ class MemoryPlan:
     Args:
         frames_at_once: frames in one call of a network.
         vae_tile: rows of pixels that the autoencoder works on at a time
-            (:class:`~visionxl.priors.StripedAutoencoder`); None for whole frames.
+            (:class:`~visionxl.priors.tiling.StripedAutoencoder`); None for whole frames.
         offload: whether the U-Net and the autoencoder take turns on the device, and wait in host
             memory.
         video_device: of the videos and latents between the networks, and so of the consistency;

@@ -1,13 +1,12 @@
 """Bytes counted without a device: what tensors of a calculation live at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import finalize
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 
 class LiveBytes(TorchDispatchMode):
@@ -16,13 +15,17 @@ class LiveBytes(TorchDispatchMode):
     On PyTorch's meta device nothing is computed and no memory is taken, so the count of a
     full-size network costs seconds anywhere.
 
+    Args:
+        device: the kind of device that counts, such as ``meta``; None for all.
+
     Attributes:
         now: bytes of the counted tensors that are alive.
         peak: the most that were alive at once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str | None = None) -> None:
         super().__init__()
+        self._device = device
         self.now = 0
         self.peak = 0
         self._known: set[int] = set()
@@ -30,11 +33,15 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        answer = function(*args, **(kwargs or {}))
-        given = {x.untyped_storage()._cdata for x in tree_iter(args) if isinstance(x, Tensor)}
-        for tensor in tree_iter(answer):
-            if isinstance(tensor, Tensor) and tensor.untyped_storage()._cdata not in given:
-                self._add(tensor.untyped_storage())
+        kwargs = kwargs or {}
+        answer = function(*args, **kwargs)
+        made = [x for x in _tensors(answer) if self._device in (None, x.device.type)]
+        made = [x for x in made if x.untyped_storage()._cdata not in self._known]
+        if made:
+            given = {x.untyped_storage()._cdata for x in _tensors((args, tuple(kwargs.values())))}
+            for tensor in made:
+                if tensor.untyped_storage()._cdata not in given:
+                    self._add(tensor.untyped_storage())
         return answer
 
     def _add(self, storage: Any) -> None:
@@ -51,9 +58,23 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-def peak_bytes_of(action: Callable[[], object]) -> int:
-    """The most bytes alive at once among the tensors that ``action`` makes, its result included."""
-    with torch.no_grad(), LiveBytes() as live:
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """The tensors in nested lists and tuples."""
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _tensors(value)
+
+
+def peak_bytes_of(action: Callable[[], object], device: str | None = None) -> int:
+    """The most bytes alive at once among the tensors that ``action`` makes, its result included.
+
+    Args:
+        action: what is done, without gradients.
+        device: the kind of device that counts; None for all.
+    """
+    with torch.no_grad(), LiveBytes(device) as live:
         result = action()
         peak = live.peak
         del result

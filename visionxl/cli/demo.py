@@ -8,11 +8,10 @@ import torch
 import typer
 
 from visionxl.cli import report
-from visionxl.cli.app import JsonOption, OverwriteOption, app, err, say
+from visionxl.cli.app import JsonOption, OverwriteOption, app, err, integer, real, say
 from visionxl.cli.memory import machine_memory, working_bytes
-from visionxl.cli.reading import (
-    prior_named,
-)
+from visionxl.cli.planning import say_plans
+from visionxl.cli.reading import prior_named
 from visionxl.cli.running import columns_of, restored, summary, write_all
 from visionxl.errors import InputError
 from visionxl.files import check_output
@@ -63,8 +62,26 @@ def demo(
 
 
 @app.command(epilog="Example: visionxl info --json")
-def info(json_: JsonOption = False) -> None:
-    """Versions, devices, tasks, priors, and the memory that sizes take."""
+def info(
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Memory plans instead: what is done to fit a budget.")
+    ] = False,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="To plan for; without it the pocket prior and SDXL in bfloat16."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH to plan for.")] = "768x1280",
+    frames: Annotated[int, typer.Option(parser=integer(1), help="To plan for.")] = 25,
+    budget: Annotated[
+        float | None, typer.Option(parser=real, help="GB to plan for; without it 8, 12 and 24.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="To plan for: cuda, cpu, mps.")] = "cuda",
+    json_: JsonOption = False,
+) -> None:
+    """Versions, devices, tasks, priors, and the memory that sizes take; or memory plans."""
+    if plan:
+        say_plans(prior, size, frames, budget, device, json_)
+        return
     devices = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         devices.append("mps")

@@ -1,0 +1,95 @@
+"""Memory plans on the command line."""
+
+import json
+import re
+from typing import Any
+
+import torch
+
+from visionxl.cli.memory import machine_memory
+from visionxl.cli.reading import prior_named, quiet_diffusers
+from visionxl.errors import InputError
+from visionxl.planning import Estimate, MemoryPlan
+from visionxl.planning.choice import fastest, plans
+from visionxl.planning.structures import sdxl_structure
+from visionxl.priors import DiffusersPrior
+
+GB = 10**9
+BUDGETS = (8, 12, 24)
+
+
+def say_plans(
+    prior: str | None, size: str, frames: int, budget: float | None, device: str, as_json: bool
+) -> None:
+    """The plans for one or more priors and budgets, in words or as JSON."""
+    parsed = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
+    if parsed is None:
+        raise InputError(f"--size {size!r} is not HEIGHTxWIDTH: write it like 768x1280")
+    if budget is not None and not 0 < budget < float("inf"):
+        raise InputError(f"--budget {budget} is not a number of GB above 0")
+    try:
+        place = torch.device(device)
+    except RuntimeError as error:
+        raise InputError(f"--device {device!r} is unknown: give cuda, cpu or mps") from error
+    height, width = int(parsed[1]), int(parsed[2])
+    video = f"{frames} frames of {height}x{width}"
+    told = []
+    for name, structure in _priors(prior).items():
+        options = list(plans(structure, height, width, frames, device=place))
+        told += [_entry(name, bytes_, video, place, options) for bytes_ in _budgets(budget, place)]
+        if place.type != "cpu" and budget is None and machine_memory():
+            here = torch.device("cpu")
+            options = list(plans(structure, height, width, frames, device=here))
+            told.append(_entry(name, machine_memory() or 0, video, here, options))
+    if as_json:
+        print(json.dumps(told, indent=2))
+        return
+    print(f"{video}, method vision_tv, task deblur+")
+    for entry in told:
+        words = entry.get("estimate_words") or entry["error"]
+        plan = f"{entry['plan']}: " if "plan" in entry else ""
+        print(f"{entry['prior']} on {entry['device']}, {entry['budget_gb']:g} GB: {plan}{words}")
+
+
+def _priors(name: str | None) -> dict[str, DiffusersPrior]:
+    quiet_diffusers()
+    if name is not None:
+        return {name: prior_named(name)}
+    return {"pocket": prior_named("pocket"), "sdxl in bfloat16": sdxl_structure()}
+
+
+def _budgets(budget: float | None, place: torch.device) -> list[int]:
+    if budget is not None:
+        return [round(budget * GB)]
+    if place.type == "cpu":
+        return [machine_memory() or BUDGETS[0] * GB]
+    return [gb * GB for gb in BUDGETS]
+
+
+def _entry(
+    name: str,
+    budget: int,
+    video: str,
+    place: torch.device,
+    options: list[tuple[MemoryPlan, Estimate]],
+) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "prior": name,
+        "device": str(place),
+        "budget_gb": round(budget / GB, 1),
+    }
+    try:
+        plan, taken = fastest(options, budget, video)
+    except InputError as error:
+        return {**entry, "error": str(error)}
+    return {
+        **entry,
+        "plan": plan.words(),
+        "frames_at_once": plan.frames_at_once,
+        "vae_tile": plan.vae_tile,
+        "offload": plan.offload,
+        "video_device": str(plan.video_device),
+        "attention": plan.attention,
+        "estimate_bytes": taken.peak,
+        "estimate_words": taken.words(budget),
+    }

@@ -1,0 +1,16 @@
+"""The memory of a run: counted before, planned as a value, and obeyed."""
+
+from visionxl.planning.choice import Estimate, estimate, plan_memory
+from visionxl.planning.obey import planned
+from visionxl.planning.plan import MemoryPlan
+from visionxl.planning.retry import Persistent, ran_out_of_memory
+
+__all__ = [
+    "Estimate",
+    "MemoryPlan",
+    "Persistent",
+    "estimate",
+    "plan_memory",
+    "planned",
+    "ran_out_of_memory",
+]

@@ -1,0 +1,224 @@
+"""The fastest plan that fits a budget of memory."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from attrs import evolve, frozen
+
+from visionxl.errors import InputError
+from visionxl.operators.tasks import TASKS, Task
+from visionxl.planning.counts import Held, Networks, count_held, count_networks, diffusers_prior_of
+from visionxl.planning.obey import device_of
+from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
+from visionxl.priors.tiling import striped
+from visionxl.protocols import LatentPrior
+from visionxl.solvers.loop import Sampler
+from visionxl.solvers.methods import vision_tv
+
+MOST_AT_ONCE = 32  # frames: more are no faster
+HOST = torch.device("cpu")
+NONE = Held(0.0, 0.0)
+
+
+@frozen
+class Estimate:
+    """Bytes on the networks' device while each stage of a step runs, weights and videos included.
+
+    ``consistency`` is 0 on it where the videos are in host memory.
+    """
+
+    denoise: int
+    decode: int
+    encode: int
+    consistency: int
+
+    @property
+    def peak(self) -> int:
+        """The most of the four."""
+        return max(self.denoise, self.decode, self.encode, self.consistency)
+
+    def words(self, budget: int | None = None) -> str:
+        """``about 7.9 GB of 12 GB``."""
+        of = "" if budget is None else f" of {gigabytes(budget)}"
+        return f"about {gigabytes(self.peak)}{of}"
+
+
+def estimate(
+    prior: LatentPrior,
+    plan: MemoryPlan,
+    height: int,
+    width: int,
+    frames: int,
+    *,
+    sampler: Sampler | None = None,
+    task: Task = TASKS["deblur+"],
+    device: torch.device | str | None = None,
+) -> Estimate:
+    """The bytes that a plan takes on the networks' device.
+
+    Args:
+        prior: a :class:`~visionxl.priors.DiffusersPrior`, or :class:`~visionxl.priors.Padded`.
+        plan: to count.
+        height: of the frames, in pixels.
+        width: of the frames, in pixels.
+        frames: of the video.
+        sampler: the method, by default ``vision_tv()``.
+        task: ``(frames, height, width, generator) -> operator``: what was measured. The consistency
+            holds more videos for some than for others; by default a blur and a temporal average.
+        device: where the networks work; by default where they are.
+
+    Raises:
+        InputError: a prior without networks of diffusers.
+    """
+    place = _place(prior, device)
+    networks = count_networks(prior, plan, height, width, _host(place))
+    apart = plan.video_device.type != place.type
+    held = NONE if apart else count_held(sampler or vision_tv(), task, frames)
+    return _added(networks, held, plan, place, 12 * height * width * frames, frames)
+
+
+def _added(
+    networks: Networks,
+    held: Held,
+    plan: MemoryPlan,
+    place: torch.device,
+    video_bytes: int,
+    frames: int,
+) -> Estimate:
+    """The stages' bytes: weights, what a call makes, and what the loop holds meanwhile."""
+    here = plan.video_device.type == place.type
+    video, latents = (x * here for x in (video_bytes, frames * networks.latent))
+    together = min(frames, plan.frames_at_once)
+    longer = frames > plan.frames_at_once  # otherwise a call's result is the loop's own
+    during_unet = networks.unet + (0 if plan.offload else networks.vae)
+    during_vae = networks.vae + (0 if plan.offload else networks.unet)
+    # The loop holds the measurement, the decoded and the corrected video, and latents: clean and
+    # noise, encoded and renoised ones.
+    between = round(held.measurement * video) + 2 * video + 4 * latents
+    return Estimate(
+        denoise=during_unet + together * networks.denoise + between + 2 * longer * latents,
+        decode=during_vae + together * networks.decode + between + longer * video,
+        encode=during_vae + together * networks.encode + between + video + longer * latents,
+        consistency=here * (during_vae + round(held.consistency * video) + 4 * latents),
+    )
+
+
+def plans(
+    prior: LatentPrior,
+    height: int,
+    width: int,
+    frames: int,
+    *,
+    sampler: Sampler | None = None,
+    task: Task = TASKS["deblur+"],
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> Iterator[tuple[MemoryPlan, Estimate]]:
+    """All plans worth having, the fastest first, with what they take.
+
+    What costs least time goes first: fewer frames at once, then turns on the device, then strips of
+    the autoencoder, and only then videos, and with them the consistency, in host memory. Nothing is
+    loaded, moved or changed. The arguments are those of :func:`plan_memory`.
+    """
+    for name, value in (("height", height), ("width", width), ("frames", frames)):
+        if value < 1:
+            raise InputError(f"{name} {value} is too small: give a number from 1")
+    place = _place(prior, device)
+    held = count_held(sampler or vision_tv(), task, frames)
+    counted: dict[int | None, Networks] = {}
+    for plan in _fastest_first(prior, place, height, frames, dtype):
+        if plan.vae_tile not in counted:
+            counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))
+        networks = counted[plan.vae_tile]
+        yield plan, _added(networks, held, plan, place, 12 * height * width * frames, frames)
+
+
+def plan_memory(
+    prior: LatentPrior,
+    height: int,
+    width: int,
+    frames: int,
+    budget: int,
+    *,
+    sampler: Sampler | None = None,
+    task: Task = TASKS["deblur+"],
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+) -> MemoryPlan:
+    """The fastest plan whose counted peak fits a budget: the first such one of :func:`plans`.
+
+    Args:
+        prior: a :class:`~visionxl.priors.DiffusersPrior`, or :class:`~visionxl.priors.Padded`.
+        height: of the frames, in pixels.
+        width: of the frames, in pixels.
+        frames: of the video.
+        budget: bytes on the networks' device.
+        sampler: the method, by default ``vision_tv()``.
+        task: what was measured, as for :func:`estimate`.
+        device: where the networks work; by default where they are.
+        dtype: of the networks; None leaves each as it is.
+
+    Raises:
+        InputError: no plan fits; it says what would.
+    """
+    options = plans(
+        prior, height, width, frames, sampler=sampler, task=task, device=device, dtype=dtype
+    )
+    return fastest(options, budget, f"{frames} frames of {height}x{width}")[0]
+
+
+def fastest(
+    options: Iterable[tuple[MemoryPlan, Estimate]], budget: int, video: str
+) -> tuple[MemoryPlan, Estimate]:
+    """The first of the plans that fits a budget. Raises InputError, with what would fit, for none.
+
+    Args:
+        options: of :func:`plans`.
+        budget: bytes on the networks' device.
+        video: in words, for the error.
+    """
+    least: tuple[MemoryPlan, Estimate] | None = None
+    for plan, taken in options:
+        if taken.peak <= budget:
+            return plan, taken
+        if least is None or taken.peak < least[1].peak:
+            least = plan, taken
+    assert least is not None  # there always is a plan
+    raise InputError(
+        f"budget {gigabytes(budget)} is too small for {video}: {gigabytes(least[1].peak)} would "
+        f"fit ({least[0]}); or make the frames smaller or fewer, or take networks in bfloat16"
+    )
+
+
+def _host(place: torch.device) -> str:
+    """Where strips wait, for a count: on a CPU it is the networks' own memory."""
+    return "meta" if place.type == HOST.type else "cpu"
+
+
+def _place(prior: LatentPrior, device: torch.device | str | None) -> torch.device:
+    return device_of(diffusers_prior_of(prior).unet) if device is None else torch.device(device)
+
+
+def _fastest_first(
+    prior: LatentPrior, place: torch.device, height: int, frames: int, dtype: torch.dtype | None
+) -> Iterator[MemoryPlan]:
+    tiles: list[int | None] = [None]
+    if striped(diffusers_prior_of(prior).codec.vae):
+        tiles += [t for t in (MOST_TILE, MOST_TILE // 2, LEAST_TILE) if t < height]
+    alone = place.type == HOST.type  # one memory for all: neither turns nor moves save any
+    attention = "sliced" if place.type == "mps" else "fused"
+    for video_device in (place,) if alone else (place, HOST):
+        for tile in tiles:
+            for offload in (False,) if alone else (False, True):
+                plan = MemoryPlan(1, tile, offload, video_device, dtype, attention)
+                for count in _counts(frames):
+                    yield evolve(plan, frames_at_once=count)
+
+
+def _counts(frames: int) -> Iterator[int]:
+    """Halving: 25, 13, 7, 4, 2, 1."""
+    count = min(frames, MOST_AT_ONCE)
+    while count > 1:
+        yield count
+        count = (count + 1) // 2
+    yield 1

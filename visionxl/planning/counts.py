@@ -1,0 +1,175 @@
+"""Bytes that a prior's networks and the loop take, counted without a device."""
+
+from functools import lru_cache
+from inspect import signature
+from typing import Any
+
+import torch
+from attrs import evolve, fields_dict, frozen, has
+from torch import Generator, Tensor, nn
+from torch.nn.functional import avg_pool2d, interpolate
+
+from visionxl.counting import LiveBytes, peak_bytes_of
+from visionxl.errors import InputError
+from visionxl.operators.tasks import Task
+from visionxl.planning.obey import dtype_for, moved, networks_of
+from visionxl.planning.plan import MemoryPlan
+from visionxl.priors.attention import FusedAttention, SlicedAttention
+from visionxl.priors.diffusers import DiffusersPrior
+from visionxl.priors.schedule import DiscreteSchedule
+from visionxl.priors.tiling import StripedAutoencoder
+from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
+from visionxl.simulation import simulate
+from visionxl.sizes import next_multiple
+from visionxl.solvers.loop import Sampler, restore
+
+SIDE = 64  # of the small frames that show what the loop holds
+MOST_FRAMES = 33  # more hold the same number of videos
+
+
+@frozen
+class Networks:
+    """What the networks of a prior take, for frames of one size.
+
+    Args:
+        unet: bytes of its weights.
+        vae: bytes of its weights.
+        latent: bytes of one frame's latent, between the calls.
+        denoise: the most bytes that a call makes for each of its frames, its result included.
+        decode: likewise.
+        encode: likewise.
+    """
+
+    unet: int
+    vae: int
+    latent: int
+    denoise: int
+    decode: int
+    encode: int
+
+
+@frozen
+class Held:
+    """What the loop holds, in videos of float32, without the latents.
+
+    ``consistency`` is the most while the consistency works, the measurement included.
+    """
+
+    measurement: float
+    consistency: float
+
+
+def diffusers_prior_of(prior: LatentPrior) -> DiffusersPrior:
+    """The networks of a prior. Raises InputError for a prior without any."""
+    networks = networks_of(prior)
+    if networks is None:
+        raise InputError(
+            f"prior {type(prior).__name__} has no networks of diffusers, whose memory could be "
+            "counted: give a DiffusersPrior, or choose frames_at_once yourself"
+        )
+    return networks
+
+
+def weight_bytes(network: Any, dtype: torch.dtype | None = None) -> int:
+    """Bytes of a network's parameters and buffers, in another dtype where one is given."""
+    size = dtype_for(network, dtype).itemsize
+    tensors = (*network.parameters(), *network.buffers())
+    return sum(t.numel() * (size if t.is_floating_point() else t.itemsize) for t in tensors)
+
+
+def on_meta(prior: DiffusersPrior, dtype: torch.dtype | None = None) -> DiffusersPrior:
+    """The prior's structure without its values: networks and conditioning on the meta device.
+
+    It has no guidance, for equal conditionings could not be told there.
+    """
+    unet, vae = (_hollow(n, dtype_for(n, dtype)) for n in (prior.unet, prior.codec.vae))
+    told = moved(prior.conditional, "meta", dtype)
+    codec = evolve(prior.codec, vae=vae)
+    return evolve(prior, unet=unet, codec=codec, conditional=told, guidance=None)
+
+
+def _hollow(network: Any, dtype: torch.dtype) -> nn.Module:
+    named = signature(type(network)).parameters
+    with torch.device("meta"):
+        structure = type(network)(**{k: v for k, v in network.config.items() if k in named})
+    made: Any = nn.Module.to(structure, dtype)  # diffusers' own says a line that is of no use here
+    return made.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+
+def count_networks(
+    prior: LatentPrior, plan: MemoryPlan, height: int, width: int, host: torch.device | str = "cpu"
+) -> Networks:
+    """What the networks take under a plan's dtype, strips and attention.
+
+    Their real structure runs on PyTorch's meta device with one frame; more take in proportion.
+    Kernels' own workspaces are not seen.
+
+    Args:
+        prior: with networks of diffusers.
+        plan: its other choices do not matter here.
+        height: of the frames, in pixels.
+        width: of the frames, in pixels.
+        host: where strips wait: on ``meta`` they are counted too.
+    """
+    inner = diffusers_prior_of(prior)
+    height, width = (next_multiple(size, inner.multiple) for size in (height, width))
+    calls = on_meta(inner, plan.dtype)
+    if plan.vae_tile is not None:
+        vae = StripedAutoencoder(calls.codec.vae, plan.vae_tile, torch.device(host))
+        calls = evolve(calls, codec=evolve(calls.codec, vae=vae))
+    level = inner.schedule.level(0.1)
+
+    video = torch.empty(1, 3, height, width, device="meta")
+    channels = inner.codec.vae.config.latent_channels
+    size = (height // inner.codec.factor, width // inner.codec.factor)
+    latent = torch.empty(1, channels, *size, device="meta")
+    with FusedAttention() if plan.attention == "fused" else SlicedAttention():
+        denoise = peak_bytes_of(lambda: calls.denoise(latent, level), "meta")
+        decode = peak_bytes_of(lambda: calls.decode(latent), "meta")
+        encode = peak_bytes_of(lambda: calls.encode(video), "meta")
+    denoise += (inner.evaluations - 1) * latent.nbytes
+    unet, vae = (weight_bytes(n, plan.dtype) for n in (inner.unet, inner.codec.vae))
+    return Networks(unet, vae, latent.nbytes, denoise, decode, encode)
+
+
+class _Pooled:
+    """A prior of next to no memory."""
+
+    schedule = DiscreteSchedule.stable_diffusion()
+
+    def encode(self, video: Video) -> Latent:
+        return avg_pool2d(video, SIDE // 2)
+
+    def decode(self, latent: Latent) -> Video:
+        return interpolate(latent, scale_factor=SIDE // 2)
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        return Denoised(latent, latent)
+
+
+def _brief(part: Any) -> Any:
+    """The same value with two iterations in it and in its consistency: more hold no more."""
+    if not has(type(part)):
+        return part
+    changes: dict[str, Any] = {}
+    for name in fields_dict(type(part)):
+        if name == "iterations":
+            changes[name] = 2
+        elif name == "consistency":
+            changes[name] = _brief(part.consistency)
+    return evolve(part, **changes)
+
+
+@lru_cache(maxsize=32)
+def count_held(sampler: Sampler, task: Task, frames: int) -> Held:
+    """What the loop holds of videos: two steps of the method itself on small frames, counted."""
+    frames = min(frames, MOST_FRAMES)
+    generator = Generator().manual_seed(0)
+    video: Tensor = torch.rand(frames, 3, SIDE, SIDE, generator=generator) * 2 - 1
+    problem = simulate(video, task(frames, SIDE, SIDE, generator), 0.01, generator=generator)
+    shortened = evolve(_brief(sampler), times=sampler.times[:2])
+    shortened = evolve(shortened, initializer=_brief(sampler.initializer))
+    with torch.no_grad(), LiveBytes() as live:
+        restore(problem, _Pooled(), shortened, generator=generator)
+    measurement = problem.measurement.nbytes / video.nbytes
+    return Held(measurement, live.peak / video.nbytes + measurement)

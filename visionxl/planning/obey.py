@@ -1,0 +1,208 @@
+"""Priors that obey a plan."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from itertools import chain
+from typing import Any
+
+import torch
+from attrs import evolve, frozen
+from torch import Tensor, nn
+
+from visionxl.errors import InputError
+from visionxl.planning.plan import MemoryPlan
+from visionxl.priors.attention import SlicedAttention
+from visionxl.priors.diffusers import Conditioning, DiffusersPrior
+from visionxl.priors.padding import Padded
+from visionxl.priors.tiling import StripedAutoencoder
+from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
+
+
+def planned(
+    prior: LatentPrior, plan: MemoryPlan, device: torch.device | str | None = None
+) -> LatentPrior:
+    """The prior, with a plan's strips, turns, dtype and attention.
+
+    ``frames_at_once`` and ``video_device`` are the loop's::
+
+        on_device = attrs.evolve(problem, measurement=measurement.to(plan.video_device))
+        restore(on_device, planned(prior, plan), sampler, generator=generator,
+                frames_at_once=plan.frames_at_once)
+
+    The given prior gives the same results afterwards. Its networks are shared, and with
+    ``offload`` they wait in host memory; with a plan's ``dtype`` of its own they are copied.
+
+    Args:
+        prior: a :class:`~visionxl.priors.DiffusersPrior`, or :class:`~visionxl.priors.Padded`.
+            Any other obeys a plan that asks nothing of its networks.
+        plan: to obey.
+        device: where the networks work; by default where they are.
+
+    Raises:
+        InputError: the plan asks for what the prior cannot do.
+    """
+    if isinstance(prior, Padded):
+        return evolve(prior, prior=planned(prior.prior, plan, device))
+    asks = plan.vae_tile is not None or plan.offload or plan.dtype is not None
+    if not isinstance(prior, DiffusersPrior):
+        if asks or device is not None:
+            raise InputError(
+                f"prior {type(prior).__name__} has no networks of diffusers to put in order: give "
+                "a DiffusersPrior, or a plan of frames_at_once alone"
+            )
+        return Attending(prior) if plan.attention == "sliced" else prior
+    place = torch.device(device) if device is not None else device_of(prior.unet)
+    unet, vae = (_converted(n, plan.dtype) for n in (prior.unet, prior.codec.vae))
+    codec_vae = vae if plan.vae_tile is None else StripedAutoencoder(vae, plan.vae_tile)
+    obeying: Any = evolve(
+        prior,
+        unet=unet,
+        codec=evolve(prior.codec, vae=codec_vae),
+        conditional=moved(prior.conditional, place, plan.dtype),
+        unconditional=moved(prior.unconditional, place, plan.dtype),
+    )
+    if plan.offload:
+        obeying = Turns(obeying, Guest.of(unet, place), Guest.of(vae, place))
+    elif device is not None:
+        unet.to(place)
+        vae.to(place)
+    return Attending(obeying) if plan.attention == "sliced" else obeying
+
+
+def networks_of(prior: LatentPrior) -> DiffusersPrior | None:
+    """The part of a prior that has networks of diffusers; None where none has."""
+    inner = prior.prior if isinstance(prior, Padded) else prior
+    return inner if isinstance(inner, DiffusersPrior) else None
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights are."""
+    return next(network.parameters()).device
+
+
+def dtype_for(network: Any, dtype: torch.dtype | None) -> torch.dtype:
+    """What a plan's dtype means for a network: SDXL's own autoencoder overflows in float16."""
+    own = next(network.parameters()).dtype
+    if dtype == torch.float16 and getattr(network.config, "force_upcast", False):
+        return torch.float32
+    return own if dtype is None else dtype
+
+
+def _converted(network: Any, dtype: torch.dtype | None) -> Any:
+    wanted = dtype_for(network, dtype)
+    same = next(network.parameters()).dtype == wanted
+    return network if same else nn.Module.to(deepcopy(network), wanted)
+
+
+def moved(
+    conditioning: Conditioning, place: torch.device | str, dtype: torch.dtype | None
+) -> Conditioning:
+    """A conditioning on another device, and in another dtype where one is given."""
+    arguments, added = (
+        {name: tensor.to(place, dtype or tensor.dtype) for name, tensor in tensors.items()}
+        for tensors in (conditioning.arguments, conditioning.added)
+    )
+    return evolve(conditioning, arguments=arguments, added=added)
+
+
+@frozen(eq=False)
+class Guest:
+    """A network that is on the device while it works, and keeps its weights in host memory.
+
+    Args:
+        place: the device.
+        weights: module, name and waiting copy of each parameter and buffer.
+    """
+
+    place: torch.device
+    weights: tuple[tuple[nn.Module, str, Tensor], ...]
+
+    @classmethod
+    def of(cls, network: nn.Module, place: torch.device) -> "Guest":
+        """The network, moved to host memory."""
+        weights = tuple((m, n, _like(w, _waiting(w, place))) for m, n, w in _weights(network))
+        guest = cls(place, weights)
+        guest.leave()
+        return guest
+
+    def come(self) -> None:
+        """To the device, if it is not there."""
+        for module, name, waiting in self.weights:
+            if getattr(module, name).device != self.place:
+                there = waiting.detach().to(self.place, non_blocking=True)
+                setattr(module, name, _like(waiting, there))
+
+    def leave(self) -> None:
+        """Back to host memory, where the weights still are: nothing is copied."""
+        for module, name, waiting in self.weights:
+            setattr(module, name, waiting)
+
+
+def _weights(network: nn.Module) -> Iterator[tuple[nn.Module, str, Tensor]]:
+    for module in network.modules():
+        own = (module.named_parameters(recurse=False), module.named_buffers(recurse=False))
+        yield from ((module, name, weight) for name, weight in chain(*own))
+
+
+def _like(weight: Tensor, values: Tensor) -> Tensor:
+    if values is weight or not isinstance(weight, nn.Parameter):
+        return values
+    return nn.Parameter(values, requires_grad=False)
+
+
+def _waiting(weight: Tensor, place: torch.device) -> Tensor:
+    if place.type != "cuda":
+        return weight.to("cpu")
+    waiting = weight.detach().to("cpu")
+    return weight if weight.is_pinned() else waiting.pin_memory()
+
+
+@frozen(eq=False)
+class Turns:
+    """A prior whose U-Net and autoencoder take turns on the device."""
+
+    prior: LatentPrior
+    unet: Guest
+    vae: Guest
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return self.prior.schedule
+
+    def encode(self, video: Video) -> Latent:
+        self.unet.leave()
+        self.vae.come()
+        return self.prior.encode(video)
+
+    def decode(self, latent: Latent) -> Video:
+        self.unet.leave()
+        self.vae.come()
+        return self.prior.decode(latent)
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        self.vae.leave()
+        self.unet.come()
+        return self.prior.denoise(latent, level)
+
+
+@frozen(eq=False)
+class Attending:
+    """A prior whose attention holds the scores of a few queries at a time."""
+
+    prior: LatentPrior
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return self.prior.schedule
+
+    def encode(self, video: Video) -> Latent:
+        with SlicedAttention():
+            return self.prior.encode(video)
+
+    def decode(self, latent: Latent) -> Video:
+        with SlicedAttention():
+            return self.prior.decode(latent)
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        with SlicedAttention():
+            return self.prior.denoise(latent, level)

@@ -1,0 +1,101 @@
+"""How a run uses memory, as a value."""
+
+import torch
+from attrs import evolve, field, frozen
+
+from visionxl.errors import InputError, nearest
+
+ATTENTION = ("fused", "sliced")
+LEAST_TILE = 64  # rows: smaller strips save nothing worth having
+MOST_TILE = 256
+
+
+def _frames(_: object, __: object, value: int) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise InputError(f"frames_at_once {value!r} is not a whole number from 1")
+
+
+def _tile(_: object, __: object, value: int | None) -> None:
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise InputError(f"vae_tile {value!r} is not a whole number of rows from 1, nor None")
+
+
+def _dtype(_: object, __: object, value: torch.dtype | None) -> None:
+    if value is not None and not value.is_floating_point:
+        raise InputError(f"dtype {value} is no floating point type: give torch.bfloat16, or None")
+
+
+def _attention(_: object, __: object, value: str) -> None:
+    if value not in ATTENTION:
+        raise InputError(f"attention {value!r} is unknown: {nearest(value, ATTENTION)}")
+
+
+@frozen
+class MemoryPlan:
+    """How a run uses memory. No choice but ``dtype`` changes the result, beyond rounding.
+
+    ``attrs.evolve(plan, frames_at_once=2)`` overrides a choice, and
+    :func:`~visionxl.planning.estimate` counts what it takes then.
+
+    Args:
+        frames_at_once: frames in one call of a network.
+        vae_tile: rows of pixels that the autoencoder works on at a time
+            (:class:`~visionxl.priors.tiling.StripedAutoencoder`); None for whole frames.
+        offload: whether the U-Net and the autoencoder take turns on the device, and wait in host
+            memory.
+        video_device: of the videos and latents between the networks, and so of the consistency;
+            it is the measurement's device that decides it.
+        dtype: of the networks; None leaves each as it is.
+        attention: ``fused`` trusts PyTorch's kernels not to hold the scores; ``sliced`` holds those
+            of a few queries at a time.
+    """
+
+    frames_at_once: int = field(default=1, validator=_frames)
+    vae_tile: int | None = field(default=None, validator=_tile)
+    offload: bool = False
+    video_device: torch.device = field(factory=lambda: torch.device("cpu"), converter=torch.device)
+    dtype: torch.dtype | None = field(default=None, validator=_dtype)
+    attention: str = field(default="fused", validator=_attention)
+
+    def words(self) -> str:
+        """The plan, for people."""
+        plural = "frame" if self.frames_at_once == 1 else "frames"
+        parts = [f"{self.frames_at_once} {plural} at once"]
+        if self.dtype is not None:
+            parts.append(f"networks in {str(self.dtype).removeprefix('torch.')}")
+        if self.vae_tile is not None:
+            parts.append(f"autoencoder in strips of {self.vae_tile} rows")
+        if self.offload:
+            parts.append("U-Net and autoencoder take turns on the device")
+        if self.attention == "sliced":
+            parts.append("attention in slices")
+        where = self.video_device
+        parts.append(f"videos {'in host memory' if where.type == 'cpu' else f'on {where}'}")
+        return ", ".join(parts)
+
+    def __str__(self) -> str:
+        return self.words()
+
+    def smaller(self, *, tiles: bool = True, offload: bool = True) -> "MemoryPlan | None":
+        """The next plan of the same result that takes less memory; None where there is none.
+
+        First fewer frames at once, then turns, then strips of the autoencoder and smaller ones.
+
+        Args:
+            tiles: whether strips are possible.
+            offload: whether turns save anything.
+        """
+        if self.frames_at_once > 1:
+            return evolve(self, frames_at_once=(self.frames_at_once + 1) // 2)
+        if offload and not self.offload:
+            return evolve(self, offload=True)
+        if tiles and self.vae_tile is None:
+            return evolve(self, vae_tile=MOST_TILE)
+        if tiles and self.vae_tile is not None and self.vae_tile > LEAST_TILE:
+            return evolve(self, vae_tile=max(LEAST_TILE, self.vae_tile // 2))
+        return None
+
+
+def gigabytes(count: int) -> str:
+    """Bytes for people: ``7.9 GB``, ``79 MB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

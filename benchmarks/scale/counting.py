@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from attrs import frozen
-from scale.networks import Networks, build
-from scale.rows import ROWS, Run
-from scale.watching import Watch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from scale.networks import Networks, build
+from scale.rows import ROWS, Run
+from scale.watching import Watch
 from visionxl import Correction, Denoised, InverseProblem, Latent, NoiseLevel, Video
 from visionxl.counting import peak_bytes_of
 from visionxl.operators import TemporalAverage
@@ -110,10 +110,10 @@ def frames_of(row: str, frames: int) -> dict[str, int]:
     return {stage: told.frames for stage, told in watch.stages.items() if told.frames}
 
 
-def run_flop(row: str, frames: int, costs: dict[str, Cost]) -> int:
-    """Of the networks in a whole run. The consistency has none: its work is no matrix products on
-    a large scale, and it is a stage of its own where time is measured."""
-    return sum(costs[s].flop * n for s, n in frames_of(row, frames).items() if s in costs)
+def run_flop(through: dict[str, int], costs: dict[str, Cost]) -> int:
+    """Of the networks in a whole run, from the frames that go through every stage. The consistency
+    is not counted: where time is measured, it is a stage of its own."""
+    return sum(costs[stage].flop * n for stage, n in through.items() if stage in costs)
 
 
 def parameters(network: nn.Module) -> int:
@@ -139,6 +139,7 @@ def count(
     networks = build(config, META, dtype)
     costs, parts = stage_costs(networks, height, width), networks.parts
     named = {stage.replace(" ", "_"): cost for stage, cost in costs.items()}
+    through = {row: frames_of(row, frames) for row in ROWS}
     return {
         "height": height,
         "width": width,
@@ -146,8 +147,8 @@ def count(
         "dtype": str(dtype).removeprefix("torch."),
         **{f"{stage}_flop": cost.flop for stage, cost in named.items()},
         **{f"{stage}_activation_bytes": cost.activation_bytes for stage, cost in named.items()},
-        **{f"{row}_flop": run_flop(row, frames, costs) for row in ROWS},
-        "frames_through": {row: frames_of(row, frames) for row in ROWS},
+        **{f"{row.replace('-', '_')}_flop": run_flop(through[row], costs) for row in ROWS},
+        "frames_through": through,
         "parameters": {name: parameters(network) for name, network in parts.items()},
         "weight_bytes": weight_bytes(parts["unet"]) + weight_bytes(parts["autoencoder"]),
         "tiny_weight_bytes": weight_bytes(parts["tiny_autoencoder"]),

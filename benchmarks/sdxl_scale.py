@@ -17,7 +17,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from quality import commit, told_of
@@ -78,20 +77,21 @@ def measuring(options: argparse.Namespace, command: str) -> str:
     setup = setup_of(options)
     sizes, asked = sizes_of(options), [r for r in ROWS if r in (options.row or ROWS)]
     records: list[Record] = resume(options.json, setup) if options.json else []
-    bench = Bench.make(configuration(options.toy), setup, options.device)
-    made: dict[str, Any] = {"command": command, "commit": commit(), "matmul_rate": bench.rate}
     done = {record.key for record in records}
-    for height, width in sizes:
-        for frames in frames_of(options):
-            missing = [row for row in asked if (row, height, width, frames) not in done]
-            for record in measured(bench, height, width, frames, missing):
+    cases = [(*size, frames) for size in sizes for frames in frames_of(options)]
+    missing = {case: [row for row in asked if (row, *case) not in done] for case in cases}
+    if any(missing.values()):
+        bench = Bench.make(configuration(options.toy), setup, options.device)
+        made = {"command": command, "commit": commit()}
+        for case in cases:
+            for record in measured(bench, *case, missing[case]):
                 records.append(record)
                 if options.json:
                     save(options.json, setup, records, made)
                 told = record.error or f"{record.seconds:.2f} s"
-                case = f"{record.row} {frames} frames of {height}x{width}"
-                print(f"{case}: {told}", file=sys.stderr, flush=True)
-    return report(setup, records, bench.rate)
+                named = f"{record.row} {record.frames} frames of {record.height}x{record.width}"
+                print(f"{named}: {told}", file=sys.stderr, flush=True)
+    return report(setup, records)
 
 
 def main(words: Sequence[str] | None = None) -> None:

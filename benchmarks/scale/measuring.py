@@ -24,7 +24,7 @@ TASK, NOISE = "deblur+", 0.01
 SIDES = {"cuda": 8192, "cpu": 1024}  # of the matrices whose product is timed
 
 
-def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> float:
+def matmul_rate(device: torch.device, dtype: torch.dtype, seconds: float = 0.5) -> float:
     """Multiplications and additions a second, in the best product of large square matrices.
 
     Args:
@@ -52,7 +52,6 @@ class Bench:
     """Networks on a device, and what is the same for all rows.
 
     Args:
-        config: of the networks.
         setup: of the run, as the records tell it.
         device: of the networks.
         networks: on the device.
@@ -61,7 +60,6 @@ class Bench:
         rate: of matrix products.
     """
 
-    config: dict[str, Any]
     setup: Setup
     device: torch.device
     networks: Networks
@@ -77,7 +75,7 @@ class Bench:
         ours = networks
         if setup.compiled:
             ours = Networks(compiled(networks.full), compiled(networks.tiny))
-        return cls(config, setup, device, networks, ours, build(config, META, dtype), rate)
+        return cls(setup, device, networks, ours, build(config, META, dtype), rate)
 
     def place(self, consistency: DataConsistency) -> DataConsistency:
         return OnDevice(consistency, self.setup.consistency_device)
@@ -140,7 +138,7 @@ def record_of(
         width=width,
         frames=frames,
         flop=flop,
-        floor_seconds=flop / bench.rate,
+        matmul_rate=bench.rate,
         warm_up_seconds=warming,
         iterations=iterations,
         stages=stages,

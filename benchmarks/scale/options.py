@@ -30,7 +30,7 @@ def size(word: str) -> tuple[int, int]:
 def device(word: str) -> torch.device:
     try:
         found = torch.device(word)
-        torch.empty(1, device=found)
+        torch.zeros(1, device=found).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise argparse.ArgumentTypeError(
             f"{word!r} is no device of this machine: give cpu, or cuda where there is a GPU"
@@ -55,7 +55,7 @@ def parser(description: str | None) -> Parser:
         "--frames": f"of the video; repeat for several; default {FRAMES}, with --toy {TOY_FRAMES}",
         "--row": f"repeat for several; default {', '.join(ROWS)}",
         "--toy": "a miniature of the networks",
-        "--dtype": f"of the networks: {', '.join(DTYPES)}; default float16, where a CPU runs float32",
+        "--dtype": f"of the networks: {', '.join(DTYPES)}; default float16, on a CPU float32",
         "--device": f"of the networks; default {here}",
         "--video-device": "that keeps the videos of our rows; default cpu",
         "--consistency-device": "that computes the consistency of our rows; default that of the "

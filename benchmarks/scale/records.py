@@ -55,7 +55,7 @@ class Record:
         width: in pixels.
         frames: of the video.
         flop: of the networks, counted.
-        floor_seconds: ``flop`` over the rate of large matrix products in the same process.
+        matmul_rate: of large matrix products in the same process, in ``flop`` a second.
         warm_up_seconds: of the first calls, before the run and not part of it.
         iterations: of the consistency.
         stages: what each took.
@@ -67,7 +67,7 @@ class Record:
     width: int = field(validator=COUNT)
     frames: int = field(validator=COUNT)
     flop: int = field(validator=COUNT)
-    floor_seconds: float = field(validator=NUMBER)
+    matmul_rate: float = field(validator=NUMBER)
     warm_up_seconds: float = field(validator=NUMBER)
     iterations: int = field(validator=COUNT)
     stages: dict[str, Stage] = field(
@@ -82,6 +82,11 @@ class Record:
     @property
     def case(self) -> tuple[int, int, int]:
         return self.height, self.width, self.frames
+
+    @property
+    def floor_seconds(self) -> float:
+        """``flop`` at the rate of large matrix products."""
+        return self.flop / self.matmul_rate
 
     @property
     def seconds(self) -> float:
@@ -126,7 +131,7 @@ def save(path: Path, setup: Setup, records: list[Record], made: dict[str, Any]) 
         path: of the file.
         setup: of all records.
         records: in any order.
-        made: what else is told: the command, the commit, the measured rate.
+        made: what else is told: the command, the commit.
     """
     lines = ",\n".join(json.dumps(asdict(record), allow_nan=False) for record in records)
     head = json.dumps({"setup": asdict(setup), **made}, allow_nan=False)

@@ -48,14 +48,16 @@ def giga(count: float | None) -> str:
     return "-" if count is None else f"{count / 1e9:.2f}"
 
 
-def report(setup: Setup, records: Sequence[Record], rate: float) -> str:
-    """The tables of what was measured."""
+def report(setup: Setup, records: Sequence[Record]) -> str:
+    """The tables of what was measured, one record at least."""
+    rates = sorted({f"{record.matmul_rate / 1e12:.2f}" for record in records})
     memory = "the CUDA allocator" if "cuda" in setup.device else "resident memory of the process"
     networks = "the miniature" if setup.toy else "the full size"
+    products = " and ".join(rates)
     facts = (
         f"{setup.device}; networks of {networks} in {setup.dtype}, {setup.frames_at_once} frames "
         f"at once{', compiled' if setup.compiled else ''}; videos on {setup.video_device}, "
-        f"consistency on {setup.consistency_device}; matrix products {rate / 1e12:.2f} TFLOP/s; "
+        f"consistency on {setup.consistency_device}; matrix products {products} TFLOP/s; "
         f"memory is that of {memory}; visionxl {setup.version}, torch {setup.torch}"
     )
     stages = [s for s in STAGES if any(s in record.stages for record in records)]

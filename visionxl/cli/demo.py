@@ -12,7 +12,7 @@ from visionxl.cli.app import JsonOption, OverwriteOption, app, err, integer, rea
 from visionxl.cli.memory import machine_memory, working_bytes
 from visionxl.cli.planning import say_plans
 from visionxl.cli.reading import prior_named
-from visionxl.cli.running import columns_of, restored, summary, write_all
+from visionxl.cli.running import Run, columns_of, restored, summary, write_all
 from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of
@@ -44,7 +44,8 @@ def demo(
         err.print(f"{count} frames of {height}x{width}, {operator!r}, noise 0.01")
     loaded = prior_named("pocket")
     settings = {"clip": DEMO_CLIP.name, "task": "deblur+", "seed": 0, "prior": "pocket"}
-    video, record, notes = restored(problem, loaded, vision_tv(), settings, 0, 4, not json_)
+    run = Run(settings, seed=0, show=not json_, frames_at_once=4)
+    video, record, notes = restored(problem, loaded, vision_tv(), run)
     record["measures"] = report.measures(video, clip.video)
     record["measurement_measures"] = report.measures(problem.measurement, clip.video)
     output.mkdir(exist_ok=True)

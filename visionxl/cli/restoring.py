@@ -39,12 +39,13 @@ from visionxl.cli.reading import (
     truth_for,
     with_autoencoder,
 )
-from visionxl.cli.running import STEPS, beside, restored, summary, write_all
+from visionxl.cli.running import STEPS, Run, beside, restored, summary, write_all
+from visionxl.distributed import Group, processes
 from visionxl.errors import InputError
 from visionxl.files import check_output, clear_partials
 from visionxl.measurements import Description, generator_of
 from visionxl.priors import DiffusersPrior, compiled
-from visionxl.protocols import InverseProblem
+from visionxl.protocols import InverseProblem, Video
 from visionxl.solvers.methods import METHODS, method_named
 from visionxl.video import Clip, read_clip
 from visionxl.writing import check_kind
@@ -71,7 +72,8 @@ class Order:
     mask: Path | None
     method: str
     steps: int
-    frames_at_once: int
+    frames_at_once: int | None
+    memory: float | None
     device: str
     dtype: str
     compile: bool
@@ -127,11 +129,19 @@ def restore(
         int, typer.Option(parser=integer(1, 1000), help="Times of the whole schedule.")
     ] = 25,
     frames_at_once: Annotated[
-        int,
+        int | None,
         typer.Option(
-            parser=integer(1), help="In one network call: more is faster and takes more memory."
+            parser=integer(1),
+            help="In one network call: more is faster and takes more memory. Without it 1, or "
+            "what --memory allows.",
         ),
-    ] = 1,
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            parser=real, help="GB that the run may take on the device: a plan is made to fit."
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
     dtype: Annotated[
         str, typer.Option(help="Of the networks: float32, bfloat16, float16.")
@@ -163,6 +173,7 @@ def restore(
         method=method,
         steps=steps,
         frames_at_once=frames_at_once,
+        memory=memory,
         device=device,
         dtype=dtype,
         compile=compile_,
@@ -170,20 +181,30 @@ def restore(
         resume=resume,
         show=not json_,
     )
-    priors = cache(order.priors)
-    if len(measurement) == 1:
+    with processes(device) as group:
+        order = evolve(order, device=str(group.device))
+        priors = cache(order.priors)
+        if len(measurement) > 1:
+            _many(measurement, output, order, priors, json_, group)
+            return
         target = Path(str(output).replace(NAME, measurement[0].stem))
-        say_alone(_one(measurement[0], target, order, priors), json_)
-        return
-    _many(measurement, output, order, priors, json_)
+        _say(_one(measurement[0], target, order, priors, group), json_)
 
 
-def say_alone(told: Told, as_json: bool) -> None:
-    record, line, notes, written = told
-    say(record, as_json, line, notes, written)
+def _say(told: Told | None, as_json: bool) -> None:
+    if told is not None:
+        record, line, notes, written = told
+        say(record, as_json, line, notes, written)
 
 
-def _many(measurements: list[Path], output: Path, order: Order, priors: Any, as_json: bool) -> None:
+def _many(
+    measurements: list[Path],
+    output: Path,
+    order: Order,
+    priors: Any,
+    as_json: bool,
+    group: Group,
+) -> None:
     """One after another; what fails is told and the rest goes on."""
     names = [path.stem for path in measurements]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -198,15 +219,18 @@ def _many(measurements: list[Path], output: Path, order: Order, priors: Any, as_
     for path in measurements:
         try:
             target = Path(str(output).replace(NAME, path.stem))
-            told = _one(path, target, order, priors)
+            told = _one(path, target, order, priors, group)
         except InputError as error:
+            if group.size > 1:  # the others have to end as well
+                raise
             err.print(f"visionxl: error: {path}: {error}", markup=False, soft_wrap=True)
             failed.append(path.name)
             continue
-        records.append(told[0])
-        if not as_json:
-            say_alone(told, as_json)
-    if as_json:
+        if told is not None:
+            records.append(told[0])
+            if not as_json:
+                _say(told, as_json)
+    if as_json and group.first:
         report.print_json(records)
     if failed:
         raise InputError(
@@ -215,14 +239,15 @@ def _many(measurements: list[Path], output: Path, order: Order, priors: Any, as_
         )
 
 
-def _one(measurement: Path, output: Path, order: Order, priors: Any) -> Told:
+def _one(measurement: Path, output: Path, order: Order, priors: Any, group: Group) -> Told | None:
+    """Restore one measurement. Of several processes the first writes and tells, and others help."""
     check_kind(output)
     for path in (output, *beside(output)):
         check_output(path, overwrite=True)
         if path in (measurement, order.truth):
             raise InputError(f"output {str(path)!r} would replace an input: choose another name")
     folder = output.with_name(f"{output.name}.checkpoint")
-    if not order.resume and not begun(folder):
+    if group.first and not order.resume and not begun(folder):
         _check_outputs(output, order.overwrite)
     mask = read_mask(order.mask)
     values, description = measurement_and_description(
@@ -231,43 +256,38 @@ def _one(measurement: Path, output: Path, order: Order, priors: Any) -> Told:
     operator = description.operator(generator_of(description.seed))
     problem = InverseProblem(operator, values, description.noise_std)
     settings = settings_of(measurement, output, order, description)
+    if not group.first:
+        if group.share(None):
+            _run(problem, order, settings, priors, None, group)
+        return None
     facts = {**settings, "measured": _checksum(values, mask), "versions": report.deciding()}
     with only_run(folder, output):
-        if order.resume and not begun(folder) and report.is_finished(beside(output)[1], output):
+        going_on = begun(folder)
+        if order.resume and not going_on and report.is_finished(beside(output)[1], output):
+            group.share(False)
             record = report.read_json(beside(output)[1])
             return record, f"{output.name} is finished: there is nothing to resume", [], []
-        if begun(folder) and not order.resume:
+        if going_on and not order.resume:
             if not order.overwrite:
                 raise InputError(
                     f"output {str(output)!r} was begun and interrupted: give the same command with "
                     "--resume to go on, or with --overwrite to begin anew"
                 )
             _empty(folder)
-        going_on = begun(folder)
+            going_on = False
         if not going_on:
             _check_outputs(output, order.overwrite)
         reference = None
         if order.truth is not None:
             reference = truth_for(problem, read_clip(order.truth, description.frames))
-        prior, inner = priors()
+        priors()
         checkpoints = CheckpointFolder(folder)
         begin(checkpoints, facts, output)
         for path in (output, *beside(output)):
             clear_partials(path)
         with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):
-            on_device = evolve(problem, measurement=values.to(order.device))
-            video, record, notes = restored(
-                on_device,
-                prior,
-                method_named(order.method)(count=order.steps),
-                settings,
-                order.seed,
-                order.frames_at_once,
-                order.show,
-                inner=inner,
-                checkpoints=checkpoints,
-                warm=order.compile,
-            )
+            group.share(True)
+            video, record, notes = _run(problem, order, settings, priors, checkpoints, group)
             if order.noise is None and description.noise_std == ROUNDING:
                 notes.append(
                     f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more"
@@ -279,6 +299,30 @@ def _one(measurement: Path, output: Path, order: Order, priors: Any) -> Told:
             written = write_all(output, clip, problem, reference, record, notes, overwrite)
         forget(folder)
     return record, summary(record), notes, written
+
+
+def _run(
+    problem: InverseProblem,
+    order: Order,
+    settings: dict[str, Any],
+    priors: Any,
+    checkpoints: CheckpointFolder | None,
+    group: Group,
+) -> tuple[Video, dict[str, Any], list[str]]:
+    prior, inner = priors()
+    run = Run(
+        settings,
+        seed=order.seed,
+        show=order.show,
+        frames_at_once=order.frames_at_once,
+        memory=None if order.memory is None else round(order.memory * 1e9),
+        device=group.device,
+        inner=inner,
+        checkpoints=checkpoints,
+        warm=order.compile,
+        group=group,
+    )
+    return restored(problem, prior, method_named(order.method)(count=order.steps), run)
 
 
 def _check_outputs(output: Path, overwrite: bool) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import evolve
+from attrs import evolve, field, frozen
 from rich.console import Console
 
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
@@ -13,11 +13,13 @@ from visionxl.cli import report
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import StepBar, Watched
 from visionxl.cli.reading import fitted_like, prior_for
+from visionxl.distributed import Group
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of
 from visionxl.operators import lift
+from visionxl.planning import MemoryPlan, Persistent, plan_memory
 from visionxl.priors import DiffusersPrior, warm_up
-from visionxl.protocols import InverseProblem, LatentPrior, Step, Video
+from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
 from visionxl.solvers import Sampler, restore
 from visionxl.video import Clip
 from visionxl.writing import write_clip
@@ -25,24 +27,39 @@ from visionxl.writing import write_clip
 STEPS = "step"  # what checkpoints of a run's steps are called
 
 
-def restored(
-    problem: InverseProblem,
-    prior: DiffusersPrior,
-    sampler: Sampler,
-    settings: dict[str, Any],
-    seed: int,
-    frames_at_once: int,
-    show: bool,
-    *,
-    inner: DiffusersPrior | None = None,
-    checkpoints: CheckpointFolder | None = None,
-    warm: bool = False,
-) -> tuple[Video, dict[str, Any], list[str]]:
-    """Run the method under a progress bar; the video, its record, and words on what was done.
+@frozen(eq=False)
+class Run:
+    """How a restoration is run, beside the problem, the prior and the method.
 
-    With checkpoints every step is kept, and the run goes on from what is there. ``warm`` runs the
-    networks once before the clock starts: those that compile then do it now.
+    Args:
+        settings: of the command, for the record.
+        seed: of everything random.
+        show: whether to show progress.
+        frames_at_once: in one call of a network; None for what the plan chooses, or 1.
+        memory: bytes that the networks' device has for the run; None to count nothing.
+        device: of the networks.
+        inner: a quicker prior for all steps but the last.
+        checkpoints: where every step is kept, and from where the run goes on.
+        warm: run the networks once before the clock starts: those that compile do it then.
+        group: the processes that share the frames.
     """
+
+    settings: dict[str, Any]
+    seed: int
+    show: bool
+    frames_at_once: int | None = None
+    memory: int | None = None
+    device: torch.device = field(factory=lambda: torch.device("cpu"))
+    inner: DiffusersPrior | None = None
+    checkpoints: CheckpointFolder | None = None
+    warm: bool = False
+    group: Group = field(factory=lambda: Group(0, 1, torch.device("cpu")))
+
+
+def restored(
+    problem: InverseProblem, prior: DiffusersPrior, sampler: Sampler, run: Run
+) -> tuple[Video, dict[str, Any], list[str]]:
+    """Run the method under a progress bar; the video, its record, and words on what was done."""
     shape = problem.operator.adjoint(problem.measurement).shape
     if len(shape) == 4 and shape[1] != 3:
         raise InputError(
@@ -50,42 +67,46 @@ def restored(
         )
     check_memory(*shape)
     fitted, notes = prior_for(prior, shape[-2], shape[-1])
-    state, trace = None, []
-    if checkpoints is not None:
-        state, trace, words = last_state(checkpoints, STEPS)
-        notes += words
-        if state is not None:
-            notes.append(f"went on after step {state.index} of {len(sampler.times)}")
-            state = evolve(state, latent=state.latent.to(problem.measurement.device))
-    quick = None if inner is None else fitted_like(fitted, inner)
+    plan = _plan(fitted, sampler, shape, run)
+    problem = evolve(problem, measurement=problem.measurement.to(plan.video_device))
+    run.group.check_same(problem)
+    persistent = Persistent(fitted, plan, tell=notes.append)
+    quick = None
+    if run.inner is not None:
+        quick = Persistent(fitted_like(fitted, run.inner), plan, tell=notes.append)
+    state, trace = _where_it_stopped(run, plan.video_device, len(sampler.times), notes)
     warm_up_seconds = 0.0
-    for network in (fitted, quick) if warm else ():
+    for network in (persistent, quick) if run.warm else ():
         if network is not None:
-            warm_up_seconds += _warmed(network, problem, sampler, shape, frames_at_once)
+            warm_up_seconds += _warmed(network, sampler, shape, plan)
     began = time.perf_counter()
-    quiet = Console(stderr=True, quiet=not show)
+    quiet = Console(stderr=True, quiet=not (run.show and run.group.first))
     with StepBar(quiet, len(sampler.times), shape[0], done=len(trace)) as bar:
 
         def observe(step: Step) -> None:
             trace.append(step.record)
-            if checkpoints is not None and step.following is not None:
-                save_state(checkpoints, STEPS, step.following, trace)
+            if run.checkpoints is not None and step.following is not None:
+                save_state(run.checkpoints, STEPS, step.following, trace)
             bar.observe(step)
+
+        def shared(prior: LatentPrior) -> LatentPrior:
+            return run.group.split(Watched(prior, bar.tell), plan.frames_at_once)
 
         result = restore(
             problem,
-            Watched(fitted, bar.tell),
+            shared(persistent),
             sampler,
-            generator=generator_of(seed),
-            frames_at_once=frames_at_once,
+            generator=generator_of(run.seed),
+            frames_at_once=shape[0],
             observe=observe,
-            inner=None if quick is None else Watched(quick, bar.tell),
+            inner=None if quick is None else shared(quick),
             state=state,
         )
     seconds = time.perf_counter() - began
     result = evolve(result, trace=tuple(trace))
-    record = report.run_record(problem, sampler, result, settings, seconds)
-    if warm:
+    record = report.run_record(problem, sampler, result, run.settings, seconds)
+    record["memory_plan"], record["processes"] = str(plan), run.group.size
+    if run.warm:
         record["warm_up_seconds"] = round(warm_up_seconds, 3)
     if record["data_residual"] > 2 * problem.noise_std + 0.01:
         notes.append(
@@ -95,18 +116,37 @@ def restored(
     return result.video.cpu(), record, notes
 
 
-def _warmed(
-    prior: LatentPrior,
-    problem: InverseProblem,
-    sampler: Sampler,
-    shape: torch.Size,
-    frames_at_once: int,
-) -> float:
+def _plan(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) -> MemoryPlan:
+    """The plan that fits the memory, with the number of frames at once that was asked for."""
+    if run.memory is None:
+        return MemoryPlan(run.frames_at_once or 1, video_device=run.device)
+    frames, _, height, width = shape
+    plan = plan_memory(prior, height, width, frames, run.memory, sampler=sampler)
+    return plan if run.frames_at_once is None else evolve(plan, frames_at_once=run.frames_at_once)
+
+
+def _where_it_stopped(
+    run: Run, device: torch.device, steps: int, notes: list[str]
+) -> tuple[State | None, list[StepRecord]]:
+    """What the first process finds in the checkpoints, for all of them."""
+    found: tuple[State | None, list[StepRecord]] = (None, [])
+    if run.checkpoints is not None:
+        state, trace, words = last_state(run.checkpoints, STEPS)
+        notes += words
+        found = (state, trace)
+    state, trace = run.group.share(found)
+    if state is not None:
+        notes.append(f"went on after step {state.index} of {steps}")
+        state = evolve(state, latent=state.latent.to(device))
+    return state, trace
+
+
+def _warmed(prior: LatentPrior, sampler: Sampler, shape: torch.Size, plan: MemoryPlan) -> float:
     """Seconds to warm up for the whole chunks of frames and for the rest."""
     frames, _, height, width = shape
-    chunks = {min(frames_at_once, frames), frames % frames_at_once} - {0}
-    device = problem.measurement.device
-    return sum(warm_up(prior, sampler.times[0], n, height, width, device) for n in sorted(chunks))
+    chunks = {min(plan.frames_at_once, frames), frames % plan.frames_at_once} - {0}
+    where = plan.video_device
+    return sum(warm_up(prior, sampler.times[0], n, height, width, where) for n in sorted(chunks))
 
 
 def beside(output: Path) -> tuple[Path, Path]:

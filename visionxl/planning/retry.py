@@ -56,6 +56,11 @@ class Persistent:
         self._prior = planned(prior, evolve(plan, dtype=None), self._device)
 
     @property
+    def prior(self) -> LatentPrior:
+        """As it was given."""
+        return self._given
+
+    @property
     def schedule(self) -> NoiseSchedule:
         return self._given.schedule
 

@@ -20,6 +20,7 @@ from visionxl import (
     simulate,
     vision_xl,
 )
+from visionxl.metrics import psnr
 from visionxl.operators import (
     AveragePool,
     GaussianBlur,
@@ -112,7 +113,7 @@ def test_a_physics_comes_back_as_the_same_map(name):
 
 def test_a_physics_in_time_takes_the_video_as_one_element():
     filter = torch.ones(1, 1, 3, 1, 1) / 3
-    physics = physics_of.Blur(filter=filter, padding="circular")
+    physics = physics_of.Blur(filter=filter, padding="circular", use_fft=True)
     operator = bridge.from_deepinv(physics, "video", shape=SHAPE)
     video = noise(*SHAPE)
     assert relative_error(operator.forward(video), TemporalAverage(3).forward(video)) < 1e-6
@@ -191,7 +192,7 @@ def test_their_proximal_step_of_our_operator_is_our_damped_least_squares():
         max_iter=60,
         tol=1e-12,
     )
-    assert relative_error(theirs[0].transpose(0, 1), ours) < 1e-8
+    assert relative_error(theirs[0].transpose(0, 1), ours) < 1e-5  # their CG adds 1e-8
 
 
 def lying_physics():
@@ -330,7 +331,7 @@ def test_a_denoiser_of_deepinv_restores_here():
     method = vision_xl(count=10)
     prior = bridge.prior_from_deepinv(denoiser)
     restored = restore(problem, prior, method, generator=generator()).video
-    assert (restored - video).norm() < (problem.measurement - video).norm() / 2
+    assert (restored - video).norm() < 0.75 * (problem.measurement - video).norm()
 
 
 def test_our_prior_and_operator_restore_there():
@@ -354,4 +355,7 @@ def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     example = Path(__file__).parent.parent / "docs" / "deepinv_example.py"
     results = runpy.run_path(str(example))
-    assert results["ours"].video.shape == results["clip"].shape
+    clip, problem = results["clip"], results["problem"]
+    for restored in (results["ours"].video, results["theirs"]):
+        assert psnr(restored, clip) > psnr(problem.measurement, clip) + 1
+    assert psnr(results["flat"].video, clip) > psnr(problem.measurement, clip)

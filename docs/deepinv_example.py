@@ -4,32 +4,31 @@
 import deepinv
 import torch
 
-from visionxl import GaussianPrior, fit_to, restore, vision_xl
-from visionxl.interop.deepinv import from_deepinv, prior_from_deepinv, prior_to_deepinv
-from visionxl.interop.deepinv import problem_from_deepinv, problem_to_deepinv, to_deepinv
+from visionxl import PocketPrior, fit_to, restore, vision_xl
+from visionxl.interop import deepinv as bridge
 from visionxl.operators import TemporalAverage
 from visionxl.video import DEMO_CLIP, read_clip
 
 clip = fit_to(read_clip(DEMO_CLIP, frames=5).video, 64, 96)  # in [-1, 1]
-kernel = deepinv.physics.blur.gaussian_blur(sigma=1.0)
+kernel = torch.full((1, 1, 5, 5), 1 / 25)
 blur = deepinv.physics.Blur(filter=kernel, padding="reflect")
-operator = from_deepinv(blur) @ TemporalAverage(3)  # it composes like any other
-physics = to_deepinv(operator, noise_std=0.02)  # back to deepinv, with its noise
+operator = bridge.from_deepinv(blur) @ TemporalAverage(3)  # it composes like any other
+physics = bridge.to_deepinv(operator, noise_std=0.02)  # and goes back, with its noise
 # [problem]
+rng = torch.Generator().manual_seed(0)
+blur.noise_model = deepinv.physics.GaussianNoise(0.05, rng=rng)
 unit = (clip + 1) / 2  # deepinv's range, (frames, 3, height, width)
-blur.noise_model = deepinv.physics.GaussianNoise(0.01)
-problem = problem_from_deepinv(blur, blur(unit))  # noise 0.02 in our range
-ours = restore(
-    problem, GaussianPrior.natural(64, 96), vision_xl(), generator=torch.Generator().manual_seed(0)
-)
+problem = bridge.problem_from_deepinv(blur, blur(unit))  # the noise is 0.1 in our range
+ours = restore(problem, PocketPrior.load(), vision_xl(), generator=rng)
 # [denoiser]
-prior = prior_from_deepinv(deepinv.models.TVDenoiser(n_it_max=20))
-flat = restore(problem, prior, vision_xl(count=10), generator=torch.Generator().manual_seed(0))
+prior = bridge.prior_from_deepinv(deepinv.models.TVDenoiser(n_it_max=20))
+flat = restore(problem, prior, vision_xl(count=10), generator=rng)
 # [there]
-physics, measurement = problem_to_deepinv(problem)
-denoiser = prior_to_deepinv(GaussianPrior.natural(64, 96))
+physics, measurement = bridge.problem_to_deepinv(problem)
+denoiser = bridge.prior_to_deepinv(PocketPrior.load())
 estimate = physics.A_adjoint(measurement)
-for _ in range(10):  # plug and play: deepinv's proximal step on our operator, then our denoiser
-    estimate = denoiser(physics.prox_l2(estimate, measurement, gamma=10.0), 0.02)
+with torch.no_grad():
+    for _ in range(8):  # plug and play: deepinv's proximal step, our operator and denoiser
+        estimate = denoiser(physics.prox_l2(estimate, measurement, gamma=4.0), 0.1)
 theirs = 2 * estimate[0].transpose(0, 1) - 1
 # [end]

@@ -10,8 +10,11 @@
   a batch of pictures and back.
 """
 
+# pyright: reportMissingImports=false
+
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from attrs import frozen
@@ -64,7 +67,7 @@ def pool(height: int, width: int) -> Downsampling:
 
 
 def inpainting(mask: Tensor) -> Inpainting:
-    size = (3, *mask.shape)
+    size: Any = (3, *mask.shape)
     return Inpainting(size, mask=mask.float().expand(size))
 
 
@@ -73,14 +76,14 @@ def average() -> Blur:
     return Blur(filter=filter, padding="circular", use_fft=True)
 
 
-def after_average(spatial: LinearPhysics) -> LinearPhysics:
+def after_average(spatial: LinearPhysics) -> Any:
     def frames(video: Tensor, **_: object) -> Tensor:
         return video[0].transpose(0, 1)
 
     def video(frames: Tensor, **_: object) -> Tensor:
         return frames.transpose(0, 1)[None]
 
-    parts = (
+    parts: Any = (
         average(),
         LinearPhysics(A=frames, A_adjoint=video),
         spatial,

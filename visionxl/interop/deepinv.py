@@ -9,6 +9,8 @@ in its solvers. Time couples the frames of a video, so a whole video is one elem
 (1, channels, frames, height, width).
 """
 
+# pyright: reportMissingImports=false
+
 import copy
 from typing import Any, Literal
 
@@ -161,8 +163,8 @@ def from_deepinv(
         )
     operator = DeepinvOperator(_copy(physics), layout)
     checked = shape or _default_shape(physics, layout)
-    held = physics._device_holder
-    dtype = held.dtype if held.dtype in EXACT else torch.float32
+    held: Any = physics._device_holder
+    dtype: torch.dtype = held.dtype if held.dtype in EXACT else torch.float32
     try:
         with torch.no_grad():
             wrong = check_adjoint(operator, checked, dtype=dtype, device=held.device, trials=1)
@@ -183,9 +185,11 @@ def from_deepinv(
 
 
 def _default_shape(physics: Any, layout: Layout) -> tuple[int, ...]:
-    size = tuple(getattr(physics, "img_size", None) or getattr(physics, "imsize", None) or ())
+    size: tuple[int, ...] = (
+        getattr(physics, "img_size", None) or getattr(physics, "imsize", None) or ()
+    )
     if layout == "video" and len(size) == 4:  # (channels, frames, height, width)
-        return size[1], size[0], *size[2:]
+        return (size[1], size[0], *size[2:])
     return (2, *size) if len(size) == 3 else (2, 3, 64, 64)
 
 

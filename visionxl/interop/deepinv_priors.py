@@ -1,4 +1,6 @@
-"""Denoisers of deepinv as priors and priors as denoisers, behind :mod:`visionxl.interop.deepinv`."""
+"""Denoisers of deepinv as priors and priors as denoisers: for visionxl.interop.deepinv."""
+
+# pyright: reportMissingImports=false
 
 import math
 from typing import Any

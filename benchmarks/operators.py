@@ -4,9 +4,10 @@
 
 Each task's operator is applied forward, its adjoint is applied, and ten conjugate gradient steps
 are made on the normal equations, by either library's own code, on the same random video. A row has
-the seconds (the best of three; ten steps are timed once), how many times as long deepinv takes
-(``ratio``, above 1 where ours is faster), the most bytes of tensors that live at once beside the
-input, and the error of the dot test in float32. It needs deepinv (``docs/deepinv.rst``).
+the seconds of processor time, which other work on the machine disturbs little (the best of three;
+ten steps are timed once), how many times as long deepinv takes (``ratio``, above 1 where ours is
+faster), the most bytes of tensors that live at once beside the input, and the error of the dot
+test in float32. It needs deepinv (``docs/deepinv.rst``).
 """
 
 import argparse
@@ -150,13 +151,13 @@ def check_same(ours: Tensor, theirs: Tensor) -> None:
 
 
 def seconds(action: Callable[[int], Tensor], runs: int) -> float:
-    """The shortest of several runs."""
+    """The least processor time of several runs."""
     taken = []
     for _ in range(runs):
         gc.collect()
-        began = time.perf_counter()
+        began = time.process_time()
         action(STEPS)
-        taken.append(time.perf_counter() - began)
+        taken.append(time.process_time() - began)
     return min(taken)
 
 

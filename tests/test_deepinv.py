@@ -22,7 +22,9 @@ from visionxl import (
 from visionxl.metrics import psnr
 from visionxl.operators import (
     AveragePool,
+    Blur,
     GaussianBlur,
+    Grayscale,
     Mask,
     Scale,
     Stack,
@@ -54,7 +56,11 @@ def spatial_physics():
         "blur": (physics_of.Blur(filter=gaussian(), padding="reflect"), GaussianBlur(0.4)),
         "fft": (physics_of.BlurFFT(size, filter=KERNEL), None),
         "valid": (physics_of.Blur(filter=KERNEL, padding="valid"), None),
-        "grey": (physics_of.Decolorize(), None),
+        "flip": (
+            physics_of.Blur(filter=KERNEL, padding="circular"),
+            Blur(KERNEL[0, 0].flip(0, 1), "circular"),
+        ),
+        "grey": (physics_of.Decolorize(srf=(0.299, 0.587, 0.114)), Grayscale()),
     }
 
 
@@ -238,6 +244,8 @@ def test_bad_input_is_refused():
     physics = bridge.to_deepinv(operator)
     with pytest.raises(InputError, match=r"unsqueeze\(2\)"):
         physics.A(torch.zeros(1, 3, 8, 8))
+    with pytest.raises(InputError, match="did you mean 'frames'"):
+        bridge.DeepinvOperator(physics, "frame")
     with pytest.raises(InputError, match="batch of 2"):
         bridge.problem_from_deepinv(physics, torch.zeros(2, 3, 5, 8, 8))
     with pytest.raises(InputError, match=r"PoissonNoise.*GaussianNoise"):

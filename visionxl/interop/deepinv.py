@@ -12,15 +12,15 @@ in its solvers. Time couples the frames of a video, so a whole video is one elem
 # pyright: reportMissingImports=false
 
 import copy
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 from deepinv.models import Denoiser
 from deepinv.physics import GaussianNoise, LinearPhysics, ZeroNoise
 from torch import Generator, Tensor
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, nearest
 from visionxl.interop.deepinv_priors import DenoiserPrior, PriorDenoiser
 from visionxl.operators import Composable, check_adjoint
 from visionxl.priors import DiscreteSchedule
@@ -47,6 +47,11 @@ def _to_element(tensor: Tensor) -> Tensor:
 _from_element = _to_element  # it swaps two dimensions
 
 
+def _layout(_: Any, __: Any, value: str) -> None:
+    if value not in get_args(Layout):
+        raise InputError(f"layout {value!r} is unknown: {nearest(str(value), get_args(Layout))}")
+
+
 @frozen(eq=False, repr=False)
 class DeepinvOperator(Composable):
     """A linear physics of deepinv as an operator: ``A`` and ``A_adjoint``, without its noise.
@@ -56,7 +61,7 @@ class DeepinvOperator(Composable):
     """
 
     physics: Any
-    layout: Layout
+    layout: Layout = field(default="frames", validator=_layout)
 
     def forward(self, video: Video) -> Measurement:
         return self._call("A", video)

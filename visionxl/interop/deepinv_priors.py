@@ -11,6 +11,7 @@ from deepinv.models import Denoiser
 from torch import Tensor
 
 from visionxl.errors import InputError
+from visionxl.priors import DiscreteSchedule
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
 
 
@@ -81,3 +82,41 @@ def level_of(schedule: NoiseSchedule, ratio: float) -> NoiseLevel:
     )
     signal = math.hypot(nearest.signal, nearest.noise) / math.hypot(1, ratio)
     return NoiseLevel(nearest.time, signal, ratio * signal)
+
+
+def prior_from_deepinv(denoiser: Any, schedule: NoiseSchedule | None = None) -> LatentPrior:
+    """A denoiser of deepinv as a prior on pixels: the latents are the video itself.
+
+    ``z = signal x + noise eps`` is ``u + sigma eps`` in deepinv's range with
+    ``u + sigma eps = (z / signal + 1) / 2`` and ``sigma = noise / (2 signal)``. The prior is as
+    good as the denoiser is at that sigma: choose times where it was trained.
+
+    Args:
+        denoiser: ``denoiser(x, sigma)``, a ``deepinv.models.Denoiser`` or any such callable of
+            (batch, channels, height, width). A module is set to evaluation, without gradients
+            of its parameters.
+        schedule: default, that of Stable Diffusion.
+
+    Returns:
+        The prior. What :func:`prior_to_deepinv` made, without a schedule, is the prior it was.
+    """
+    if isinstance(denoiser, PriorDenoiser) and schedule is None:
+        return denoiser.prior
+    if isinstance(denoiser, torch.nn.Module):
+        denoiser.eval().requires_grad_(False)
+    return DenoiserPrior(denoiser, schedule or DiscreteSchedule.stable_diffusion())
+
+
+def prior_to_deepinv(prior: LatentPrior) -> Denoiser:
+    """A prior as a ``deepinv.models.Denoiser``; ``deepinv.optim.PnP`` or ``RED`` of it is a prior.
+
+    Called with pictures (batch, channels, height, width) or videos (batch, channels, frames,
+    height, width) in [0, 1] and sigma, one number or one for every element of the batch. It is
+    ``(decode(E[z_0 | z_t]) + 1) / 2`` with ``z_t = signal encode(2 u - 1)`` at the time where
+    ``noise / signal = 2 sigma``, or the nearest of a discrete schedule. This is the posterior
+    mean for a prior on pixels; an autoencoder does not keep white noise white, so with one it
+    is an approximation. What :func:`prior_from_deepinv` made is the denoiser it was.
+    """
+    if isinstance(prior, DenoiserPrior) and isinstance(prior.denoiser, Denoiser):
+        return prior.denoiser
+    return PriorDenoiser(prior)

@@ -126,8 +126,8 @@ def compare(operator: ForwardOperator, peer: Peer, video: Tensor) -> Iterator[di
         ours_seconds, peer_seconds = seconds(ours, runs), seconds(theirs, runs)
         yield {
             "action": action,
-            "ours_seconds": round(ours_seconds, 4),
-            "peer_seconds": round(peer_seconds, 4),
+            "ours_seconds": round(ours_seconds, 6),
+            "peer_seconds": round(peer_seconds, 6),
             "ratio": round(peer_seconds / ours_seconds, 2),
             "ours_bytes": bytes_of(ours),
             "peer_bytes": bytes_of(theirs),

@@ -1,0 +1,1 @@
+"""Bridges to other libraries. Each module needs the library it is named after."""

@@ -1,0 +1,135 @@
+"""Operators of a long clip, cut in time: how far they see, and what a window of frames determines."""
+
+from abc import abstractmethod
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from attrs import field, frozen
+
+from visionxl.errors import InputError
+from visionxl.operators.blur import Blur, GaussianBlur, MotionBlur
+from visionxl.operators.composition import Composable, Composition
+from visionxl.operators.factors import Factors, Shape, matrix_of, on_axis
+from visionxl.operators.masking import Mask
+from visionxl.operators.pointwise import Grayscale, Identity, Scale
+from visionxl.operators.pooling import AveragePool, BicubicDownsample
+from visionxl.operators.temporal import TemporalAverage
+from visionxl.protocols import Measurement, Video
+
+FRAMEWISE = (
+    AveragePool,
+    BicubicDownsample,
+    Blur,
+    GaussianBlur,
+    Grayscale,
+    Identity,
+    MotionBlur,
+    Scale,
+)
+
+
+@frozen
+class Reach:
+    """How far an operator sees along time.
+
+    Args:
+        frames: that a frame of the measurement sees on each side of its own.
+        circular: whether the clip's first frame follows its last.
+    """
+
+    frames: int = 0
+    circular: bool = False
+
+
+@runtime_checkable
+class Reaching(Protocol):
+    """An operator that treats all frames alike and knows how far it sees.
+
+    Its measurement has one frame for each of the video's, and any number of frames will do. Away
+    from the ends, frame ``t`` depends on the video's frames from ``t - reach`` to ``t + reach``.
+    """
+
+    @abstractmethod
+    def reach(self) -> Reach:
+        """How far it sees along time."""
+        ...
+
+
+def reach_of(operator: object) -> Reach:
+    """The reach of an operator: that of a composition is the sum of its parts'.
+
+    Raises InputError for one that cannot be cut into windows.
+    """
+    if isinstance(operator, Reaching):
+        return operator.reach()
+    if isinstance(operator, Composition):
+        outer, inner = reach_of(operator.outer), reach_of(operator.inner)
+        if outer.frames and inner.frames and outer.circular != inner.circular:
+            raise InputError(
+                f"{operator!r} is circular in time in one part and not in the other: give both the "
+                "same boundary, or restore the clip as a whole"
+            )
+        return Reach(outer.frames + inner.frames, outer.circular or inner.circular)
+    if isinstance(operator, TemporalAverage):
+        half = operator.window // 2
+        return Reach(half, operator.boundary == "circular" and half > 0)
+    every_frame_alike = isinstance(operator, Mask) and (
+        operator.mask.ndim < 4 or len(operator.mask) == 1
+    )
+    if every_frame_alike or isinstance(operator, FRAMEWISE):
+        return Reach()
+    raise InputError(
+        f"{operator!r} cannot be cut into windows, for how far it sees along time is not known: "
+        "restore the clip as a whole, or give the operator a method reach() that returns "
+        "Reach(frames, circular)"
+    )
+
+
+def _inside(keep: "KeepFrames", __: Any, value: int) -> None:
+    if not 0 <= keep.first < keep.stop <= value:
+        raise InputError(
+            f"frames {keep.first} to {keep.stop} of {value}: expected 0 <= first < stop <= frames"
+        )
+
+
+@frozen
+class KeepFrames(Composable):
+    """Some consecutive frames of several: those that a window determines.
+
+    Forward: ``y = x[first:stop]``. Adjoint: the frames go back to their places, zeros around.
+
+    Args:
+        first: frame that is kept.
+        stop: the frame after the last that is kept.
+        frames: of the video.
+    """
+
+    first: int
+    stop: int
+    frames: int = field(validator=_inside)
+
+    def forward(self, video: Video) -> Measurement:
+        if len(video) != self.frames:
+            raise InputError(f"video has {len(video)} frames: this KeepFrames expects {self.frames}")
+        return video[self.first : self.stop].clone()
+
+    def _checked(self, measurement: Measurement) -> Measurement:
+        if len(measurement) != self.stop - self.first:
+            raise InputError(
+                f"measurement has {len(measurement)} frames: this KeepFrames expects "
+                f"{self.stop - self.first}"
+            )
+        return measurement
+
+    def adjoint(self, measurement: Measurement) -> Video:
+        video = measurement.new_zeros(self.frames, *measurement.shape[1:])
+        video[self.first : self.stop] = self._checked(measurement)
+        return video
+
+    def lift(self, measurement: Measurement) -> Video:
+        """The frames in their places, the first and last repeated around them."""
+        places = torch.arange(self.frames, device=measurement.device) - self.first
+        return self._checked(measurement)[places.clamp_(0, self.stop - self.first - 1)]
+
+    def factors(self, shape: Shape) -> Factors:
+        return on_axis(0, matrix_of(self.forward, 0, shape[0]))

@@ -1,0 +1,288 @@
+"""Clips of any length: overlapping windows of frames, each restored by itself.
+
+A window is a problem of its own, and an exact one: its video is some consecutive frames of the
+clip, its measurement the frames of the clip's measurement that see no others. Of its result only
+the core is kept; the context around it is restored a second time by the windows beside it. All
+windows draw the same noise, so that chance does not change from one to the next.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from attrs import evolve, frozen
+from torch import Generator, Tensor
+
+from visionxl.errors import InputError
+from visionxl.init.inversion import BatchConsistentInversion
+from visionxl.operators.cutting import KeepFrames, reach_of
+from visionxl.protocols import (
+    ForwardOperator,
+    InverseProblem,
+    Latent,
+    LatentPrior,
+    Step,
+    StepRecord,
+    Video,
+)
+from visionxl.solvers.loop import Sampler, restore
+from visionxl.solvers.renoising import Resample
+
+CORE = 48
+CONTEXT = 24
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """A measurement that is read some frames at a time. A tensor is one."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, frames: slice) -> Tensor:
+        """The frames ``first:stop``, both given and inside, as floating point numbers."""
+        ...
+
+
+@frozen
+class Window:
+    """Some consecutive frames of a clip.
+
+    Frames are counted from the clip's first. In a clip that is circular in time those before the
+    first, with negative numbers, are its last.
+
+    Args:
+        frames: of the clip.
+        first: frame of the core.
+        stop: the frame after the core.
+        begin: first frame of the window, with its context.
+        end: the frame after the window.
+        measured: first and last but one of the measurement's frames that see no others.
+    """
+
+    frames: int
+    first: int
+    stop: int
+    begin: int
+    end: int
+    measured: tuple[int, int]
+
+    def problem(
+        self, operator: ForwardOperator, measurement: FrameSource, noise_std: float
+    ) -> InverseProblem:
+        """The window's own problem.
+
+        Args:
+            operator: of the clip, or of any number of frames.
+            measurement: of the clip.
+            noise_std: of the measurement.
+        """
+        first, stop = self.measured
+        size = self.end - self.begin
+        if stop - first < size:
+            keep = KeepFrames(first - self.begin, stop - self.begin, size)
+            operator = keep @ operator
+        return InverseProblem(operator, frames_of(measurement, first, stop), noise_std)
+
+    def core(self, video: Video) -> Video:
+        """The core of a video of the window."""
+        return video[self.first - self.begin : self.stop - self.begin]
+
+
+def windows_of(
+    operator: object, frames: int, core: int = CORE, context: int = CONTEXT
+) -> tuple[Window, ...]:
+    """The windows of a clip, their cores one after another.
+
+    A clip that is not longer than a window is one window, without any cut.
+
+    Args:
+        operator: of the clip. Raises InputError for one that cannot be cut.
+        frames: of the clip.
+        core: frames of a window that are kept; the last may keep fewer.
+        context: frames on each side that are restored as well, so that the core does not know
+            where the window ends. At the ends of a clip that is not circular there are none.
+    """
+    reach = reach_of(operator)
+    if core < 1 or context < reach.frames or frames < 1:
+        raise InputError(
+            f"frames {frames}, core {core}, context {context}: expected at least 1 frame, a core "
+            f"of at least 1, and a context of at least the operator's reach, {reach.frames}"
+        )
+    if frames <= core + 2 * context:
+        return (Window(frames, 0, frames, 0, frames, (0, frames)),)
+    windows = []
+    for first in range(0, frames, core):
+        stop = min(first + core, frames)
+        begin, end = first - context, stop + context
+        if not reach.circular:
+            begin, end = max(begin, 0), min(end, frames)
+        measured = (
+            begin if begin == 0 and not reach.circular else begin + reach.frames,
+            end if end == frames and not reach.circular else end - reach.frames,
+        )
+        windows.append(Window(frames, first, stop, begin, end, measured))
+    return tuple(windows)
+
+
+def frames_of(source: FrameSource, first: int, stop: int) -> Tensor:
+    """The frames ``first:stop`` of a circular clip, at most one round."""
+    frames, parts = len(source), []
+    while first < stop:
+        here = first % frames
+        there = min(here + stop - first, frames)
+        parts.append(source[here:there])
+        first += there - here
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+@frozen(eq=False)
+class CommonStart:
+    """Every frame starts from the same latents, which are given.
+
+    Args:
+        latent: of one frame, at the first level.
+        frames: of the video.
+    """
+
+    latent: Latent
+    frames: int
+
+    def start(
+        self, problem: InverseProblem, prior: LatentPrior, levels: Any, generator: Generator
+    ) -> Latent:
+        return self.latent.expand(self.frames, -1, -1, -1)
+
+
+def with_common_start(
+    sampler: Sampler,
+    windows: tuple[Window, ...],
+    problem_of: Callable[[Window], InverseProblem],
+    prior: LatentPrior,
+) -> Callable[[Window], Sampler]:
+    """The sampler of every window.
+
+    It is the clip's own, but where all frames start from the latents of one
+    (:class:`BatchConsistentInversion`): they are found once, in the window that has this frame.
+    """
+    initializer = sampler.initializer
+    if len(windows) == 1 or not isinstance(initializer, BatchConsistentInversion):
+        return lambda window: sampler
+    frames = windows[0].frames
+    if not -frames <= initializer.frame < frames:
+        raise InputError(
+            f"frame {initializer.frame} is not in the measurement: it has {frames} frames, 0 to "
+            f"{frames - 1}"
+        )
+    frame = initializer.frame % frames
+    holding = next(w for w in windows if w.first <= frame < w.stop)
+    problem = problem_of(holding)
+    conditioned = sampler.condition(prior, problem)
+    levels = [prior.schedule.level(t) for t in sampler.times]
+    there = BatchConsistentInversion(frame - holding.begin)
+    latent = there.start(problem, conditioned, levels, Generator())[:1]
+    return lambda window: evolve(
+        sampler, initializer=CommonStart(latent, window.end - window.begin)
+    )
+
+
+@frozen(eq=False)
+class RestoredWindow:
+    """The core of a window, restored.
+
+    Args:
+        index: of the window.
+        window: what part of the clip it is.
+        video: of the core alone.
+        trace: the record of every step of the window.
+    """
+
+    index: int
+    window: Window
+    video: Video
+    trace: tuple[StepRecord, ...]
+
+
+def restore_windows(
+    operator: ForwardOperator,
+    measurement: FrameSource,
+    noise_std: float,
+    prior: LatentPrior,
+    sampler: Sampler,
+    windows: tuple[Window, ...],
+    *,
+    generator: Generator,
+    begin: int = 0,
+    frames_at_once: int = 1,
+    observe: Callable[[Step], object] | None = None,
+    inner: LatentPrior | None = None,
+    device: str | torch.device = "cpu",
+) -> Iterator[RestoredWindow]:
+    """Restore a clip a window at a time, with the memory of a window.
+
+    The result of a window depends on the measurement, the generator's state at the start and the
+    window alone: what was interrupted goes on with ``begin``, to the same result. One window is
+    exactly :func:`restore`.
+
+    Args:
+        operator: of the clip.
+        measurement: of the clip: a tensor, or what reads its frames when they are asked for.
+        noise_std: of the measurement.
+        prior: what images look like.
+        sampler: the method.
+        windows: of :func:`windows_of`, for ``len(measurement)`` frames.
+        generator: of the noise; every window begins with its present state, and it is left as
+            it is.
+        begin: index of the window to begin with.
+        frames_at_once: frames in one call of the prior.
+        observe: called with every step of every window.
+        inner: a quicker prior for all steps but the last.
+        device: where the windows are computed.
+
+    Raises:
+        InputError: as :func:`restore`; a sampler that draws noise for each frame by itself.
+    """
+    if windows[0].frames != len(measurement):
+        raise InputError(
+            f"windows are for {windows[0].frames} frames and the measurement has "
+            f"{len(measurement)}: make them with windows_of(operator, {len(measurement)})"
+        )
+    if not 0 <= begin < len(windows):
+        raise InputError(f"begin {begin}: there are the windows 0 to {len(windows) - 1}")
+    if len(windows) > 1:
+        check_shared(sampler)
+    chance = generator.get_state()
+
+    def problem_of(window: Window) -> InverseProblem:
+        problem = window.problem(operator, measurement, noise_std)
+        return evolve(problem, measurement=problem.measurement.to(device))
+
+    sampler_of = with_common_start(sampler, windows, problem_of, prior)
+    for index, window in enumerate(windows[begin:], begin):
+        own = Generator(generator.device)
+        restored = restore(
+            problem_of(window),
+            prior,
+            sampler_of(window),
+            generator=own.set_state(chance),
+            frames_at_once=frames_at_once,
+            observe=observe,
+            inner=inner,
+        )
+        # A copy, so that the context does not stay in memory.
+        core = window.core(restored.video).clone()
+        yield RestoredWindow(index, window, core, restored.trace)
+        del restored, core
+
+
+def check_shared(sampler: Sampler) -> None:
+    """Raise InputError for a sampler whose frames do not share their noise."""
+    for name in ("initializer", "renoise"):
+        part = getattr(sampler, name)
+        if isinstance(part, Resample) or getattr(part, "shared", True) is False:
+            raise InputError(
+                f"{name} {part!r} draws noise for each frame by itself, which windows cannot "
+                "share: take one with shared=True, or restore the clip as a whole"
+            )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from command_line import make_clip, visionxl
 
-from visionxl.cli import restoring
+from visionxl.cli import order
 from visionxl.metrics import psnr
 from visionxl.operators import TASKS
 from visionxl.priors import compiled
@@ -176,7 +176,7 @@ def test_compiled_networks_give_the_same_to_rounding_and_the_warm_up_is_told(
 ):
     words = ["simulate", "clip.mkv", "--task", "deblur", "--noise", "0.05", "--frames", "3"]
     assert visionxl(monkeypatch, capfd, *words, "--output", "y.safetensors").code == 0
-    monkeypatch.setattr(restoring, "compiled", partial(compiled, backend="aot_eager"))
+    monkeypatch.setattr(order, "compiled", partial(compiled, backend="aot_eager"))
     words = ["restore", "y.safetensors", "--method", "vision_xl", "--frames-at-once", "2"]
     for name, more in {"plain": [], "compiled": ["--compile"]}.items():
         more = [*more, "--output", f"{name}.safetensors", "--json"]

@@ -1,6 +1,7 @@
 """Measurements on disk: safetensors that know how they were made."""
 
 import json
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -115,15 +116,25 @@ def load_measurement(path: Path) -> tuple[Tensor, Description | None]:
             f"measurement {str(path)!r} is {measurement.dtype}: expected floating point numbers "
             "in units of the range [-1, 1]"
         )
-    if FORMAT not in metadata:
-        return measurement.float(), None
     mask = tensors["mask"].bool() if "mask" in tensors else None
+    return measurement.float(), description_in(path, metadata, mask)
+
+
+def description_in(
+    path: Path, metadata: Mapping[str, str], mask: Tensor | None
+) -> Description | None:
+    """How a measurement was made, from its file's metadata; None where they do not tell.
+
+    Raises:
+        InputError: they cannot be read.
+    """
+    if FORMAT not in metadata:
+        return None
     try:
         told = json.loads(metadata[FORMAT])
-        described = Description(**{**told, "rate": Fraction(told["rate"]), "mask": mask})
+        return Description(**{**told, "rate": Fraction(told["rate"]), "mask": mask})
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"measurement {str(path)!r} has a description that cannot be read ({error}): make it "
             "again with visionxl simulate"
         ) from error
-    return measurement.float(), described

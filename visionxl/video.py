@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -49,8 +50,24 @@ def read_clip(path: str | Path, frames: int | None = None) -> Clip:
         InputError: missing, empty, truncated or no video; images of different sizes.
     """
     path = Path(path)
+    if path.suffix == ".safetensors" and path.is_file() and path.stat().st_size:
+        return _tensor(path, frames)
+    pictures, rate, sound = clip_pictures(path, frames)
+    return Clip(to_video(pictures), rate, sound)
+
+
+def clip_pictures(
+    path: Path, frames: int | None = None
+) -> tuple[Iterator[np.ndarray], Fraction, Path | None]:
+    """The pictures of a video as they are decoded, its rate, and the file that has its sound.
+
+    Args:
+        path: of any video but safetensors, as for :func:`read_clip`.
+        frames: at most so many; without it the file is held against the length that it promises.
+    """
     if not path.exists():
         raise InputError(f"clip {str(path)!r} does not exist: give a video or a folder of images")
+    sound = None
     if path.is_dir():
         rate, pictures = RATE, _folder(path)
     elif path.stat().st_size == 0:
@@ -58,8 +75,9 @@ def read_clip(path: str | Path, frames: int | None = None) -> Clip:
     elif path.suffix.lower() in IMAGES:
         rate, pictures = _image_rate(path), _image(path)
     else:
-        return _tensor(path, frames) if path.suffix == ".safetensors" else _container(path, frames)
-    return Clip(to_video(_same_size(path, islice(pictures, frames))), rate)
+        rate, sound = _header(path)
+        pictures = _container(path, whole=frames is None)
+    return _same_size(path, islice(pictures, frames)), rate, sound
 
 
 def to_video(pictures: Iterable[np.ndarray]) -> Video:
@@ -143,27 +161,42 @@ def _tensor(path: Path, frames: int | None) -> Clip:
     return Clip(video, rate)
 
 
-def _container(path: Path, frames: int | None) -> Clip:
+def _header(path: Path) -> tuple[Fraction, Path | None]:
+    """Frames per second, and the path itself where it has sound."""
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        rate = Fraction(stream.average_rate or stream.guessed_rate or RATE)
+        return rate, path if container.streams.audio else None
+
+
+def _container(path: Path, whole: bool) -> Iterator[np.ndarray]:
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        count = 0
+        for frame in container.decode(stream):
+            count += 1
+            yield _upright(frame)
+        if whole:
+            rate = stream.average_rate or stream.guessed_rate or RATE
+            _check_complete(path, stream, count, rate)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A container with a video stream; what FFmpeg cannot read becomes an InputError."""
     import av
 
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise InputError(f"clip {str(path)!r} has no video stream: give another file")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            decoded = map(_upright, container.decode(stream))
-            pictures = list(_same_size(path, islice(decoded, frames)))
-            rate = stream.average_rate or stream.guessed_rate or RATE
-            if frames is None:
-                _check_complete(path, stream, len(pictures), rate)
-            sound = path if container.streams.audio else None
+            yield container
     except av.FFmpegError as error:
         raise InputError(
             f"clip {str(path)!r} is no video that can be read, or it is truncated "
             f"({error.strerror or error}): give another file"
         ) from error
-    return Clip(to_video(pictures), Fraction(rate), sound)
 
 
 def _upright(frame: Any) -> np.ndarray:

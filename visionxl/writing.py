@@ -1,15 +1,21 @@
 """Writing videos: mp4, lossless mkv, folders of PNG, safetensors."""
 
+import json
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from attrs import frozen
 
 from visionxl.errors import InputError
-from visionxl.files import check_output, save_tensors, whole
+from visionxl.files import check_output, whole
 from visionxl.protocols import Video
 from visionxl.sizes import fit_to, next_multiple
 from visionxl.video import to_pictures
@@ -32,6 +38,12 @@ ENCODINGS = {
     ".mkv": Encoding("ffv1", "bgr0", {"level": "3", "slicecrc": "1"}, even=False),
 }
 BT709, LIMITED = 1, 1  # FFmpeg's numbers for the colours of high definition
+SAFETENSORS = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+}
 SUFFIXES = (*ENCODINGS, ".safetensors", "")
 
 
@@ -67,42 +79,99 @@ def write_clip(
     Returns:
         Words on what was changed to fit the file, for people to read.
     """
+    return write_pieces(
+        path, lambda: iter([video]), len(video), rate, sound=sound, overwrite=overwrite
+    )
+
+
+def write_pieces(
+    path: str | Path,
+    pieces: Callable[[], Iterator[Video]],
+    frames: int,
+    rate: Fraction | int,
+    *,
+    sound: Path | None = None,
+    overwrite: bool = False,
+) -> list[str]:
+    """Write a video that comes in pieces, with the memory of one: the bytes of :func:`write_clip`.
+
+    Args:
+        path: as in :func:`write_clip`, and so the rest.
+        pieces: makes an iterator over the pieces, in order; asked again where sound cannot be kept.
+        frames: of all pieces together.
+        rate: frames per second.
+        sound: a file whose sound is copied.
+        overwrite: replace what is there.
+
+    Returns:
+        Words on what was changed to fit the file.
+    """
     path = Path(path)
     check_kind(path)
     check_output(path, overwrite)
     notes: list[str] = []
-    with whole(path) as partial:
+    with whole(path) as unfinished:
         if path.suffix.lower() == ".safetensors":
-            save_tensors(partial, {"video": video}, {"rate": str(rate)})
+            _write_tensor(unfinished, pieces(), frames, rate)
         elif path.suffix == "":
-            _write_pictures(partial, video)
+            _write_pictures(unfinished, pieces())
         else:
             encoding = ENCODINGS[path.suffix.lower()]
-            height, width = video.shape[-2:]
+            height, width = next(pieces()).shape[-2:]
             if encoding.even and (height % 2 or width % 2):
-                video = fit_to(video, next_multiple(height, 2), next_multiple(width, 2))
+                up = next_multiple(height, 2), next_multiple(width, 2)
                 notes.append(
-                    f"{path.name}: {height}x{width} was reflected to {video.shape[-2]}x"
-                    f"{video.shape[-1]}, because yuv420p needs even sizes"
+                    f"{path.name}: {height}x{width} was reflected to {up[0]}x{up[1]}, because "
+                    "yuv420p needs even sizes"
                 )
-            _encode_or_fail(partial, video, Fraction(rate), encoding, sound, notes)
+                fitted = partial(_fitted, pieces, *up)
+            else:
+                fitted = pieces
+            _encode_or_fail(unfinished, fitted, frames, Fraction(rate), encoding, sound, notes)
             return notes
     if sound is not None:
         notes.append(f"the sound of {sound.name} is not kept: {path.name} holds none")
     return notes
 
 
-def _write_pictures(folder: Path, video: Video) -> None:
+def _fitted(pieces: Callable[[], Iterator[Video]], height: int, width: int) -> Iterator[Video]:
+    return (fit_to(piece, height, width) for piece in pieces())
+
+
+def _write_tensor(path: Path, pieces: Iterator[Video], frames: int, rate: Fraction | int) -> None:
+    """Safetensors with a tensor ``video``: the header, and then the values as they come."""
+    first = next(pieces)
+    shape = [frames, *first.shape[1:]]
+    size = first[0].numel() * first.element_size() * frames
+    kind = SAFETENSORS[first.dtype]
+    told = {
+        "__metadata__": {"rate": str(rate)},
+        "video": {"dtype": kind, "shape": shape, "data_offsets": [0, size]},
+    }
+    header = json.dumps(told, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        for piece in chain([first], pieces):
+            file.write(piece.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+
+
+def _pictures(pieces: Iterator[Video]) -> Iterator[np.ndarray]:
+    return chain.from_iterable(map(to_pictures, pieces))
+
+
+def _write_pictures(folder: Path, pieces: Iterator[Video]) -> None:
     from PIL import Image
 
     folder.mkdir()
-    for index, picture in enumerate(to_pictures(video)):
+    for index, picture in enumerate(_pictures(pieces)):
         Image.fromarray(picture).save(folder / f"{index:05d}.png")
 
 
 def _encode_or_fail(
     path: Path,
-    video: Video,
+    pieces: Callable[[], Iterator[Video]],
+    frames: int,
     rate: Fraction,
     encoding: Encoding,
     sound: Path | None,
@@ -111,16 +180,21 @@ def _encode_or_fail(
     import av
 
     try:
-        _encode(path, video, rate, encoding, sound)
+        _encode(path, pieces(), frames, rate, encoding, sound)
     except (av.FFmpegError, ValueError) as error:
         if sound is None:  # a full disk, for instance
             raise OSError(str(error)) from error
         notes.append(f"the sound was not copied: {path.suffix} cannot hold it ({error})")
-        _encode_or_fail(path, video, rate, encoding, None, notes)
+        _encode_or_fail(path, pieces, frames, rate, encoding, None, notes)
 
 
 def _encode(
-    path: Path, video: Video, rate: Fraction, encoding: Encoding, sound: Path | None
+    path: Path,
+    pieces: Iterator[Video],
+    frames: int,
+    rate: Fraction,
+    encoding: Encoding,
+    sound: Path | None,
 ) -> None:
     import av
     from av.codec.context import Flags
@@ -129,7 +203,8 @@ def _encode(
         # Without bitexact the muxers write their version and a random identifier.
         container = opened.enter_context(av.open(str(path), "w", options={"fflags": "+bitexact"}))
         stream: Any = container.add_stream(encoding.codec, rate, options=encoding.options)
-        stream.height, stream.width = video.shape[-2:]
+        first = next(pieces)
+        stream.height, stream.width = first.shape[-2:]
         stream.pix_fmt = encoding.pixels
         stream.codec_context.flags |= Flags.bitexact
         if encoding.pixels == "yuv420p":  # players guess by the size, unless they are told
@@ -139,13 +214,13 @@ def _encode(
         listening = opened.enter_context(av.open(str(sound))) if sound else None
         heard = listening.streams.audio[0] if listening else None
         copied: Any = container.add_stream_from_template(heard) if heard else None
-        for picture in to_pictures(video):
+        for picture in _pictures(chain([first], pieces)):
             container.mux(stream.encode(_frame(picture, encoding)))
         container.mux(stream.encode(None))
         for packet in listening.demux(heard) if listening else ():
             if packet.dts is None or packet.pts is None or packet.time_base is None:
                 continue  # the end of the stream
-            if packet.pts * packet.time_base < len(video) / rate:
+            if packet.pts * packet.time_base < frames / rate:
                 packet.stream = copied
                 container.mux(packet)
 

@@ -19,6 +19,7 @@ from visionxl.cli.app import (
     say,
 )
 from visionxl.cli.reading import (
+    Told,
     measurement_and_description,
     read_mask,
     resized,
@@ -112,7 +113,7 @@ def evaluate(
     check_same_shape(restored, truth)
     told: dict[str, Any] = dict(report.measures(restored, truth))
     if measurement is not None:
-        values, description = measurement_and_description(measurement, None, None, 0, None, None)
+        values, description = measurement_and_description(measurement, Told())
         operator = description.operator(generator_of(description.seed))
         problem = InverseProblem(operator, values, description.noise_std)
         told["data_residual"] = round(report.data_residual(problem, restored), 6)

@@ -76,6 +76,10 @@ class StepBar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
+    def again(self) -> None:
+        """The next window: from the beginning."""
+        self._progress.reset(self._task, description="start", step=0, residual="")
+
     def tell(self, stage: str, frames: int) -> None:
         """Called by :class:`Watched`."""
         started = self._progress.tasks[0].fields["step"] > 0 or stage == "decode"

@@ -2,25 +2,33 @@
 
 import json
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import evolve
+from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.cli.memory import check_memory
 from visionxl.errors import InputError, nearest
-from visionxl.measurements import Description, generator_of, load_measurement
+from visionxl.measurements import (
+    Description,
+    description_in,
+    generator_of,
+    load_measurement,
+)
 from visionxl.operators import task_named
 from visionxl.priors import AutoencoderCodec, DiffusersPrior, Padded, PocketPrior, SDXLPrior
 from visionxl.priors.loading import load_autoencoder
 from visionxl.protocols import InverseProblem, LatentPrior
 from visionxl.sizes import cover, next_multiple
+from visionxl.streaming import TensorFrames, VideoFrames
 from visionxl.video import RATE, Clip, read_clip
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ROUNDING = round(2 / 255 / 12**0.5, 5)  # standard deviation of rounding to 8 bits
+Frames = TensorFrames | VideoFrames
 KNOWN_AS = {"task": "task", "noise": "noise_std", "window": "window"}  # option: description
 
 
@@ -44,14 +52,18 @@ def read_mask(path: Path | None) -> Tensor | None:
     return picture > 0
 
 
-def measurement_and_description(
-    path: Path,
-    task: str | None,
-    noise: float | None,
-    seed: int,
-    window: int | None,
-    mask: Tensor | None,
-) -> tuple[Tensor, Description]:
+@frozen(eq=False)
+class Told:
+    """What the options tell of a measurement; None where they do not."""
+
+    task: str | None = None
+    noise: float | None = None
+    seed: int = 0
+    window: int | None = None
+    mask: Tensor | None = None
+
+
+def measurement_and_description(path: Path, told: Told) -> tuple[Tensor, Description]:
     """A measurement and how it was made: from its file, or from the options for any video."""
     if path.suffix.lower() == ".safetensors":
         values, stored = load_measurement(path)
@@ -59,33 +71,76 @@ def measurement_and_description(
     else:
         clip = read_clip(path)
         values, stored, rate, sound = clip.video, None, clip.rate, clip.sound
+    return values, described(path, stored, tuple(values.shape), rate, sound, told)
+
+
+def measurement_in_frames(path: Path, told: Told, kept: int) -> tuple[Frames, Description]:
+    """The same, with frames that are read when they are asked for.
+
+    Args:
+        path: of the measurement.
+        told: by the options.
+        kept: frames of a video file that stay in memory.
+    """
+    if path.suffix.lower() != ".safetensors":
+        video = VideoFrames(path, kept)
+        return video, described(path, None, video.shape, video.rate, video.sound, told)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = set(file.keys())
+            metadata = file.metadata() or {}
+            mask = file.get_tensor("mask").bool() if "mask" in names else None
+        name = "measurement" if "measurement" in names else "video"
+        frames = TensorFrames(path, name)
+    except (SafetensorError, OSError) as error:
+        raise InputError(
+            f"measurement {str(path)!r} cannot be read ({error}): expected safetensors with a "
+            "tensor named 'measurement'"
+        ) from error
+    stored = description_in(path, metadata, mask)
+    return frames, described(path, stored, frames.shape, RATE, None, told)
+
+
+def described(
+    path: Path,
+    stored: Description | None,
+    shape: tuple[int, ...],
+    rate: Fraction,
+    sound: Path | None,
+    told: Told,
+) -> Description:
+    """How a measurement of that shape was made: as its file tells, or else the options."""
     if stored is not None:
-        given = {"task": task, "noise": noise, "window": window, "mask": mask}
+        given = {"task": told.task, "noise": told.noise, "window": told.window, "mask": told.mask}
         for name, value in given.items():
             if value is not None and (name == "mask" or value != getattr(stored, KNOWN_AS[name])):
                 raise InputError(
                     f"--{name} given, but {path.name} knows how it was measured "
                     f"({stored}): leave it out"
                 )
-        return values, stored
-    if task is None:
+        return stored
+    if told.task is None:
         raise InputError(
             f"--task is missing: {path.name} does not tell how it was measured; "
             "choose a task (visionxl info lists them)"
         )
-    make = task_named(task)
-    if values.ndim != 4 or 0 in values.shape:
+    make = task_named(told.task)
+    if len(shape) != 4 or 0 in shape:
         raise InputError(
-            f"measurement {path.name} has shape {tuple(values.shape)}: task {task!r} expects "
+            f"measurement {path.name} has shape {shape}: task {told.task!r} expects "
             "(frames, channels, height, width)"
         )
+    noise = told.noise
     if noise is None:
         noise = 0.0 if path.suffix.lower() == ".safetensors" else ROUNDING
-    frames, _, height, width = values.shape
-    operator = make(frames, height, width, generator_of(seed))
-    height, width = operator.adjoint(values[:1]).shape[-2:]
-    described = Description(task, frames, height, width, noise, seed, window, rate, mask, sound)
-    return values, described
+    frames, _, height, width = shape
+    operator = make(frames, height, width, generator_of(told.seed))
+    height, width = operator.adjoint(torch.zeros(1, *shape[1:])).shape[-2:]
+    return Description(
+        told.task, frames, height, width, noise, told.seed, told.window, rate, told.mask, sound
+    )
 
 
 def truth_for(problem: InverseProblem, truth: Clip) -> Clip:

@@ -1,6 +1,5 @@
 """restore: one measurement or many, to be interrupted and gone on with."""
 
-import hashlib
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
-from attrs import asdict, evolve, frozen
-from torch import Tensor
+from attrs import asdict, evolve
 
 from visionxl.checkpoints import CheckpointFolder, begin, begun, forget, only_run
 from visionxl.cli import report
@@ -31,65 +28,25 @@ from visionxl.cli.app import (
     say,
     stoppable,
 )
+from visionxl.cli.jobs import Job, LongClip, WholeClip
+from visionxl.cli.long import WINDOW
+from visionxl.cli.order import Order
 from visionxl.cli.reading import (
     ROUNDING,
-    measurement_and_description,
-    prior_named,
+    Told,
     read_mask,
-    truth_for,
-    with_autoencoder,
 )
-from visionxl.cli.running import STEPS, Run, beside, restored, summary, write_all
+from visionxl.cli.running import STEPS, beside, summary
 from visionxl.distributed import Group, processes
 from visionxl.errors import InputError
 from visionxl.files import check_output, clear_partials
-from visionxl.measurements import Description, generator_of
-from visionxl.priors import DiffusersPrior, compiled
-from visionxl.protocols import InverseProblem, Video
-from visionxl.solvers.methods import METHODS, method_named
-from visionxl.video import Clip, read_clip
+from visionxl.measurements import Description
+from visionxl.solvers.methods import METHODS
 from visionxl.writing import check_kind
 
 NAME = "{name}"
-Told = tuple[dict[str, Any], str, list[str], list[Path]]
+Answer = tuple[dict[str, Any], str, list[str], list[Path]]
 """A record, a summary, notes, and the files that were written."""
-
-
-@frozen
-class Order:
-    """What the command line asks for, alike for every measurement."""
-
-    task: str | None
-    noise: float | None
-    seed: int
-    prior: str
-    prompt: str
-    negative_prompt: str
-    guidance: float | None
-    inner_autoencoder: str | None
-    truth: Path | None
-    window: int | None
-    mask: Path | None
-    method: str
-    steps: int
-    frames_at_once: int | None
-    memory: float | None
-    device: str
-    dtype: str
-    compile: bool
-    overwrite: bool
-    resume: bool
-    show: bool
-
-    def priors(self) -> tuple[DiffusersPrior, DiffusersPrior | None]:
-        """The prior, and the one of the inner steps."""
-        text = {k: getattr(self, k) for k in ("prompt", "negative_prompt", "guidance")}
-        prior = prior_named(self.prior, self.device, self.dtype, **text)
-        inner = self.inner_autoencoder
-        quick = None if inner is None else with_autoencoder(prior, inner)
-        if not self.compile:
-            return prior, quick
-        return compiled(prior), None if quick is None else compiled(quick)
 
 
 @app.command(epilog="Example: visionxl restore y.safetensors --output x.mp4")
@@ -149,6 +106,14 @@ def restore(
     compile_: Annotated[
         bool, typer.Option("--compile", help="Compile the networks first (torch.compile).")
     ] = False,
+    windows: Annotated[
+        int | None,
+        typer.Option(
+            parser=integer(1),
+            help="Restore a long clip in windows that keep so many frames each, such as 48, with "
+            "the memory of one.",
+        ),
+    ] = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     json_: JsonOption = False,
@@ -177,6 +142,7 @@ def restore(
         device=device,
         dtype=dtype,
         compile=compile_,
+        windows=windows,
         overwrite=overwrite,
         resume=resume,
         show=not json_,
@@ -191,7 +157,7 @@ def restore(
         _say(_one(measurement[0], target, order, priors, group), json_)
 
 
-def _say(told: Told | None, as_json: bool) -> None:
+def _say(told: Answer | None, as_json: bool) -> None:
     if told is not None:
         record, line, notes, written = told
         say(record, as_json, line, notes, written)
@@ -239,7 +205,7 @@ def _many(
         )
 
 
-def _one(measurement: Path, output: Path, order: Order, priors: Any, group: Group) -> Told | None:
+def _one(measurement: Path, output: Path, order: Order, priors: Any, group: Group) -> Answer | None:
     """Restore one measurement. Of several processes the first writes and tells, and others help."""
     check_kind(output)
     for path in (output, *beside(output)):
@@ -249,18 +215,14 @@ def _one(measurement: Path, output: Path, order: Order, priors: Any, group: Grou
     folder = output.with_name(f"{output.name}.checkpoint")
     if group.first and not order.resume and not begun(folder):
         _check_outputs(output, order.overwrite)
-    mask = read_mask(order.mask)
-    values, description = measurement_and_description(
-        measurement, order.task, order.noise, order.seed, order.window, mask
-    )
-    operator = description.operator(generator_of(description.seed))
-    problem = InverseProblem(operator, values, description.noise_std)
-    settings = settings_of(measurement, output, order, description)
+    told = Told(order.task, order.noise, order.seed, order.window, read_mask(order.mask))
+    job: Job = (WholeClip if order.windows is None else LongClip).of(measurement, told, order)
+    settings = settings_of(measurement, output, order, job.description)
     if not group.first:
         if group.share(None):
-            _run(problem, order, settings, priors, None, group)
+            job.run(order, settings, priors, None, group)
         return None
-    facts = {**settings, "measured": _checksum(values, mask), "versions": report.deciding()}
+    facts = {**settings, "measured": job.checksum(told.mask), "versions": report.deciding()}
     with only_run(folder, output):
         going_on = begun(folder)
         if order.resume and not going_on and report.is_finished(beside(output)[1], output):
@@ -277,9 +239,7 @@ def _one(measurement: Path, output: Path, order: Order, priors: Any, group: Grou
             going_on = False
         if not going_on:
             _check_outputs(output, order.overwrite)
-        reference = None
-        if order.truth is not None:
-            reference = truth_for(problem, read_clip(order.truth, description.frames))
+        reference = job.truth(order.truth)
         priors()
         checkpoints = CheckpointFolder(folder)
         begin(checkpoints, facts, output)
@@ -287,42 +247,14 @@ def _one(measurement: Path, output: Path, order: Order, priors: Any, group: Grou
             clear_partials(path)
         with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):
             group.share(True)
-            video, record, notes = _run(problem, order, settings, priors, checkpoints, group)
-            if order.noise is None and description.noise_std == ROUNDING:
-                notes.append(
+            answer = job.run(order, settings, priors, checkpoints, group)
+            if order.noise is None and job.description.noise_std == ROUNDING:
+                answer.notes.append(
                     f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more"
                 )
-            if reference is not None:
-                record["measures"] = report.measures(video, reference.video)
-            clip = Clip(video, description.rate, description.sound)
-            overwrite = order.overwrite or going_on
-            written = write_all(output, clip, problem, reference, record, notes, overwrite)
+            written = job.write(output, answer, reference, order.overwrite or going_on)
         forget(folder)
-    return record, summary(record), notes, written
-
-
-def _run(
-    problem: InverseProblem,
-    order: Order,
-    settings: dict[str, Any],
-    priors: Any,
-    checkpoints: CheckpointFolder | None,
-    group: Group,
-) -> tuple[Video, dict[str, Any], list[str]]:
-    prior, inner = priors()
-    run = Run(
-        settings,
-        seed=order.seed,
-        show=order.show,
-        frames_at_once=order.frames_at_once,
-        memory=None if order.memory is None else round(order.memory * 1e9),
-        device=group.device,
-        inner=inner,
-        checkpoints=checkpoints,
-        warm=order.compile,
-        group=group,
-    )
-    return restored(problem, prior, method_named(order.method)(count=order.steps), run)
+    return answer.record, summary(answer.record), answer.notes, written
 
 
 def _check_outputs(output: Path, overwrite: bool) -> None:
@@ -356,17 +288,13 @@ def settings_of(
     }
 
 
-def _checksum(*tensors: Tensor | None) -> str:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        if tensor is not None:
-            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _finished(checkpoints: CheckpointFolder) -> bool:
+    return bool(checkpoints.names(STEPS) or checkpoints.names(WINDOW))
 
 
 def _goodbye(checkpoints: CheckpointFolder) -> str:
     again = shlex.join(report.command_line(report.RESUME))
-    if not checkpoints.names(STEPS):
+    if not _finished(checkpoints):
         return "no step was finished, and nothing is left behind"
     return f"what is finished is kept in {checkpoints.path.name}; go on with\n  {again}"
 
@@ -377,6 +305,6 @@ def _kept(checkpoints: CheckpointFolder) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if not checkpoints.names(STEPS):
+        if not _finished(checkpoints):
             raise
         raise InputError(f"{error}; {_goodbye(checkpoints)}") from error

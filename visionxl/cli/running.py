@@ -42,6 +42,7 @@ class Run:
         checkpoints: where every step is kept, and from where the run goes on.
         warm: run the networks once before the clock starts: those that compile do it then.
         group: the processes that share the frames.
+        windows: frames that each window of a long clip keeps; None to restore it as a whole.
     """
 
     settings: dict[str, Any]
@@ -54,6 +55,7 @@ class Run:
     checkpoints: CheckpointFolder | None = None
     warm: bool = False
     group: Group = field(factory=lambda: Group(0, 1, torch.device("cpu")))
+    windows: int | None = None
 
 
 def restored(
@@ -67,7 +69,7 @@ def restored(
         )
     check_memory(*shape)
     fitted, notes = prior_for(prior, shape[-2], shape[-1])
-    plan = _plan(fitted, sampler, shape, run)
+    plan = plan_for(fitted, sampler, shape, run)
     problem = evolve(problem, measurement=problem.measurement.to(plan.video_device))
     run.group.check_same(problem)
     persistent = Persistent(fitted, plan, tell=notes.append)
@@ -78,7 +80,7 @@ def restored(
     warm_up_seconds = 0.0
     for network in (persistent, quick) if run.warm else ():
         if network is not None:
-            warm_up_seconds += _warmed(network, sampler, shape, plan)
+            warm_up_seconds += warmed(network, sampler, shape, plan)
     began = time.perf_counter()
     quiet = Console(stderr=True, quiet=not (run.show and run.group.first))
     with StepBar(quiet, len(sampler.times), shape[0], done=len(trace)) as bar:
@@ -116,7 +118,7 @@ def restored(
     return result.video.cpu(), record, notes
 
 
-def _plan(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) -> MemoryPlan:
+def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) -> MemoryPlan:
     """The plan that fits the memory, with the number of frames at once that was asked for."""
     if run.memory is None:
         return MemoryPlan(run.frames_at_once or 1, video_device=run.device)
@@ -141,7 +143,7 @@ def _where_it_stopped(
     return state, trace
 
 
-def _warmed(prior: LatentPrior, sampler: Sampler, shape: torch.Size, plan: MemoryPlan) -> float:
+def warmed(prior: LatentPrior, sampler: Sampler, shape: torch.Size, plan: MemoryPlan) -> float:
     """Seconds to warm up for the whole chunks of frames and for the rest."""
     frames, _, height, width = shape
     chunks = {min(plan.frames_at_once, frames), frames % plan.frames_at_once} - {0}

@@ -1,4 +1,4 @@
-"""Operators of a long clip, cut in time: how far they see, and what a window of frames determines."""
+"""Operators of a long clip, cut in time: how far they see, and what a window determines."""
 
 from abc import abstractmethod
 from typing import Any, Protocol, runtime_checkable
@@ -110,7 +110,9 @@ class KeepFrames(Composable):
 
     def forward(self, video: Video) -> Measurement:
         if len(video) != self.frames:
-            raise InputError(f"video has {len(video)} frames: this KeepFrames expects {self.frames}")
+            raise InputError(
+                f"video has {len(video)} frames: this KeepFrames expects {self.frames}"
+            )
         return video[self.first : self.stop].clone()
 
     def _checked(self, measurement: Measurement) -> Measurement:

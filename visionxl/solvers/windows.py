@@ -22,6 +22,7 @@ from visionxl.protocols import (
     InverseProblem,
     Latent,
     LatentPrior,
+    State,
     Step,
     StepRecord,
     Video,
@@ -219,6 +220,7 @@ def restore_windows(
     observe: Callable[[Step], object] | None = None,
     inner: LatentPrior | None = None,
     device: str | torch.device = "cpu",
+    state: State | None = None,
 ) -> Iterator[RestoredWindow]:
     """Restore a clip a window at a time, with the memory of a window.
 
@@ -240,6 +242,7 @@ def restore_windows(
         observe: called with every step of every window.
         inner: a quicker prior for all steps but the last.
         device: where the windows are computed.
+        state: of an earlier run of window ``begin``, to go on from.
 
     Raises:
         InputError: as :func:`restore`; a sampler that draws noise for each frame by itself.
@@ -270,6 +273,7 @@ def restore_windows(
             frames_at_once=frames_at_once,
             observe=observe,
             inner=inner,
+            state=state if index == begin else None,
         )
         # A copy, so that the context does not stay in memory.
         core = window.core(restored.video).clone()

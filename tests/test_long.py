@@ -1,0 +1,186 @@
+"""The command line on long clips, in windows; and on several processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from command_line import make_clip, visionxl
+from test_distributed import free_port
+
+from visionxl.cli import long
+from visionxl.metrics import psnr
+from visionxl.priors import DiffusersPrior
+from visionxl.video import read_clip
+
+FRAMES = 14
+RESTORE = ["restore", "y.safetensors", "--windows", "4", "--output", "x.mkv"]
+FOLDER = Path("x.mkv.checkpoint")
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("measured")
+    make_clip(folder / "clip.mkv", frames=FRAMES, height=32, width=48)
+    words = ["simulate", "clip.mkv", "--task", "deblur", "--noise", "0.02", "--output"]
+    for name in ("y.safetensors", "y.mkv"):
+        subprocess.run([sys.executable, "-m", "visionxl", *words, name], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def here(measured, tmp_path, monkeypatch):
+    for name in ("clip.mkv", "y.safetensors", "y.mkv"):
+        shutil.copy(measured / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(long, "CONTEXT", 2)
+    return tmp_path
+
+
+def test_a_clip_in_windows_is_whole_and_near_the_one_restored_at_once(here, monkeypatch, capfd):
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--method", "vision_xl")
+    assert answer.code == 0, answer.err
+    assert "window 4/4: 14 of 14 frames restored" in answer.err
+    words = ["restore", "y.safetensors", "--method", "vision_xl", "--output", "whole.mkv"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    found, whole = read_clip("x.mkv").video, read_clip("whole.mkv").video
+    assert found.shape == whole.shape
+    for frame, expected in zip(found, whole, strict=True):
+        assert psnr(frame[None], expected[None]) > 50  # a task without time: nothing differs
+    record = json.loads(Path("x.json").read_text())
+    assert [(w["first"], w["stop"]) for w in record["windows"]] == [
+        (0, 4),
+        (4, 8),
+        (8, 12),
+        (12, 14),
+    ]
+    assert all(len(w["trace"]) == 8 for w in record["windows"])
+    assert 0.01 < record["data_residual"] < 0.03
+    assert Path("x.png").stat().st_size > 1000
+    assert not FOLDER.exists()
+
+
+def test_an_interrupted_long_clip_goes_on_within_its_window(here, monkeypatch, capfd):
+    assert visionxl(monkeypatch, capfd, *RESTORE).code == 0
+    expected = Path("x.mkv").read_bytes()
+    for name in ("x.mkv", "x.png", "x.json"):
+        Path(name).unlink()
+    save = long.save_state
+
+    def save_and_stop(folder, kind, state, trace):
+        save(folder, kind, state, trace)
+        if kind == "step-00002" and state.index == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(long, "save_state", save_and_stop)
+    answer = visionxl(monkeypatch, capfd, *RESTORE)
+    assert answer.code == 128 + signal.SIGINT
+    assert "--resume" in answer.err
+    assert {p.stem for p in FOLDER.glob("*.json")} == {
+        "run",
+        "window-00000",
+        "window-00001",
+        "step-00002-0001",
+        "step-00002-0002",
+    }
+    monkeypatch.setattr(long, "save_state", save)
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert "went on after 2 of 4 windows, and step 2 of the next" in answer.out
+    assert Path("x.mkv").read_bytes() == expected
+
+
+def test_a_damaged_window_is_made_again(here, monkeypatch, capfd):
+    assert visionxl(monkeypatch, capfd, *RESTORE).code == 0
+    expected = Path("x.mkv").read_bytes()
+    for name in ("x.mkv", "x.png", "x.json"):
+        Path(name).unlink()
+
+    def no_room(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(long, "write_pieces", no_room)
+    with pytest.raises(OSError, match="No space"):
+        visionxl(monkeypatch, capfd, *RESTORE)
+    monkeypatch.undo()
+    os.chdir(here)
+    monkeypatch.setattr(long, "CONTEXT", 2)
+    (FOLDER / "window-00001.safetensors").write_bytes(b"")
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert "window-00001 is damaged: made again" in answer.out
+    assert Path("x.mkv").read_bytes() == expected
+
+
+def test_a_video_file_is_read_as_it_goes(here, monkeypatch, capfd):
+    words = ["restore", "y.mkv", "--task", "deblur", "--noise", "0.02", "--windows", "5"]
+    answer = visionxl(monkeypatch, capfd, *words, "--output", "x.mp4")
+    assert answer.code == 0, answer.err
+    assert read_clip("x.mp4").video.shape == (FRAMES, 3, 32, 48)
+    words = ["restore", "y.mkv", "--task", "deblur", "--noise", "0.02", "--output", "whole.mp4"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    assert psnr(read_clip("x.mp4").video, read_clip("whole.mp4").video) > 30
+
+
+def test_the_truth_is_compared_afterwards(here, monkeypatch, capfd):
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--truth", "clip.mkv")
+    assert answer.code == 2
+    assert "visionxl evaluate" in answer.err
+
+
+def test_two_processes_write_the_same_bytes_as_one(here):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = ["restore", "y.safetensors", "--method", "vision_xl", "--steps", "10"]
+    command = [sys.executable, "-m", "visionxl", *words]
+    subprocess.run(
+        [*command, "--output", "one.mkv"], env=environment, check=True, capture_output=True
+    )
+    port, running = free_port(), []
+    for rank in range(2):
+        told = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_PORT": port}
+        told = {k: str(v) for k, v in told.items()} | {"MASTER_ADDR": "127.0.0.1"}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        running.append(
+            subprocess.Popen([*command, "--output", "two.mkv"], env=environment | told, **pipes)
+        )
+    answers = [process.communicate(timeout=200) for process in running]
+    assert [p.returncode for p in running] == [0, 0], answers
+    assert Path("two.mkv").read_bytes() == Path("one.mkv").read_bytes()
+    assert "wrote two.mkv" in answers[0][0]
+    assert answers[1][0] == ""
+    record = json.loads(Path("two.json").read_text())
+    assert record["processes"] == 2
+    assert not Path("two.mkv.checkpoint").exists()
+
+
+def test_memory_makes_a_plan_and_too_little_says_what_fits(here, monkeypatch, capfd):
+    words = ["restore", "y.safetensors", "--output", "x.mkv", "--json"]
+    answer = visionxl(monkeypatch, capfd, *words, "--memory", "0.0001")
+    assert answer.code == 2
+    assert "would fit" in answer.err
+    answer = visionxl(monkeypatch, capfd, *words, "--memory", "1")
+    assert answer.code == 0, answer.err
+    assert "14 frames at once" in json.loads(answer.out)["memory_plan"]
+
+
+def test_a_run_that_is_out_of_memory_goes_on_with_a_smaller_plan(here, monkeypatch, capfd):
+    decode = DiffusersPrior.decode
+
+    def greedy(self, latent):
+        if len(latent) > 3:
+            raise torch.OutOfMemoryError("out of memory: 4 frames")
+        return decode(self, latent)
+
+    monkeypatch.setattr(DiffusersPrior, "decode", greedy)
+    words = ["restore", "y.safetensors", "--output", "x.mkv", "--frames-at-once", "7", "--json"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 0, answer.err
+    notes = " ".join(json.loads(answer.out)["notes"])
+    assert "memory ran out in decode with 7 frames at once" in notes
+    assert "went on with 4 frames at once" in notes
+    assert "went on with 2 frames at once" in notes

@@ -1,0 +1,178 @@
+"""What restore does with one measurement: as a whole, or a window at a time."""
+
+import hashlib
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from attrs import frozen
+from torch import Tensor
+
+from visionxl.checkpoints import CheckpointFolder
+from visionxl.cli import report
+from visionxl.cli.long import Long, restored_in_windows, write_long
+from visionxl.cli.order import Order
+from visionxl.cli.reading import (
+    Frames,
+    Told,
+    measurement_and_description,
+    measurement_in_frames,
+    truth_for,
+)
+from visionxl.cli.running import restored, write_all
+from visionxl.distributed import Group
+from visionxl.errors import InputError
+from visionxl.measurements import Description, generator_of
+from visionxl.protocols import ForwardOperator, InverseProblem, Video
+from visionxl.solvers.windows import CONTEXT
+from visionxl.video import Clip, read_clip
+
+
+class Job(Protocol):
+    """A measurement, how it is restored, and how the result is written."""
+
+    @property
+    @abstractmethod
+    def description(self) -> Description: ...
+
+    @abstractmethod
+    def checksum(self, mask: Tensor | None) -> str:
+        """Of the measurement and the mask."""
+        ...
+
+    @abstractmethod
+    def truth(self, path: Path | None) -> Clip | None:
+        """The original clip in the size that was measured, if it is given."""
+        ...
+
+    @abstractmethod
+    def run(
+        self,
+        order: Order,
+        settings: dict[str, Any],
+        priors: Any,
+        checkpoints: CheckpointFolder | None,
+        group: Group,
+    ) -> Any:
+        """Restore it. The answer has a ``record`` and ``notes``."""
+        ...
+
+    @abstractmethod
+    def write(
+        self, output: Path, answer: Any, reference: Clip | None, overwrite: bool
+    ) -> list[Path]:
+        """Write the video, a picture and the record; what was written."""
+        ...
+
+
+@frozen(eq=False)
+class Restored:
+    video: Video
+    record: dict[str, Any]
+    notes: list[str]
+
+
+@frozen(eq=False)
+class WholeClip:
+    """A clip that is restored as a whole."""
+
+    problem: InverseProblem
+    description: Description
+
+    @classmethod
+    def of(cls, measurement: Path, told: Told, order: Order) -> "WholeClip":
+        values, description = measurement_and_description(measurement, told)
+        operator = description.operator(generator_of(description.seed))
+        return cls(InverseProblem(operator, values, description.noise_std), description)
+
+    def checksum(self, mask: Tensor | None) -> str:
+        return checksum_of(self.problem.measurement, mask)
+
+    def truth(self, path: Path | None) -> Clip | None:
+        if path is None:
+            return None
+        return truth_for(self.problem, read_clip(path, self.description.frames))
+
+    def run(
+        self,
+        order: Order,
+        settings: dict[str, Any],
+        priors: Any,
+        checkpoints: CheckpointFolder | None,
+        group: Group,
+    ) -> Restored:
+        prior, inner = priors()
+        run = order.run(settings, inner, checkpoints, group)
+        return Restored(*restored(self.problem, prior, order.sampler(), run))
+
+    def write(
+        self, output: Path, answer: Any, reference: Clip | None, overwrite: bool
+    ) -> list[Path]:
+        if reference is not None:
+            answer.record["measures"] = report.measures(answer.video, reference.video)
+        clip = Clip(answer.video, self.description.rate, self.description.sound)
+        return write_all(
+            output, clip, self.problem, reference, answer.record, answer.notes, overwrite
+        )
+
+
+@frozen(eq=False)
+class LongClip:
+    """A clip that is restored a window at a time."""
+
+    measurement: Path
+    source: Frames
+    operator: ForwardOperator
+    description: Description
+
+    @classmethod
+    def of(cls, measurement: Path, told: Told, order: Order) -> "LongClip":
+        kept = (order.windows or 0) + 2 * CONTEXT
+        source, description = measurement_in_frames(measurement, told, kept)
+        operator = description.operator(generator_of(description.seed))
+        return cls(measurement, source, operator, description)
+
+    def checksum(self, mask: Tensor | None) -> str:
+        """Of the file: its values would have to be read twice."""
+        files = sorted(self.measurement.iterdir()) if self.measurement.is_dir() else []
+        digest = hashlib.sha256(checksum_of(mask).encode())
+        for path in files or [self.measurement]:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    def truth(self, path: Path | None) -> Clip | None:
+        if path is not None:
+            raise InputError(
+                f"--truth {str(path)!r} with --windows: leave it out, and compare afterwards with "
+                "visionxl evaluate"
+            )
+        return None
+
+    def run(
+        self,
+        order: Order,
+        settings: dict[str, Any],
+        priors: Any,
+        checkpoints: CheckpointFolder | None,
+        group: Group,
+    ) -> Long:
+        prior, inner = priors()
+        run = order.run(settings, inner, checkpoints, group)
+        return restored_in_windows(
+            self.source, self.operator, self.description, prior, order.sampler(), run
+        )
+
+    def write(
+        self, output: Path, answer: Any, reference: Clip | None, overwrite: bool
+    ) -> list[Path]:
+        return write_long(output, answer, self.source, self.operator, self.description, overwrite)
+
+
+def checksum_of(*tensors: Tensor | None) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is not None:
+            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,220 @@
+"""A long clip for the command line: a window at a time, each kept as soon as it is finished."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import asdict, frozen
+from rich.console import Console
+
+from visionxl.checkpoints import CheckpointFolder, last_state, save_state
+from visionxl.cli import report
+from visionxl.cli.memory import check_memory
+from visionxl.cli.progress import StepBar, Watched
+from visionxl.cli.reading import Frames, fitted_like, prior_for
+from visionxl.cli.running import Run, beside, plan_for, warmed
+from visionxl.measurements import Description, generator_of
+from visionxl.operators import lift
+from visionxl.planning import Persistent
+from visionxl.priors import DiffusersPrior
+from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
+from visionxl.solvers import Sampler
+from visionxl.solvers.windows import CONTEXT, RestoredWindow, Window, restore_windows, windows_of
+from visionxl.writing import write_pieces
+
+WINDOW = "window"
+
+
+@frozen(eq=False)
+class Long:
+    """A long clip's restoration: its record, words on it, and how to read it in pieces."""
+
+    record: dict[str, Any]
+    notes: list[str]
+    pieces: Callable[[], Iterator[Video]]
+    windows: tuple[Window, ...]
+
+
+def restored_in_windows(
+    source: Frames,
+    operator: ForwardOperator,
+    description: Description,
+    prior: DiffusersPrior,
+    sampler: Sampler,
+    run: Run,
+) -> Long:
+    """Restore every window that is not finished yet, and keep it in the checkpoints."""
+    frames, core = len(source), run.windows or len(source)
+    windows = windows_of(operator, frames, core, CONTEXT)
+    longest = max(w.end - w.begin for w in windows)
+    shape = torch.Size((longest, 3, description.height, description.width))
+    check_memory(*shape)
+    fitted, notes = prior_for(prior, *shape[-2:])
+    plan = plan_for(fitted, sampler, shape, run)
+    persistent = Persistent(fitted, plan, tell=notes.append)
+    quick = None
+    if run.inner is not None:
+        quick = Persistent(fitted_like(fitted, run.inner), plan, tell=notes.append)
+    begin, state, trace = run.group.share(_where_it_stopped(run.checkpoints, windows, notes))
+    warm_up_seconds = 0.0
+    for network in (persistent, quick) if run.warm else ():
+        if network is not None:
+            warm_up_seconds += warmed(network, sampler, shape, plan)
+    began = time.perf_counter()
+    console = Console(stderr=True, quiet=not (run.show and run.group.first))
+    now: dict[str, Any] = {"index": begin, "trace": trace}
+    with StepBar(console, len(sampler.times), longest, done=len(trace)) as bar:
+
+        def observe(step: Step) -> None:
+            now["trace"].append(step.record)
+            if run.checkpoints is not None and step.following is not None:
+                kind = f"step-{now['index']:05d}"
+                save_state(run.checkpoints, kind, step.following, now["trace"])
+            bar.observe(step)
+
+        def shared(prior: LatentPrior) -> LatentPrior:
+            return run.group.split(Watched(prior, bar.tell), plan.frames_at_once)
+
+        if begin < len(windows):
+            found = restore_windows(
+                operator,
+                source,
+                description.noise_std,
+                shared(persistent),
+                sampler,
+                windows,
+                generator=generator_of(run.seed),
+                begin=begin,
+                frames_at_once=longest,
+                observe=observe,
+                inner=None if quick is None else shared(quick),
+                device=plan.video_device,
+                state=state,
+            )
+            for restored in found:
+                if run.checkpoints is not None:
+                    _keep(run.checkpoints, restored, now["trace"])
+                now = {"index": restored.index + 1, "trace": []}
+                done = restored.index + 1
+                seconds = time.perf_counter() - began
+                left = seconds / (done - begin) * (len(windows) - done)
+                console.print(
+                    f"window {done}/{len(windows)}: {restored.window.stop} of {frames} frames "
+                    f"restored, about {left:.0f} s left"
+                )
+                bar.again()
+                del restored
+    record = _record(operator, source, sampler, windows, run)
+    record["seconds"] = round(time.perf_counter() - began, 3)
+    record["memory_plan"] = str(plan)
+    record["video_shape"] = [frames, *shape[1:]]
+    record["noise_std"] = description.noise_std
+    if run.warm:
+        record["warm_up_seconds"] = round(warm_up_seconds, 3)
+    return Long(record, notes, lambda: _pieces(run.checkpoints, windows), windows)
+
+
+def write_long(
+    output: Path,
+    long: Long,
+    source: Frames,
+    operator: ForwardOperator,
+    description: Description,
+    overwrite: bool,
+) -> list[Path]:
+    """The video, a picture of its first window, and the record."""
+    picture, record_path = beside(output)
+    frames = len(source)
+    long.record["notes"] = long.notes
+    long.notes.extend(
+        write_pieces(
+            output,
+            long.pieces,
+            frames,
+            description.rate,
+            sound=description.sound,
+            overwrite=overwrite,
+        )
+    )
+    window, video = long.windows[0], next(long.pieces())
+    problem = window.problem(operator, source, description.noise_std)
+    lifted = window.core(lift(problem.operator, problem.measurement))
+    report.write_picture(picture, {"measurement": lifted, "restored": video})
+    long.record["outputs"] = [str(output), str(picture), str(record_path)]
+    report.write_json(record_path, long.record)
+    return [output, picture, record_path]
+
+
+def _where_it_stopped(
+    checkpoints: CheckpointFolder | None, windows: tuple[Window, ...], notes: list[str]
+) -> tuple[int, State | None, list[StepRecord]]:
+    """The first window that is not finished, and how far it is."""
+    if checkpoints is None:
+        return 0, None, []
+    begin = 0
+    while begin < len(windows) and checkpoints.load(_name(begin)) is not None:
+        begin += 1
+    if f"{_name(begin)}" in checkpoints.names(WINDOW):
+        notes.append(f"checkpoint {checkpoints.path.name}/{_name(begin)} is damaged: made again")
+    if begin == len(windows):
+        notes.append(f"all {begin} windows were finished")
+        return begin, None, []
+    state, trace, words = last_state(checkpoints, f"step-{begin:05d}")
+    notes += words
+    if begin or state is not None:
+        within = "" if state is None else f", and step {state.index} of the next"
+        notes.append(f"went on after {begin} of {len(windows)} windows{within}")
+    return begin, state, trace
+
+
+def _name(index: int) -> str:
+    return f"{WINDOW}-{index:05d}"
+
+
+def _keep(checkpoints: CheckpointFolder, restored: RestoredWindow, trace: list[StepRecord]) -> None:
+    told = {"first": restored.window.first, "trace": [asdict(record) for record in trace]}
+    checkpoints.save(_name(restored.index), {"video": restored.video.cpu()}, told)
+    for name in checkpoints.names(f"step-{restored.index:05d}"):
+        checkpoints.drop(name)
+
+
+def _pieces(checkpoints: CheckpointFolder | None, windows: tuple[Window, ...]) -> Iterator[Video]:
+    assert checkpoints is not None  # only the process that has them writes
+    for index in range(len(windows)):
+        part = checkpoints.load(_name(index))
+        if part is None:
+            raise OSError(f"{checkpoints.path.name}/{_name(index)} was damaged since it was made")
+        yield part.tensors["video"]
+
+
+def _record(
+    operator: ForwardOperator,
+    source: Frames,
+    sampler: Sampler,
+    windows: tuple[Window, ...],
+    run: Run,
+) -> dict[str, Any]:
+    told, squares = [], 0.0
+    for index, window in enumerate(windows):
+        facts = run.checkpoints.load(_name(index)) if run.checkpoints is not None else None
+        trace = [] if facts is None else facts.facts["trace"]
+        told.append({"first": window.first, "stop": window.stop, "trace": trace})
+        if trace:
+            squares += (window.stop - window.first) * trace[-1]["data_residual"] ** 2
+    return {
+        "command": report.command_line(),
+        "settings": run.settings,
+        "operator": repr(operator),
+        "method": repr(sampler),
+        "measurement_shape": list(source.shape),
+        "data_residual": math.sqrt(squares / len(source)),
+        "device": str(run.device),
+        "threads": torch.get_num_threads(),
+        "processes": run.group.size,
+        "versions": report.versions(),
+        "context": CONTEXT,
+        "windows": told,
+    }

@@ -1,0 +1,78 @@
+"""What the command line asks of restore."""
+
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from visionxl.checkpoints import CheckpointFolder
+from visionxl.cli.reading import prior_named, with_autoencoder
+from visionxl.cli.running import Run
+from visionxl.distributed import Group
+from visionxl.priors import DiffusersPrior, compiled
+from visionxl.solvers import Sampler
+from visionxl.solvers.methods import method_named
+
+
+@frozen
+class Order:
+    """What the command line asks for, alike for every measurement."""
+
+    task: str | None
+    noise: float | None
+    seed: int
+    prior: str
+    prompt: str
+    negative_prompt: str
+    guidance: float | None
+    inner_autoencoder: str | None
+    truth: Path | None
+    window: int | None
+    mask: Path | None
+    method: str
+    steps: int
+    frames_at_once: int | None
+    memory: float | None
+    device: str
+    dtype: str
+    compile: bool
+    windows: int | None
+    overwrite: bool
+    resume: bool
+    show: bool
+
+    def priors(self) -> tuple[DiffusersPrior, DiffusersPrior | None]:
+        """The prior, and the one of the inner steps."""
+        text = {k: getattr(self, k) for k in ("prompt", "negative_prompt", "guidance")}
+        prior = prior_named(self.prior, self.device, self.dtype, **text)
+        inner = self.inner_autoencoder
+        quick = None if inner is None else with_autoencoder(prior, inner)
+        if not self.compile:
+            return prior, quick
+        return compiled(prior), None if quick is None else compiled(quick)
+
+    def sampler(self) -> Sampler:
+        """The method."""
+        return method_named(self.method)(count=self.steps)
+
+    def run(
+        self,
+        settings: dict[str, Any],
+        inner: DiffusersPrior | None,
+        checkpoints: CheckpointFolder | None,
+        group: Group,
+    ) -> Run:
+        """How it is run."""
+        return Run(
+            settings,
+            seed=self.seed,
+            show=self.show,
+            frames_at_once=self.frames_at_once,
+            memory=None if self.memory is None else round(self.memory * 1e9),
+            device=group.device,
+            inner=inner,
+            checkpoints=checkpoints,
+            warm=self.compile,
+            group=group,
+            windows=self.windows,
+        )

@@ -1,0 +1,88 @@
+"""Videos and measurements whose frames are read when they are asked for."""
+
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from visionxl.errors import InputError
+from visionxl.video import clip_pictures, to_video
+
+
+class TensorFrames:
+    """The frames of a tensor in a safetensors file; any of them, in any order.
+
+    Args:
+        path: of the file.
+        name: of the tensor.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        from safetensors import safe_open
+
+        self._path, self._name = path, name
+        with safe_open(path, framework="pt") as file:
+            self.shape = tuple(file.get_slice(name).get_shape())
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, frames: slice) -> Tensor:
+        from safetensors import safe_open
+
+        with safe_open(self._path, framework="pt") as file:
+            return file.get_slice(self._name)[frames.start : frames.stop].float()
+
+
+class VideoFrames:
+    """The frames of a video file, folder of images or animated image, in [-1, 1].
+
+    They are decoded in order. What is asked for ahead is decoded on the way; what lies further back
+    than ``kept`` frames begins anew at the first, so windows that go forward decode a file about
+    three times. The first look counts the frames.
+
+    Args:
+        path: of the video.
+        kept: frames that stay in memory, 8 bits each, behind the one that was decoded last.
+    """
+
+    def __init__(self, path: Path, kept: int) -> None:
+        self._path, self._kept = path, kept
+        pictures, self.rate, self.sound = clip_pictures(path)
+        count, first = 0, None
+        for picture in pictures:
+            first = picture if first is None else first
+            count += 1
+        if first is None:
+            raise InputError(f"clip {str(path)!r} holds no frame: give a video")
+        self.shape = (count, 3, *first.shape[:2])
+        self._begin()
+
+    rate: Fraction
+    sound: Path | None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, frames: slice) -> Tensor:
+        first, stop = frames.start, frames.stop
+        if first < self._done - len(self._recent):
+            self._begin()
+        recent: Any = deque(self._recent, maxlen=max(self._kept, max(stop, self._done) - first))
+        while self._done < stop:
+            recent.append(next(self._pictures))
+            self._done += 1
+        self._recent = recent
+        offset = self._done - len(recent)
+        wanted = [recent[i - offset] for i in range(first, stop)]
+        return to_video(wanted) if wanted else torch.empty(0, *self.shape[1:])
+
+    def _begin(self) -> None:
+        self._pictures: Iterator[np.ndarray] = clip_pictures(self._path)[0]
+        self._recent: Any = deque(maxlen=self._kept)
+        self._done = 0

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from attrs import evolve, frozen
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError
@@ -87,7 +88,7 @@ class Window:
             operator = keep @ operator
         return InverseProblem(operator, frames_of(measurement, first, stop), noise_std)
 
-    def core(self, video: Video) -> Video:
+    def core(self, video: Video) -> Float[Tensor, "core channels height width"]:
         """The core of a video of the window."""
         return video[self.first - self.begin : self.stop - self.begin]
 

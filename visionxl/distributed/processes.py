@@ -119,8 +119,19 @@ class Processes:
         return whole
 
     def total(self, value: float) -> float:
-        """The sum of a number over all processes, the same in every one."""
-        return sum(self.exchange(value))
+        """The sum of a number over all processes, the same to the last bit in every one."""
+        if self.size == 1:
+            return value
+        numbers = [torch.zeros(1, dtype=torch.float64) for _ in range(self.size)]
+        with self._company():
+            dist.all_gather(numbers, torch.tensor([value], dtype=torch.float64))
+        return sum(number.item() for number in numbers)
+
+    def send(self, messages: list[dist.P2POp]) -> None:
+        """Send and receive, until all of it is done."""
+        with self._company():
+            for work in dist.batch_isend_irecv(messages) if messages else ():
+                work.wait()
 
     def tell_failure(self, error: BaseException) -> None:
         """Leave word for the others of why this process ends."""
@@ -203,8 +214,11 @@ def processes(device: str = "cpu", *, timeout: float = 1800.0) -> Iterator[Proce
         together.exchange()  # nobody leaves while another still needs it
     except BaseException as error:
         together.tell_failure(error)
-        raise  # the connections close with this process: closing them here could wait for others
-    dist.destroy_process_group()
+        # NCCL could wait here for the others; and so could gloo for what an interrupt cut off.
+        if isinstance(error, Exception) and not device.startswith("cuda"):
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()  # else gloo's threads could outlive Python, which aborts
 
 
 def _read(name: str) -> str:

@@ -49,6 +49,7 @@ def conjugate_gradient(
     preconditioner: Action | None = None,
     iterations: int = 10,
     tolerance: float = 0.0,
+    inner_product: Callable[[Tensor, Tensor], float] = dot,
 ) -> CGResult:
     """Solve ``N x = b`` for a symmetric positive definite ``N``.
 
@@ -63,6 +64,7 @@ def conjugate_gradient(
         preconditioner: an approximate inverse of ``N``, symmetric positive definite.
         iterations: at most so many.
         tolerance: it stops once ``|b - N x| <= tolerance * |b|``.
+        inner_product: of two tensors; another one where a tensor is but a part of the vector.
 
     Returns:
         The best that was reached, also after a breakdown, with its history.
@@ -73,9 +75,9 @@ def conjugate_gradient(
     r = normal(x).neg().add_(b)
     z = r if preconditioner is None else preconditioner(r)
     p = z.clone()
-    rz = dot(r, z)
-    size = math.sqrt(dot(b, b)) or 1.0
-    residuals = [math.sqrt(dot(r, r)) / size]
+    rz = inner_product(r, z)
+    size = math.sqrt(inner_product(b, b)) or 1.0
+    residuals = [math.sqrt(inner_product(r, r)) / size]
 
     for iteration in range(iterations):
         if not math.isfinite(residuals[-1]):
@@ -85,7 +87,7 @@ def conjugate_gradient(
         if rz <= 0:  # the preconditioner is not positive definite
             return CGResult(x, iteration, tuple(residuals), INDEFINITE)
         np = normal(p)
-        curvature = dot(p, np)
+        curvature = inner_product(p, np)
         if not math.isfinite(curvature):
             return CGResult(x, iteration, tuple(residuals), NOT_A_NUMBER)
         if curvature <= 0:
@@ -94,9 +96,9 @@ def conjugate_gradient(
         r.sub_(np, alpha=rz / curvature)
         del np
         z = r if preconditioner is None else preconditioner(r)
-        rz, previous = dot(r, z), rz
+        rz, previous = inner_product(r, z), rz
         p.mul_(rz / previous).add_(z)
-        residuals.append(math.sqrt(dot(r, r)) / size)
+        residuals.append(math.sqrt(inner_product(r, r)) / size)
 
     stopped = CONVERGED if residuals[-1] <= tolerance else USED_UP
     if not math.isfinite(residuals[-1]):

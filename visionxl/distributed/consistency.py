@@ -1,0 +1,165 @@
+"""Conjugate gradients over processes: each has its own frames, and the neighbours' nearest."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from attrs import field, frozen
+from torch import Tensor
+
+from visionxl.distributed.processes import Processes
+from visionxl.errors import InputError
+from visionxl.operators.checks import normal
+from visionxl.protocols import (
+    Correction,
+    ForwardOperator,
+    InverseProblem,
+    Measurement,
+    NoiseLevel,
+    Video,
+)
+from visionxl.solvers.conjugate_gradient import conjugate_gradient, dot
+from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
+
+
+def _reach(_: Any, __: Any, value: int) -> None:
+    if value < 0:
+        raise InputError(f"reach {value} is no number of frames: give one from 0")
+
+
+@frozen(eq=False, slots=False)
+class SplitOperator:
+    """``operator`` on a video of which every process has its own frames, and no others.
+
+    Before each call the processes fetch ``reach`` frames from either side; ``operator`` sees them
+    as the ends of a clip, and what it answers there is dropped. So forward and adjoint are exact
+    for an operator that treats every time alike, keeps the number of frames, and whose frame ``t``
+    depends on the frames ``t - reach`` to ``t + reach``.
+
+    Args:
+        operator: such as ``AveragePool(4) @ TemporalAverage(7)``.
+        processes: over which.
+        frames: of the whole video.
+        reach: half the window. One frame more where the border reflects, for the adjoint.
+        circular: whether the last frames come before the first. Elsewhere the operator's own
+            border rule holds at both ends of the video.
+    """
+
+    operator: ForwardOperator
+    processes: Processes
+    frames: int
+    reach: int = field(validator=_reach)
+    circular: bool = True
+
+    def forward(self, video: Video) -> Measurement:
+        return self._inside(self.operator.forward, video)
+
+    def adjoint(self, measurement: Measurement) -> Video:
+        return self._inside(self.operator.adjoint, measurement)
+
+    def _inside(self, action: Callable[[Tensor], Tensor], own: Tensor) -> Tensor:
+        if self.processes.size == 1:
+            return action(own)
+        if len(own) == 0:  # its shape alone is asked for
+            return action(own.new_zeros(1, *own.shape[1:]))[:0]
+        before = len(self._around[self.processes.rank][0])
+        return action(self._extended(own))[before : before + len(own)]
+
+    @cached_property
+    def _around(self) -> list[tuple[list[int], list[int]]]:
+        """For every process the numbers of the frames that it needs before and after its own."""
+        around = []
+        for rank in range(self.processes.size):
+            own = self.processes.part(self.frames, rank)
+            sides = [range(own.start - self.reach, own.start)]
+            sides += [range(own.stop, own.stop + self.reach)]
+            if own.start == own.stop:
+                sides = [range(0), range(0)]
+            if self.circular:
+                before, after = ([t % self.frames for t in side] for side in sides)
+            else:
+                before, after = ([t for t in side if 0 <= t < self.frames] for side in sides)
+            around.append((before, after))
+        return around
+
+    def _wanted(self, receiver: int, sender: int) -> list[int]:
+        """The frames that a process needs from another, each once."""
+        there = self.processes.part(self.frames, sender)
+        needed = {t for side in self._around[receiver] for t in side}
+        return sorted(t for t in needed if there.start <= t < there.stop)
+
+    def _extended(self, own: Tensor) -> Tensor:
+        """The own frames with those around them."""
+        rank, first = self.processes.rank, self.processes.part(self.frames).start
+        others = [r for r in range(self.processes.size) if r != rank]
+        messages, arriving = [], {}
+        for other in others:
+            if there := self._wanted(other, rank):
+                parcel = own[[t - first for t in there]]
+                messages.append(dist.P2POp(dist.isend, parcel, other))
+            if here := self._wanted(rank, other):
+                arriving[other] = own.new_empty(len(here), *own.shape[1:])
+                messages.append(dist.P2POp(dist.irecv, arriving[other], other))
+        self.processes.send(messages)
+        frames = {first + i: frame for i, frame in enumerate(own)}
+        for other, parcel in arriving.items():
+            frames.update(zip(self._wanted(rank, other), parcel, strict=True))
+        before, after = self._around[rank]
+        middle = range(first, first + len(own))
+        return torch.stack([frames[t] for t in (*before, *middle, *after)])
+
+
+@frozen
+class SplitDampedCG:
+    """:class:`visionxl.DampedCG` with its frames shared out over processes.
+
+    Each iteration exchanges ``reach`` frames with the neighbours four times (two for ``A``, two
+    for ``A^T``) and three inner products; at the end the corrected frames are gathered. The result
+    is that of ``DampedCG`` to rounding, and its memory beside the videos is divided.
+
+    Args:
+        processes: over which; all ask for the same correction at the same time.
+        reach: frames to either side that the operator looks at (:class:`SplitOperator`).
+        circular: whether time goes round.
+        spread: ``r_t`` from the noise level.
+        least_noise: stands for ``sigma_y`` where the measurement has less.
+        iterations: at most so many.
+        tolerance: of the relative residual.
+    """
+
+    processes: Processes
+    reach: int = field(validator=_reach)
+    circular: bool = True
+    spread: Spread = field(factory=ScheduleSpread)
+    least_noise: float = LEAST_NOISE
+    iterations: int = 30
+    tolerance: float = 1e-4
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        frames, measured = len(estimate), problem.measurement
+        if len(measured) != frames:
+            raise InputError(
+                f"measurement has {len(measured)} frames and the video {frames}: SplitDampedCG "
+                "needs an operator that keeps their number; use DampedCG"
+            )
+        own = self.processes.part(frames)
+        operator = SplitOperator(
+            problem.operator, self.processes, frames, self.reach, self.circular
+        )
+        damping = damping_of(problem, level, self.spread, self.least_noise)
+        right = operator.adjoint(measured[own] - operator.forward(estimate[own]))
+        result = conjugate_gradient(
+            lambda x: normal(operator, x).add(x, alpha=damping),
+            right,
+            right.new_zeros(right.shape),
+            iterations=self.iterations,
+            tolerance=self.tolerance,
+            inner_product=self._inner_product,
+        )
+        video = self.processes.gather(result.solution.add_(estimate[own]), frames)
+        return Correction(video, result.iterations, result.residuals, result.stopped)
+
+    def _inner_product(self, left: Tensor, right: Tensor) -> float:
+        return self.processes.total(dot(left, right) if len(left) else 0.0)

@@ -1,0 +1,161 @@
+"""Frames split over processes: the networks of each see its own frames only."""
+
+import hashlib
+import sys
+from collections.abc import Callable
+
+import torch
+from attrs import evolve, frozen
+from torch import Generator, Tensor
+
+from visionxl.distributed.processes import Processes
+from visionxl.errors import InputError, NotFiniteError
+from visionxl.protocols import (
+    Denoised,
+    InverseProblem,
+    Latent,
+    LatentPrior,
+    NoiseLevel,
+    NoiseSchedule,
+    Restoration,
+    State,
+    Step,
+    Video,
+)
+from visionxl.solvers.frames import FrameByFrame
+from visionxl.solvers.loop import Sampler, restore
+
+EVERY = sys.maxsize  # frames at once: SplitFrames has to see whole videos
+
+
+@frozen(eq=False)
+class SplitFrames:
+    """A prior whose frames are shared out over processes.
+
+    Every process asks it for whole videos, at the same time; each hands ``prior`` its own frames,
+    and the answers are gathered, so that all have the same result: that of a single process to
+    rounding. It has to see whole videos, so ``frames_at_once`` belongs inside:
+    ``SplitFrames(FrameByFrame(prior, 4), processes)``, as :func:`split_restore` does.
+
+    Gradients do not cross processes.
+
+    Args:
+        prior: asked for this process's frames.
+        processes: over which.
+    """
+
+    prior: LatentPrior
+    processes: Processes
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return self.prior.schedule
+
+    def encode(self, video: Video) -> Latent:
+        (latent,) = self._split(lambda own: (self.prior.encode(own),), video)
+        return latent
+
+    def decode(self, latent: Latent) -> Video:
+        (video,) = self._split(lambda own: (self.prior.decode(own),), latent)
+        return video
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        def parts(own: Tensor) -> tuple[Tensor, ...]:
+            denoised = self.prior.denoise(own, level)
+            return denoised.clean, denoised.noise
+
+        clean, noise = self._split(parts, latent)
+        return Denoised(clean, noise)
+
+    def _split(
+        self, action: Callable[[Tensor], tuple[Tensor, ...]], whole: Tensor
+    ) -> tuple[Tensor, ...]:
+        if self.processes.size == 1:
+            return action(whole)
+        if whole.requires_grad and torch.is_grad_enabled():
+            raise InputError(
+                "this method follows gradients through the prior, and they do not cross "
+                f"processes ({self.processes.size}): run it in one process"
+            )
+        own, parts, failure = self.processes.part(len(whole)), (), None
+        try:
+            if own.start < own.stop:
+                parts = action(whole[own])
+        except NotFiniteError as error:
+            frame = error.frame + own.start
+            failure = NotFiniteError(error.stage, frame, error.dtype, error.way_out, error.step)
+        except Exception as error:
+            failure = error
+        # The first process has a frame wherever there is one: it tells the shapes to all.
+        shapes = self.processes.exchange([(p.shape[1:], p.dtype) for p in parts], failure)[0]
+        parts = parts or tuple(whole.new_empty(0, *s, dtype=dtype) for s, dtype in shapes)
+        return tuple(self.processes.gather(part, len(whole)) for part in parts)
+
+
+def split_restore(
+    problem: InverseProblem,
+    prior: LatentPrior,
+    sampler: Sampler,
+    *,
+    processes: Processes,
+    generator: Generator,
+    frames_at_once: int = 1,
+    observe: Callable[[Step], object] | None = None,
+    inner: LatentPrior | None = None,
+    state: State | None = None,
+) -> Restoration:
+    """:func:`visionxl.restore` in all processes at the same time, each with its own frames.
+
+    All are given the same problem, sampler and seed, and have the whole result. With one process
+    it is ``restore``.
+
+    Args:
+        problem: the same in all processes; that is checked.
+        prior: on this process's device.
+        sampler: the method, the same in all.
+        processes: from :func:`visionxl.distributed.processes`.
+        generator: in the same state in all; that is checked.
+        frames_at_once: frames in one call of the prior.
+        observe: called with every step, in the first process alone.
+        inner: a quicker prior for all steps but the last.
+        state: to go on from; that of the first process counts.
+
+    Raises:
+        InputError: as ``restore``; or the processes do not hold the same problem.
+        ProcessError: another process failed.
+    """
+    state = _shared(state, processes, problem.measurement.device)
+    processes.check_same(
+        measurement=_checksum(problem.measurement),
+        noise_std=problem.noise_std,
+        operator=type(problem.operator).__name__,
+        generator=_checksum(generator.get_state()),
+        times=str(sampler.times),
+    )
+
+    def split(whole: LatentPrior) -> SplitFrames:
+        return SplitFrames(FrameByFrame(whole, frames_at_once), processes)
+
+    return restore(
+        problem,
+        split(prior),
+        sampler,
+        generator=generator,
+        frames_at_once=EVERY,
+        observe=observe if processes.first else None,
+        inner=None if inner is None else split(inner),
+        state=state,
+    )
+
+
+def _shared(state: State | None, processes: Processes, device: torch.device) -> State | None:
+    if processes.size == 1:
+        return state
+    on_host = None if state is None else evolve(state, latent=state.latent.cpu())
+    shared = processes.share(on_host)
+    return None if shared is None else evolve(shared, latent=shared.latent.to(device))
+
+
+def _checksum(tensor: Tensor) -> str:
+    octets = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return hashlib.sha256(octets.data).hexdigest()[:12]

@@ -1,5 +1,6 @@
 """Running the command line in the test's process, and clips for it."""
 
+import socket
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -45,3 +46,10 @@ def moving_scene(frames: int = 5, height: int = 32, width: int = 48):
 def make_clip(path: Path, frames: int = 5, height: int = 32, width: int = 48) -> Path:
     write_clip(path, moving_scene(frames, height, width), Fraction(24))
     return path
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return opened.getsockname()[1]

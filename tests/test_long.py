@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_line import make_clip, visionxl
-from test_distributed import free_port
+from command_line import free_port, make_clip, visionxl
 
 from visionxl.cli import long
 from visionxl.metrics import psnr

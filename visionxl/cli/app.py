@@ -1,7 +1,6 @@
 """The application, the options that commands share, and how they speak."""
 
 import json
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from rich.console import Console
 
 from visionxl.errors import InputError
 from visionxl.operators import TASKS
+from visionxl.planning import ran_out_of_memory
 
 app = typer.Typer(
     help="Restore video with an image latent diffusion model.",
@@ -23,7 +23,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 err = Console(stderr=True, highlight=False)
-MEMORY = re.compile("out of memory|not enough memory|can't allocate", re.IGNORECASE)
 INTERRUPTED = 130
 UsageError: Any = typer.BadParameter.__bases__[0]  # of click, or of the copy that typer carries
 
@@ -103,7 +102,7 @@ def explained() -> Iterator[None]:
             sys.exit(2)
         fail(error.format_message())
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not MEMORY.search(str(error)):
+        if not ran_out_of_memory(error):
             raise
         reason = (str(error).strip().splitlines() or ["no more could be had"])[-1]
         fail(

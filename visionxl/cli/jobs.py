@@ -5,7 +5,6 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from attrs import frozen
 from torch import Tensor
 
@@ -20,8 +19,8 @@ from visionxl.cli.reading import (
     measurement_in_frames,
     truth_for,
 )
-from visionxl.cli.running import restored, write_all
-from visionxl.distributed import Group
+from visionxl.cli.running import checksum_of, restored, write_all
+from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.protocols import ForwardOperator, InverseProblem, Video
@@ -53,7 +52,7 @@ class Job(Protocol):
         settings: dict[str, Any],
         priors: Any,
         checkpoints: CheckpointFolder | None,
-        group: Group,
+        group: Processes,
     ) -> Any:
         """Restore it. The answer has a ``record`` and ``notes``."""
         ...
@@ -100,7 +99,7 @@ class WholeClip:
         settings: dict[str, Any],
         priors: Any,
         checkpoints: CheckpointFolder | None,
-        group: Group,
+        group: Processes,
     ) -> Restored:
         prior, inner = priors()
         run = order.run(settings, inner, checkpoints, group)
@@ -156,7 +155,7 @@ class LongClip:
         settings: dict[str, Any],
         priors: Any,
         checkpoints: CheckpointFolder | None,
-        group: Group,
+        group: Processes,
     ) -> Long:
         prior, inner = priors()
         run = order.run(settings, inner, checkpoints, group)
@@ -168,11 +167,3 @@ class LongClip:
         self, output: Path, answer: Any, reference: Clip | None, overwrite: bool
     ) -> list[Path]:
         return write_long(output, answer, self.source, self.operator, self.description, overwrite)
-
-
-def checksum_of(*tensors: Tensor | None) -> str:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        if tensor is not None:
-            digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

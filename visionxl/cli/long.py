@@ -15,7 +15,8 @@ from visionxl.cli import report
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import StepBar, Watched
 from visionxl.cli.reading import Frames, fitted_like, prior_for
-from visionxl.cli.running import Run, beside, plan_for, warmed
+from visionxl.cli.running import Run, beside, plan_for, shared_by, warmed
+from visionxl.distributed.frames import EVERY
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
 from visionxl.planning import Persistent
@@ -76,7 +77,7 @@ def restored_in_windows(
             bar.observe(step)
 
         def shared(prior: LatentPrior) -> LatentPrior:
-            return run.group.split(Watched(prior, bar.tell), plan.frames_at_once)
+            return shared_by(run.group, Watched(prior, bar.tell), plan.frames_at_once)
 
         if begin < len(windows):
             found = restore_windows(
@@ -88,7 +89,7 @@ def restored_in_windows(
                 windows,
                 generator=generator_of(run.seed),
                 begin=begin,
-                frames_at_once=longest,
+                frames_at_once=EVERY,
                 observe=observe,
                 inner=None if quick is None else shared(quick),
                 device=plan.video_device,

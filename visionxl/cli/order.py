@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from attrs import frozen
 
 from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli.reading import prior_named, with_autoencoder
 from visionxl.cli.running import Run
-from visionxl.distributed import Group
+from visionxl.distributed import Processes
 from visionxl.priors import DiffusersPrior, compiled
 from visionxl.solvers import Sampler
 from visionxl.solvers.methods import method_named
@@ -60,7 +61,7 @@ class Order:
         settings: dict[str, Any],
         inner: DiffusersPrior | None,
         checkpoints: CheckpointFolder | None,
-        group: Group,
+        group: Processes,
     ) -> Run:
         """How it is run."""
         return Run(
@@ -69,7 +70,7 @@ class Order:
             show=self.show,
             frames_at_once=self.frames_at_once,
             memory=None if self.memory is None else round(self.memory * 1e9),
-            device=group.device,
+            device=torch.device(group.device),
             inner=inner,
             checkpoints=checkpoints,
             warm=self.compile,

@@ -37,7 +37,7 @@ from visionxl.cli.reading import (
     read_mask,
 )
 from visionxl.cli.running import STEPS, beside, summary
-from visionxl.distributed import Group, processes
+from visionxl.distributed import Processes, processes
 from visionxl.errors import InputError
 from visionxl.files import check_output, clear_partials
 from visionxl.measurements import Description
@@ -169,7 +169,7 @@ def _many(
     order: Order,
     priors: Any,
     as_json: bool,
-    group: Group,
+    group: Processes,
 ) -> None:
     """One after another; what fails is told and the rest goes on."""
     names = [path.stem for path in measurements]
@@ -205,7 +205,9 @@ def _many(
         )
 
 
-def _one(measurement: Path, output: Path, order: Order, priors: Any, group: Group) -> Answer | None:
+def _one(
+    measurement: Path, output: Path, order: Order, priors: Any, group: Processes
+) -> Answer | None:
     """Restore one measurement. Of several processes the first writes and tells, and others help."""
     check_kind(output)
     for path in (output, *beside(output)):

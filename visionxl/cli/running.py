@@ -1,5 +1,6 @@
 """One run of a method for the command line, and what it leaves behind."""
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -7,20 +8,22 @@ from typing import Any
 import torch
 from attrs import evolve, field, frozen
 from rich.console import Console
+from torch import Tensor
 
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import report
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import StepBar, Watched
 from visionxl.cli.reading import fitted_like, prior_for
-from visionxl.distributed import Group
+from visionxl.distributed import Processes, SplitFrames
+from visionxl.distributed.frames import EVERY
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of
 from visionxl.operators import lift
 from visionxl.planning import MemoryPlan, Persistent, plan_memory
 from visionxl.priors import DiffusersPrior, warm_up
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
-from visionxl.solvers import Sampler, restore
+from visionxl.solvers import FrameByFrame, Sampler, restore
 from visionxl.video import Clip
 from visionxl.writing import write_clip
 
@@ -54,7 +57,7 @@ class Run:
     inner: DiffusersPrior | None = None
     checkpoints: CheckpointFolder | None = None
     warm: bool = False
-    group: Group = field(factory=lambda: Group(0, 1, torch.device("cpu")))
+    group: Processes = field(factory=Processes)
     windows: int | None = None
 
 
@@ -71,7 +74,7 @@ def restored(
     fitted, notes = prior_for(prior, shape[-2], shape[-1])
     plan = plan_for(fitted, sampler, shape, run)
     problem = evolve(problem, measurement=problem.measurement.to(plan.video_device))
-    run.group.check_same(problem)
+    run.group.check_same(problem=checksum_of(problem.measurement), operator=repr(problem.operator))
     persistent = Persistent(fitted, plan, tell=notes.append)
     quick = None
     if run.inner is not None:
@@ -92,14 +95,14 @@ def restored(
             bar.observe(step)
 
         def shared(prior: LatentPrior) -> LatentPrior:
-            return run.group.split(Watched(prior, bar.tell), plan.frames_at_once)
+            return shared_by(run.group, Watched(prior, bar.tell), plan.frames_at_once)
 
         result = restore(
             problem,
             shared(persistent),
             sampler,
             generator=generator_of(run.seed),
-            frames_at_once=shape[0],
+            frames_at_once=EVERY,
             observe=observe,
             inner=None if quick is None else shared(quick),
             state=state,
@@ -116,6 +119,20 @@ def restored(
             f"{problem.noise_std:g}: is it the right task, and the right noise?"
         )
     return result.video.cpu(), record, notes
+
+
+def shared_by(group: Processes, prior: LatentPrior, frames_at_once: int) -> LatentPrior:
+    """The prior, whose frames are shared out over processes."""
+    return SplitFrames(FrameByFrame(prior, frames_at_once), group)
+
+
+def checksum_of(*tensors: Tensor | None) -> str:
+    """SHA-256 of the tensors that are there."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is not None:
+            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) -> MemoryPlan:

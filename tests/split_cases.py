@@ -77,13 +77,14 @@ def problem_of(frames, dtype=torch.float64, operator=OPERATORS["circular"][0]):
     return simulate(truth, operator, noise_std=0.02, generator=generator)
 
 
-def restored(prior, method, frames, together, dtype=torch.float64, seed=0, **parts):
+def restored(prior, method, frames, together, dtype=torch.float64, seed=0, parts=None, **options):
     return split_restore(
         problem_of(frames, dtype),
         prior,
-        METHODS[method](count=10, **parts),
+        METHODS[method](count=10, **(parts or {})),
         processes=together,
         generator=torch.Generator().manual_seed(seed),
+        **options,
     ).video
 
 
@@ -101,7 +102,19 @@ def by_known_priors(together: Processes):
         yield f"seen {method} {frames}", torch.tensor(together.exchange(prior.frames))
     split = SplitDampedCG(together, reach=1)
     exact = GaussianPrior.natural(SIZE, SIZE)
-    yield "gaussian iterative 5", restored(exact, "vision_xl", 5, together, consistency=split)
+    yield (
+        "gaussian iterative 5",
+        restored(exact, "vision_xl", 5, together, parts={"consistency": split}),
+    )
+    yield "gaussian gone on 5", gone_on(exact, together)
+
+
+def gone_on(prior, together: Processes):
+    """A run that is cut off after its first step; the first process alone has kept the state."""
+    states = []
+    restored(prior, "vision_xl", 5, together, observe=lambda step: states.append(step.following))
+    assert bool(states) == together.first
+    return restored(prior, "vision_xl", 5, together, state=states[0] if states else None)
 
 
 def by_operators(together: Processes):

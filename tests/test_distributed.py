@@ -71,6 +71,12 @@ def test_alone_the_split_consistency_is_damped_cg(alone):
         assert torch.equal(alone[f"cg {name} 5"], whole)
 
 
+def test_the_first_process_keeps_what_all_go_on_from(alone, together):
+    _, found, _ = together
+    assert torch.equal(found["gaussian gone on 5"], found["gaussian vision_xl 5"])
+    assert torch.equal(alone["gaussian gone on 5"], alone["gaussian vision_xl 5"])
+
+
 def test_the_networks_of_each_process_see_its_own_frames(alone, together):
     count, found, _ = together
     for method in METHODS:

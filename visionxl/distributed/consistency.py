@@ -113,7 +113,7 @@ class SplitOperator:
 
 @frozen
 class SplitDampedCG:
-    """:class:`visionxl.DampedCG` with its frames shared out over processes.
+    """:class:`~visionxl.solvers.DampedCG` with its frames shared out over processes.
 
     Each iteration exchanges ``reach`` frames with the neighbours four times (two for ``A``, two
     for ``A^T``) and three inner products; at the end the corrected frames are gathered. The result

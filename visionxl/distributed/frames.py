@@ -104,7 +104,7 @@ def split_restore(
     inner: LatentPrior | None = None,
     state: State | None = None,
 ) -> Restoration:
-    """:func:`visionxl.restore` in all processes at the same time, each with its own frames.
+    """:func:`~visionxl.solvers.restore` in all processes at once, each with its own frames.
 
     All are given the same problem, sampler and seed, and have the whole result. With one process
     it is ``restore``.

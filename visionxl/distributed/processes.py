@@ -104,8 +104,6 @@ class Processes:
             return part
         whole = part.new_empty(count, *part.shape[1:])
         whole[self.part(count)] = part
-        if whole.numel() == 0:
-            return whole
         octets = whole.flatten(1).view(torch.uint8)
         with self._company():
             pending = [

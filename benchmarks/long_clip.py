@@ -3,10 +3,11 @@
     python benchmarks/long_clip.py --json out.json
     python benchmarks/long_clip.py --seams --method vision_xl --method vision_tv
 
-The first restores clips of 25 to 1000 frames with a prior that needs no weights, in windows, each in a
-process of its own, and prints the seconds per frame and the process's peak memory. With ``--seams``
-the demo's clip, played to and fro, is restored with the pocket prior as a whole and in windows, for
-``deblur+`` with noise 0.01, and the least PSNR of a frame between the two is printed for every context.
+The first restores clips of 25 to 1000 frames with a prior that needs no weights, in windows, each
+in a process of its own, and prints the seconds per frame and the process's peak memory. With
+``--seams`` the demo's clip, played to and fro, is restored with the pocket prior as a whole and in
+windows, for ``deblur+`` with noise 0.01, and the least PSNR of a frame between the two is printed
+for every context.
 """
 
 import argparse
@@ -91,8 +92,9 @@ def seams(
 ) -> list[dict[str, Any]]:
     """The least PSNR of a frame between the whole restoration and that in windows."""
     generator = generator_of(0)
-    operator = task_named("deblur+")(frames, *size, generator)
-    clip = to_and_fro(frames, *size)
+    height, width = size
+    operator = task_named("deblur+")(frames, height, width, generator)
+    clip = to_and_fro(frames, height, width)
     problem = simulate(clip, operator, 0.01, generator=generator)
     prior, rows = PocketPrior.load(), []
     print(f"{frames} frames of {size[0]}x{size[1]}, core {core}\n")

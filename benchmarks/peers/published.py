@@ -39,6 +39,7 @@ from visionxl import (
     Measurement,
     NoiseLevel,
     NoiseSchedule,
+    NotFiniteError,
     PlainCG,
     Sampler,
     Video,
@@ -61,10 +62,13 @@ def paper(case: Case, prior: LatentPrior) -> Estimate:
     problem = evolve(case.problem, operator=PublishedOperator(case.problem.operator))
     published = PublishedPrior(prior, FRAMES_AT_ONCE)
     sampler = vision_xl(consistency=PublishedCG(), initializer=PublishedInversion())
-    video = torch.empty(0)
-    for step in trajectory(problem, published, sampler, generator_of(case)):
-        video = step.decoded
-        del step
+    video = torch.full_like(case.truth, math.nan)
+    try:
+        for step in trajectory(problem, published, sampler, generator_of(case)):
+            video = step.decoded
+            del step
+    except NotFiniteError:  # the public code goes on, and what comes out is no number either
+        video = torch.full_like(case.truth, math.nan)
     finite = torch.isfinite(video)
     note = "" if bool(finite.all()) else "diverged"
     return Estimate(torch.where(finite, video, 0).clamp_(-1, 1), len(published.asked), note)
@@ -85,8 +89,13 @@ def restored(case: Case, prior: LatentPrior, sampler: Sampler) -> Estimate:
     """A method of the library, with the evaluations counted."""
     counted = Counted(prior, FRAMES_AT_ONCE)
     generator, frames = generator_of(case), len(case.truth)
-    result = restore(case.problem, counted, sampler, generator=generator, frames_at_once=frames)
-    return Estimate(result.video, len(counted.asked))
+    try:
+        video = restore(
+            case.problem, counted, sampler, generator=generator, frames_at_once=frames
+        ).video
+    except NotFiniteError:
+        video = torch.full_like(case.truth, math.nan)
+    return Estimate(video, len(counted.asked))
 
 
 def generator_of(case: Case) -> Generator:

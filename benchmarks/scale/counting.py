@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from attrs import frozen
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from scale.networks import Networks, build
@@ -21,6 +19,7 @@ from visionxl import Correction, Denoised, InverseProblem, Latent, NoiseLevel, V
 from visionxl.counting import peak_bytes_of
 from visionxl.operators import TemporalAverage
 from visionxl.priors import DiscreteSchedule
+from visionxl.priors.attention import FusedAttention
 
 META = torch.device("meta")
 
@@ -45,21 +44,6 @@ def cost_of(action: Callable[[], object]) -> Cost:
         action()
     with FusedAttention():
         return Cost(counter.get_total_flops(), peak_bytes_of(action))
-
-
-class FusedAttention(TorchFunctionMode):
-    """Attention makes its result and nothing else, as fused kernels do, and is not computed.
-
-    On the meta device PyTorch would hold all the scores.
-    """
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if function is scaled_dot_product_attention:
-            query, _, value = args[:3]
-            return query.new_empty(*query.shape[:-1], value.shape[-1])
-        return function(*args, **(kwargs or {}))
 
 
 def stage_costs(networks: Networks, height: int, width: int) -> dict[str, Cost]:

@@ -165,7 +165,7 @@ def warmed(prior: LatentPrior, sampler: Sampler, shape: torch.Size, plan: Memory
     frames, _, height, width = shape
     chunks = {min(plan.frames_at_once, frames), frames % plan.frames_at_once} - {0}
     where = plan.video_device
-    return sum(warm_up(prior, sampler.times[0], n, height, width, where) for n in sorted(chunks))
+    return sum(warm_up(prior, sampler.times, n, height, width, where) for n in sorted(chunks))
 
 
 def beside(output: Path) -> tuple[Path, Path]:

@@ -69,9 +69,8 @@ def cost(frames: int, core: int, context: int) -> dict[str, Any]:
 def costs(counts: list[int], core: int, context: int) -> list[dict[str, Any]]:
     """Each count in a process of its own, so that its peak is its own."""
     rows = []
-    print(
-        "| frames | windows | s | s per frame | memory above the clip's, MB |\n|---|---|---|---|---|"
-    )
+    print("| frames | windows | s | s per frame | memory above the clip's, MB |")
+    print("|---|---|---|---|---|", flush=True)
     for frames in counts:
         words = ["--one", str(frames), "--core", str(core), "--context", str(context)]
         done = subprocess.run(

@@ -154,16 +154,12 @@ def warmed(
     width: int,
     frames: int,
 ) -> float:
-    """Run the networks with every number of frames that the run will ask for; the seconds.
-
-    Each at two times: a compiled network takes the first for a constant.
-    """
+    """Run the networks with every number of frames that the run will ask for; the seconds."""
     counts = {1, min(at_once, frames), frames % at_once or at_once}
     device = problem.measurement.device
     return sum(
-        warm_up(prior, time_, count, height, width, device)
+        warm_up(prior, (0.1, 0.2), count, height, width, device)
         for prior in priors
         for count in sorted(counts)
-        for time_ in (0.1, 0.2)
         if count <= frames
     )

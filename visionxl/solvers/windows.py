@@ -43,7 +43,7 @@ class FrameSource(Protocol):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def __getitem__(self, frames: slice) -> Tensor:
+    def __getitem__(self, frames: slice, /) -> Tensor:
         """The frames ``first:stop``, both given and inside, as floating point numbers."""
         ...
 

@@ -1,0 +1,251 @@
+"""Windows of a long clip: what they are, and that they give what the whole gives."""
+
+import pytest
+import torch
+from attrs import evolve, frozen
+from dense import generator, noise, relative_error
+
+from visionxl import (
+    CorrectedInversion,
+    GaussianPrior,
+    InputError,
+    Noise,
+    NoiseAware,
+    PseudoBatchInversion,
+    restore,
+    simulate,
+    trajectory,
+    vision_xl,
+)
+from visionxl.counting import peak_bytes_of
+from visionxl.operators import (
+    AveragePool,
+    GaussianBlur,
+    Mask,
+    Stack,
+    TemporalAverage,
+    TemporalSubsample,
+    check_adjoint,
+)
+from visionxl.operators.cutting import KeepFrames, Reach, reach_of
+from visionxl.operators.factors import factors_of
+from visionxl.operators.lifting import lift
+from visionxl.solvers import dds, svi
+from visionxl.solvers.windows import frames_of, restore_windows, windows_of
+
+PRIOR = GaussianPrior.natural(8, 8, std=0.3)
+FRAMES = 41
+TRUTH = PRIOR.sample(FRAMES, 2, generator())
+
+
+def problem_of(operator, noise_std=0.1):
+    return simulate(TRUTH, operator, noise_std, generator=generator(1))
+
+
+def in_windows(problem, sampler, core=8, context=8, seed=0, **options):
+    windows = windows_of(problem.operator, len(problem.measurement), core, context)
+    return list(
+        restore_windows(
+            problem.operator,
+            problem.measurement,
+            problem.noise_std,
+            PRIOR,
+            sampler,
+            windows,
+            generator=generator(seed),
+            **options,
+        )
+    )
+
+
+def joined(pieces):
+    return torch.cat([piece.video for piece in pieces])
+
+
+# Cutting
+
+
+@pytest.mark.parametrize("boundary", ["circular", "reflect", "replicate", "zero"])
+@pytest.mark.parametrize("frames", [20, 41, 200])
+def test_cores_cover_the_clip_once_and_measured_frames_see_no_others(boundary, frames):
+    operator = GaussianBlur(1.0) @ TemporalAverage(5, boundary)
+    windows = windows_of(operator, frames, 8, 6)
+    covered = [t for w in windows for t in range(w.first, w.stop)]
+    assert covered == list(range(frames))
+    for w in windows:
+        assert w.begin <= w.first < w.stop <= w.end
+        first, stop = w.measured
+        assert w.begin <= first <= w.first
+        assert w.stop <= stop <= w.end
+        if len(windows) > 1 and boundary == "circular":
+            assert (first, stop) == (w.begin + 2, w.end - 2)
+        elif len(windows) > 1:
+            assert first == (0 if w.begin == 0 else w.begin + 2)
+
+
+@pytest.mark.parametrize("boundary", ["circular", "reflect", "replicate", "zero"])
+def test_a_window_is_an_exact_problem_of_its_own(boundary):
+    operator = AveragePool(2) @ TemporalAverage(5, boundary)
+    clip = noise(FRAMES, 1, 8, 8)
+    measurement = operator.forward(clip)
+    for window in windows_of(operator, FRAMES, 8, 6):
+        problem = window.problem(operator, measurement, 0.1)
+        own = frames_of(clip, window.begin, window.end)
+        torch.testing.assert_close(problem.operator.forward(own), problem.measurement)
+
+
+def test_keep_frames_is_exact_and_has_factors():
+    keep = KeepFrames(2, 6, 9)
+    assert check_adjoint(keep, (9, 2, 4, 4)) < 1e-14
+    video = noise(9, 2, 4, 4)
+    factors = factors_of(keep @ TemporalAverage(3), (9, 2, 4, 4))
+    expected = torch.einsum("ts,schw->tchw", factors.axes[0], video)
+    torch.testing.assert_close((keep @ TemporalAverage(3)).forward(video), expected)
+    lifted = lift(keep, keep.forward(video))
+    assert torch.equal(lifted[2:6], video[2:6])
+    assert torch.equal(lifted[0], video[2])
+    assert torch.equal(lifted[8], video[5])
+
+
+@pytest.mark.parametrize(
+    ("operator", "reach"),
+    [
+        (GaussianBlur(1.0), Reach()),
+        (Mask.random(0.5, 8, 8, generator()), Reach()),
+        (TemporalAverage(7), Reach(3, True)),
+        (TemporalAverage(7, "reflect"), Reach(3, False)),
+        (AveragePool(2) @ TemporalAverage(5) @ TemporalAverage(3), Reach(3, True)),
+        (TemporalAverage(1), Reach(0, False)),
+    ],
+)
+def test_operators_tell_how_far_they_see(operator, reach):
+    assert reach_of(operator) == reach
+
+
+@frozen
+class OfTheUser:
+    def forward(self, video):
+        return 0.5 * (video + video.roll(1, 0))
+
+    def adjoint(self, measurement):
+        return 0.5 * (measurement + measurement.roll(-1, 0))
+
+
+@frozen
+class Telling(OfTheUser):
+    def reach(self):
+        return Reach(1, circular=True)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [TemporalSubsample(2, frames=41), OfTheUser(), TemporalAverage(3) @ TemporalAverage(3, "zero")],
+    ids=repr,
+)
+def test_operators_that_cannot_be_cut_are_refused(operator):
+    with pytest.raises(InputError, match="restore the clip as a whole"):
+        windows_of(operator, FRAMES, 8, 6)
+    assert Stack is not None
+
+
+def test_an_operator_of_the_user_that_tells_its_reach_is_cut():
+    problem = problem_of(Telling())
+    assert joined(in_windows(problem, vision_xl())).shape == TRUTH.shape
+
+
+@pytest.mark.parametrize(("core", "context"), [(0, 8), (8, 1)])
+def test_a_context_shorter_than_the_reach_is_refused(core, context):
+    with pytest.raises(InputError, match="reach, 3"):
+        windows_of(TemporalAverage(7), FRAMES, core, context)
+
+
+# Restoring
+
+
+STARTS = {
+    "one frame": vision_xl(),
+    "every frame": vision_xl(initializer=PseudoBatchInversion()),
+    "corrected": vision_xl(initializer=CorrectedInversion(NoiseAware())),
+    "noise": vision_xl(initializer=Noise(), start=1.0),
+    "svi": svi(count=10),
+}
+
+
+@pytest.mark.parametrize("sampler", STARTS.values(), ids=list(STARTS))
+def test_without_time_windows_are_exact(sampler):
+    problem = problem_of(AveragePool(2))
+    whole = restore(problem, PRIOR, sampler, generator=generator()).video
+    tolerance = 1e-4 if sampler is STARTS["svi"] else 1e-12  # plain CG stops for all frames at once
+    torch.testing.assert_close(
+        joined(in_windows(problem, sampler, context=2)), whole, atol=tolerance, rtol=0
+    )
+
+
+@pytest.mark.parametrize("boundary", ["circular", "reflect"])
+def test_with_time_the_difference_falls_with_the_context(boundary):
+    problem = problem_of(AveragePool(2) @ TemporalAverage(3, boundary))
+    whole = restore(problem, PRIOR, vision_xl(), generator=generator()).video
+    errors = [
+        relative_error(joined(in_windows(problem, vision_xl(), context=c)), whole)
+        for c in (2, 6, 14)
+    ]
+    assert errors[2] < 0.1 * errors[1] < 0.1 * errors[0]
+    assert errors[2] < 1e-3
+
+
+def test_a_clip_of_one_window_is_restored_as_a_whole():
+    problem = problem_of(AveragePool(2) @ TemporalAverage(3))
+    (piece,) = in_windows(problem, vision_xl(), core=40, context=3)
+    whole = restore(problem, PRIOR, vision_xl(), generator=generator())
+    assert torch.equal(piece.video, whole.video)
+    assert len(piece.trace) == len(whole.trace)
+
+
+@pytest.mark.parametrize("begin", [1, 4, 5])
+def test_a_window_does_not_depend_on_those_before_it(begin):
+    problem = problem_of(AveragePool(2) @ TemporalAverage(3))
+    pieces = in_windows(problem, vision_xl())
+    rest = in_windows(problem, vision_xl(), begin=begin)
+    assert [piece.index for piece in rest] == list(range(begin, len(pieces)))
+    for piece, again in zip(pieces[begin:], rest, strict=True):
+        assert torch.equal(piece.video, again.video)
+
+
+def test_a_window_goes_on_from_a_state():
+    problem = problem_of(AveragePool(2) @ TemporalAverage(3))
+    pieces = in_windows(problem, vision_xl(initializer=PseudoBatchInversion()))
+    window = pieces[2].window
+    own = window.problem(problem.operator, problem.measurement, 0.1)
+    steps = trajectory(own, PRIOR, vision_xl(initializer=PseudoBatchInversion()), generator())
+    state = [next(steps) for _ in range(3)][-1].following
+    again = in_windows(problem, vision_xl(initializer=PseudoBatchInversion()), begin=2, state=state)
+    assert torch.equal(again[0].video, pieces[2].video)
+    assert len(again[0].trace) == 5
+    assert torch.equal(again[1].video, pieces[3].video)
+
+
+def test_a_sampler_whose_frames_do_not_share_their_noise_is_refused():
+    problem = problem_of(AveragePool(2))
+    with pytest.raises(InputError, match="shared=True"):
+        in_windows(problem, dds())
+    with pytest.raises(InputError, match="shared=True"):
+        in_windows(problem, evolve(vision_xl(), initializer=Noise(shared=False)))
+
+
+def test_memory_is_that_of_a_window():
+    def peak(frames):
+        operator = AveragePool(2) @ TemporalAverage(3)
+        measurement = torch.zeros(frames, 1, 4, 4)
+        windows = windows_of(operator, frames, 8, 4)
+        prior = GaussianPrior.natural(8, 8)
+
+        def run():
+            found = restore_windows(
+                operator, measurement, 0.1, prior, vision_xl(), windows, generator=generator()
+            )
+            for piece in found:
+                del piece
+
+        return peak_bytes_of(run)
+
+    assert peak(160) == pytest.approx(peak(40), rel=0.05)

@@ -210,6 +210,7 @@ def _one(
 ) -> Answer | None:
     """Restore one measurement. Of several processes the first writes and tells, and others help."""
     check_kind(output)
+    check_output(output, overwrite=True)
     for path in (output, *beside(output)):
         check_output(path, overwrite=True)
         if path in (measurement, order.truth):

@@ -15,7 +15,6 @@ from visionxl import (
     restore,
     simulate,
     trajectory,
-    vision_tv,
     vision_xl,
 )
 from visionxl.counting import peak_bytes_of
@@ -256,22 +255,3 @@ def test_memory_is_that_of_a_window():
         return peak_bytes_of(run)
 
     assert peak(120) == pytest.approx(peak(40), rel=0.05)
-
-
-def test_total_variation_does_not_follow_motion_over_the_ends_of_a_clip():
-    """In a window over the ends the last frame and the first are no neighbours, as in the whole."""
-    clip = torch.cat([torch.full((20, 1, 32, 32), -0.8), torch.full((20, 1, 32, 32), 0.8)])
-    operator = TemporalAverage(3)
-    problem = simulate(clip, operator, 0.05, generator=generator())
-    prior = GaussianPrior.natural(32, 32)
-    method = vision_tv(count=7)
-    whole = restore(problem, prior, method, generator=generator()).video
-    windows = windows_of(operator, 40, 8, 8)
-    assert [window.seam for window in windows] == [8, None, None, None, 16]
-    found = joined(
-        restore_windows(
-            operator, problem.measurement, 0.05, prior, method, windows, generator=generator()
-        )
-    )
-    assert (found[0] - whole[0]).abs().max() < 0.05
-    assert (found[-1] - whole[-1]).abs().max() < 0.05

@@ -61,18 +61,6 @@ class Motion:
         motion = cls(places, inside.to(flow.dtype))
         return cls(places, motion.seen * _room(motion))
 
-    @classmethod
-    def none(cls, video: Video) -> "Motion":
-        """That of a video in which every pixel stays where it is."""
-        frames, _, height, width = video.shape
-        return cls.along(video.new_zeros(frames - 1, 2, height, width))
-
-    def parted(self, frame: int) -> "Motion":
-        """The same, but nothing of the frame before is seen in ``frame``."""
-        seen = self.seen.clone()
-        seen[frame - 1] = 0
-        return Motion(self.places, seen)
-
     def ahead(self, t: int, following: Tensor) -> Tensor:
         """``W_t x_(t+1)``: frame ``t + 1`` (channels, height, width), moved to where ``t`` is."""
         return grid_sample(

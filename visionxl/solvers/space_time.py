@@ -61,8 +61,6 @@ class SpaceTimeTV:
         least_noise: stands for ``sigma_y`` where the measurement has less.
         iterations: of a pass, at most.
         tolerance: a pass stops once an iteration changes the video by less than this share.
-        seam: a frame that does not follow the one before it, such as the clip's first in a window
-            that is circular in time.
     """
 
     spread: Spread = field(factory=lambda: ConstantSpread(0.4))
@@ -73,7 +71,6 @@ class SpaceTimeTV:
     least_noise: float = ROUNDING
     iterations: int = 20
     tolerance: float = 1e-4
-    seam: int | None = None
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         modes = Modes.of(problem.operator, estimate)
@@ -103,6 +100,4 @@ class SpaceTimeTV:
 
     def _directions(self, video: Video) -> Directions:
         motion = Motion.of(video) if self.motion else None
-        if self.seam is not None:
-            motion = (motion or Motion.none(video)).parted(self.seam)
         return Directions.of(video, self.floor, self.reach, motion)

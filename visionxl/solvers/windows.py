@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError
-from visionxl.init.inversion import BatchConsistentInversion, CorrectedInversion
+from visionxl.init.inversion import BatchConsistentInversion
 from visionxl.operators.cutting import KeepFrames, reach_of
 from visionxl.protocols import (
     ForwardOperator,
@@ -29,9 +29,7 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.solvers.loop import Sampler, restore
-from visionxl.solvers.placing import ByChannel, OnDevice
 from visionxl.solvers.renoising import Resample
-from visionxl.solvers.space_time import SpaceTimeTV
 
 CORE = 48
 CONTEXT = 40
@@ -89,12 +87,6 @@ class Window:
             keep = KeepFrames(first - self.begin, stop - self.begin, size)
             operator = keep @ operator
         return InverseProblem(operator, frames_of(measurement, first, stop), noise_std)
-
-    @property
-    def seam(self) -> int | None:
-        """Where in the window the clip's first frame follows its last; None where it does not."""
-        seam = -self.begin if self.begin < 0 else self.frames - self.begin
-        return seam if 0 < seam < self.end - self.begin else None
 
     def core(self, video: Video) -> Float[Tensor, "core channels height width"]:
         """The core of a video of the window."""
@@ -166,56 +158,20 @@ class CommonStart:
         return self.latent.expand(self.frames, -1, -1, -1)
 
 
-def samplers_of(
+def with_common_start(
     sampler: Sampler,
     windows: tuple[Window, ...],
     problem_of: Callable[[Window], InverseProblem],
     prior: LatentPrior,
 ) -> Callable[[Window], Sampler]:
-    """The sampler of every window: what concerns the clip as a whole is told to its parts.
+    """The sampler of every window.
 
-    Where all frames start from the latents of one (:class:`BatchConsistentInversion`) these are
-    found here, once, in the window that has this frame. Where a window goes over the ends of the
-    clip :class:`SpaceTimeTV` is told that they are no neighbours.
-
-    Raises InputError for a sampler whose frames do not share their noise.
+    It is the clip's own, but where all frames start from the latents of one
+    (:class:`BatchConsistentInversion`): they are found once, in the window that has this frame.
     """
-    if len(windows) == 1:
-        return lambda window: sampler
-    check_shared(sampler)
-    latent = common_start(sampler, windows, problem_of, prior)
-
-    def sampler_of(window: Window) -> Sampler:
-        initializer = sampler.initializer
-        if latent is not None:
-            initializer = CommonStart(latent, window.end - window.begin)
-        return evolve(
-            sampler,
-            initializer=_with_seam(initializer, window.seam),
-            consistency=_with_seam(sampler.consistency, window.seam),
-        )
-
-    return sampler_of
-
-
-def _with_seam(part: Any, seam: int | None) -> Any:
-    if isinstance(part, SpaceTimeTV):
-        return evolve(part, seam=seam)
-    if isinstance(part, CorrectedInversion | OnDevice | ByChannel):
-        return evolve(part, consistency=_with_seam(part.consistency, seam))
-    return part
-
-
-def common_start(
-    sampler: Sampler,
-    windows: tuple[Window, ...],
-    problem_of: Callable[[Window], InverseProblem],
-    prior: LatentPrior,
-) -> Latent | None:
-    """The latents that all frames start from; None where each starts from its own."""
     initializer = sampler.initializer
-    if not isinstance(initializer, BatchConsistentInversion):
-        return None
+    if len(windows) == 1 or not isinstance(initializer, BatchConsistentInversion):
+        return lambda window: sampler
     frames = windows[0].frames
     if not -frames <= initializer.frame < frames:
         raise InputError(
@@ -228,7 +184,10 @@ def common_start(
     conditioned = sampler.condition(prior, problem)
     levels = [prior.schedule.level(t) for t in sampler.times]
     there = BatchConsistentInversion(frame - holding.begin)
-    return there.start(problem, conditioned, levels, Generator())[:1]
+    latent = there.start(problem, conditioned, levels, Generator())[:1]
+    return lambda window: evolve(
+        sampler, initializer=CommonStart(latent, window.end - window.begin)
+    )
 
 
 @frozen(eq=False)
@@ -296,13 +255,15 @@ def restore_windows(
         )
     if not 0 <= begin < len(windows):
         raise InputError(f"begin {begin}: there are the windows 0 to {len(windows) - 1}")
+    if len(windows) > 1:
+        check_shared(sampler)
     chance = generator.get_state()
 
     def problem_of(window: Window) -> InverseProblem:
         problem = window.problem(operator, measurement, noise_std)
         return evolve(problem, measurement=problem.measurement.to(device))
 
-    sampler_of = samplers_of(sampler, windows, problem_of, prior)
+    sampler_of = with_common_start(sampler, windows, problem_of, prior)
     for index, window in enumerate(windows[begin:], begin):
         own = Generator(generator.device)
         restored = restore(

@@ -32,7 +32,7 @@ from visionxl.solvers.loop import Sampler, restore
 from visionxl.solvers.renoising import Resample
 
 CORE = 48
-CONTEXT = 40
+CONTEXT = 24
 
 
 @runtime_checkable

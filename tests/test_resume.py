@@ -218,8 +218,10 @@ def begin(here, words=(), **options):
 
 def wait_for(file, process):
     while not file.exists():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.005)
+        if process.poll() is not None:  # on a busy machine it may end unseen, but never badly
+            assert process.returncode == 0, process.communicate()
+            return
+        time.sleep(0.002)
 
 
 @pytest.mark.parametrize("moment", ["step-0001.json", "step-0003.json"])
@@ -237,6 +239,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(moment, here, finished, monkeypa
 def test_sigterm_finishes_what_is_being_written_and_says_goodbye(here, monkeypatch, capfd):
     process = begin(here)
     wait_for(FOLDER / "step-0001.json", process)
+    if process.poll() is not None:
+        pytest.skip("the run ended before it could be stopped")
     process.terminate()
     _, told = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM

@@ -114,7 +114,8 @@ def seams(
                 generator=generator_of(1),
             )
             video = torch.cat([restored.video for restored in found])
-            apart = [psnr(a[None], b[None]) for a, b in zip(video, at_once, strict=True)]
+            pairs = zip(video, at_once.clamp(-1, 1), strict=True)  # psnr clips only its first
+            apart = [psnr(a[None], b[None]) for a, b in pairs]
             row = {
                 "method": name,
                 "context": context,
@@ -151,7 +152,7 @@ def main() -> None:
         return
     if given.seams:
         height, width = map(int, given.size.split("x"))
-        frames = (given.frames or [96])[0]
+        frames = (given.frames or [160])[0]
         methods = given.method or ["vision_xl", "vision_tv"]
         rows = seams(methods, frames, (height, width), given.core, contexts)
     else:

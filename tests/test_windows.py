@@ -1,5 +1,7 @@
 """Windows of a long clip: what they are, and that they give what the whole gives."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from attrs import evolve, frozen
@@ -15,6 +17,7 @@ from visionxl import (
     restore,
     simulate,
     trajectory,
+    vision_tv,
     vision_xl,
 )
 from visionxl.counting import peak_bytes_of
@@ -31,7 +34,7 @@ from visionxl.operators.cutting import KeepFrames, Reach, reach_of
 from visionxl.operators.factors import factors_of
 from visionxl.operators.lifting import lift
 from visionxl.solvers import dds, svi
-from visionxl.solvers.windows import frames_of, restore_windows, windows_of
+from visionxl.solvers.windows import restore_windows, windows_of
 
 PRIOR = GaussianPrior.natural(8, 8, std=0.3)
 FRAMES = 41
@@ -90,7 +93,7 @@ def test_a_window_is_an_exact_problem_of_its_own(boundary):
     measurement = operator.forward(clip)
     for window in windows_of(operator, FRAMES, 8, 6):
         problem = window.problem(operator, measurement, 0.1)
-        own = frames_of(clip, window.begin, window.end)
+        own = clip[sorted(t % FRAMES for t in range(window.begin, window.end))]
         torch.testing.assert_close(problem.operator.forward(own), problem.measurement)
 
 
@@ -255,3 +258,49 @@ def test_memory_is_that_of_a_window():
         return peak_bytes_of(run)
 
     assert peak(120) == pytest.approx(peak(40), rel=0.05)
+
+
+def test_the_ends_of_a_circular_clip_are_no_neighbours_for_the_total_variation():
+    """In a window over the ends the last frame and the first are no neighbours, as in the whole."""
+    clip = torch.cat([torch.full((20, 1, 32, 32), -0.8), torch.full((20, 1, 32, 32), 0.8)])
+    operator = TemporalAverage(3)
+    problem = simulate(clip, operator, 0.05, generator=generator())
+    prior = GaussianPrior.natural(32, 32)
+    method = vision_tv(count=7)
+    whole = restore(problem, prior, method, generator=generator()).video
+    windows = windows_of(operator, 40, 8, 8)
+    found = joined(
+        restore_windows(
+            operator, problem.measurement, 0.05, prior, method, windows, generator=generator()
+        )
+    )
+    assert (found[0] - whole[0]).abs().max() < 0.05
+    assert (found[-1] - whole[-1]).abs().max() < 0.05
+
+
+def test_the_frames_around_a_core_follow_one_another_in_a_window():
+    for window in windows_of(TemporalAverage(3), 40, 7, 9):
+        inside = sorted(t % 40 for t in range(window.begin, window.end))
+        places = [window.place(t) for t in range(window.begin, window.end)]
+        assert [inside[place] for place in places] == [
+            t % 40 for t in range(window.begin, window.end)
+        ]
+        near = [window.place(t) for t in range(window.first - 4, window.stop + 4)]
+        assert {(b - a) % window.size for a, b in pairwise(near)} == {1}
+
+
+@pytest.mark.parametrize(
+    ("first", "stop", "expected"),
+    [
+        (2, 5, [2, 2, 2, 3, 4, 4, 4, 4]),
+        (0, 5, [0, 1, 2, 3, 4, 4, 4, 4]),
+        (6, 10, [0, 1, 1, 1, 6, 6, 6, 7]),
+    ],
+)
+def test_frames_kept_over_the_end_are_exact_and_lifted_to_the_nearest(first, stop, expected):
+    keep = KeepFrames(first, stop, 8)
+    assert check_adjoint(keep, (8, 3, 2, 2)) < 1e-14
+    video = torch.arange(8.0).view(8, 1, 1, 1)
+    assert lift(keep, keep.forward(video)).flatten().tolist() == expected
+    factors = factors_of(keep, (8, 1, 1, 1))
+    assert torch.equal(factors.axes[0].float() @ video.flatten(), keep.forward(video).flatten())

@@ -86,9 +86,10 @@ def reach_of(operator: object) -> Reach:
 
 
 def _inside(keep: "KeepFrames", __: Any, value: int) -> None:
-    if not 0 <= keep.first < keep.stop <= value:
+    if not 0 <= keep.first < keep.stop <= keep.first + value or keep.first >= value:
         raise InputError(
-            f"frames {keep.first} to {keep.stop} of {value}: expected 0 <= first < stop <= frames"
+            f"frames {keep.first} to {keep.stop} of {value}: expected 0 <= first < frames and "
+            "first < stop <= first + frames"
         )
 
 
@@ -96,11 +97,12 @@ def _inside(keep: "KeepFrames", __: Any, value: int) -> None:
 class KeepFrames(Composable):
     """Some consecutive frames of several: those that a window determines.
 
-    Forward: ``y = x[first:stop]``. Adjoint: the frames go back to their places, zeros around.
+    Forward: ``y[i] = x[(first + i) mod frames]``. Adjoint: the frames go back to their places,
+    zeros around.
 
     Args:
         first: frame that is kept.
-        stop: the frame after the last that is kept.
+        stop: the frame after the last that is kept. Beyond ``frames`` it goes on with frame 0.
         frames: of the video.
     """
 
@@ -108,12 +110,16 @@ class KeepFrames(Composable):
     stop: int
     frames: int = field(validator=_inside)
 
+    @property
+    def _kept(self) -> list[int]:
+        return [t % self.frames for t in range(self.first, self.stop)]
+
     def forward(self, video: Video) -> Measurement:
         if len(video) != self.frames:
             raise InputError(
                 f"video has {len(video)} frames: this KeepFrames expects {self.frames}"
             )
-        return video[self.first : self.stop].clone()
+        return video[self._kept]
 
     def _checked(self, measurement: Measurement) -> Measurement:
         if len(measurement) != self.stop - self.first:
@@ -125,13 +131,17 @@ class KeepFrames(Composable):
 
     def adjoint(self, measurement: Measurement) -> Video:
         video = measurement.new_zeros(self.frames, *measurement.shape[1:])
-        video[self.first : self.stop] = self._checked(measurement)
+        video[self._kept] = self._checked(measurement)
         return video
 
     def lift(self, measurement: Measurement) -> Video:
-        """The frames in their places, the first and last repeated around them."""
-        places = torch.arange(self.frames, device=measurement.device) - self.first
-        return self._checked(measurement)[places.clamp_(0, self.stop - self.first - 1)]
+        """The frames in their places, and around them the nearest one."""
+        last = self.stop - self.first - 1
+        places = torch.arange(self.frames) - self.first
+        if self.stop > self.frames:  # the way round is open: half of the gap belongs to the first
+            places %= self.frames
+            places[places > (last + self.frames) // 2] = 0
+        return self._checked(measurement)[places.clamp_(0, last).to(measurement.device)]
 
     def factors(self, shape: Shape) -> Factors:
         return on_axis(0, matrix_of(self.forward, 0, shape[0]))

@@ -32,7 +32,7 @@ from visionxl.solvers.loop import Sampler, restore
 from visionxl.solvers.renoising import Resample
 
 CORE = 48
-CONTEXT = 24
+CONTEXT = 48
 
 
 @runtime_checkable
@@ -53,7 +53,9 @@ class Window:
     """Some consecutive frames of a clip.
 
     Frames are counted from the clip's first. In a clip that is circular in time those before the
-    first, with negative numbers, are its last.
+    first, with negative numbers, are its last. The window's video holds its frames in the order of
+    the clip, so one that goes round begins with frame 0: time is cut where the clip is cut, and the
+    place where frames meet that do not follow one another is the farthest from the core.
 
     Args:
         frames: of the clip.
@@ -82,15 +84,27 @@ class Window:
             noise_std: of the measurement.
         """
         first, stop = self.measured
-        size = self.end - self.begin
-        if stop - first < size:
-            keep = KeepFrames(first - self.begin, stop - self.begin, size)
-            operator = keep @ operator
+        if stop - first < self.size:
+            place = self.place(first)
+            operator = KeepFrames(place, place + stop - first, self.size) @ operator
         return InverseProblem(operator, frames_of(measurement, first, stop), noise_std)
+
+    @property
+    def size(self) -> int:
+        """Its frames, with the context."""
+        return self.end - self.begin
+
+    def place(self, frame: int) -> int:
+        """Where a frame of the clip lies in the window's video."""
+        if self.begin < 0:
+            return frame % self.size
+        beyond = self.end > self.frames
+        return (frame - (self.frames if beyond else self.begin)) % self.size
 
     def core(self, video: Video) -> Float[Tensor, "core channels height width"]:
         """The core of a video of the window."""
-        return video[self.first - self.begin : self.stop - self.begin]
+        place = self.place(self.first)
+        return video[place : place + self.stop - self.first]
 
 
 def windows_of(
@@ -183,11 +197,9 @@ def with_common_start(
     problem = problem_of(holding)
     conditioned = sampler.condition(prior, problem)
     levels = [prior.schedule.level(t) for t in sampler.times]
-    there = BatchConsistentInversion(frame - holding.begin)
+    there = BatchConsistentInversion(holding.place(frame))
     latent = there.start(problem, conditioned, levels, Generator())[:1]
-    return lambda window: evolve(
-        sampler, initializer=CommonStart(latent, window.end - window.begin)
-    )
+    return lambda window: evolve(sampler, initializer=CommonStart(latent, window.size))
 
 
 @frozen(eq=False)

@@ -18,21 +18,30 @@ from visionxl.operators import (
     TASKS,
     AveragePool,
     BicubicDownsample,
+    BlockCosine,
     Blur,
     Boundary,
     Composition,
+    DropFrames,
+    ExposureBracket,
     GaussianBlur,
     Grayscale,
     Identity,
     Mask,
     MotionBlur,
+    RollingShutter,
     Scale,
+    Shift,
+    Snapshot,
     Stack,
     TemporalAverage,
     TemporalSubsample,
+    VaryingBlur,
+    bayer,
     check_adjoint,
     estimate_norm,
     factors_of,
+    interlaced,
     lift,
     normal,
     task_named,
@@ -63,6 +72,29 @@ FAMILIES = {
     "BicubicDownsample": lambda draw, shape, factor, border: BicubicDownsample(factor),
     "Mask": lambda draw, shape, factor, border: Mask(noise(*shape[2:]) > 0),
     "FrameMask": lambda draw, shape, factor, border: Mask(noise(shape[0], 1, *shape[2:]) > 0),
+    "Bayer": lambda draw, shape, factor, border: bayer(*shape[2:]),
+    "Interlaced": lambda draw, shape, factor, border: interlaced(shape[0], *shape[2:]),
+    "DropFrames": lambda draw, shape, factor, border: DropFrames.random(
+        draw(st.floats(0.1, 1)), shape[0], generator()
+    ),
+    "ExposureBracket": lambda draw, shape, factor, border: ExposureBracket(
+        draw(st.lists(ODD, min_size=1, max_size=3)), border
+    ),
+    "BlockCosine": lambda draw, shape, factor, border: BlockCosine(
+        draw(st.lists(st.floats(0.5, 3), min_size=factor, max_size=factor))
+    ),
+    "RollingShutter": lambda draw, shape, factor, border: RollingShutter(
+        draw(st.floats(0, 8)), border
+    ),
+    "VaryingBlur": lambda draw, shape, factor, border: VaryingBlur.radial(
+        *shape[2:], sigmas=(0.3, 0.6, 1.2), boundary=border
+    ),
+    "Snapshot": lambda draw, shape, factor, border: Snapshot(
+        noise(draw(st.integers(1, 4)), *shape[2:]).abs(), frames=shape[0]
+    ),
+    "Shift": lambda draw, shape, factor, border: Shift(
+        (draw(st.floats(0.1, 2)) * noise(shape[0], 2)).tolist(), border
+    ),
     "Stack": lambda draw, shape, factor, border: Stack(
         [GaussianBlur(0.5, border), AveragePool(factor), TemporalAverage(3)], shape
     ),
@@ -73,6 +105,9 @@ FACTORED_COMPOSITIONS = [
     "Mask @ Scale @ TemporalAverage",
     "Grayscale @ TemporalSubsample @ Mask",
     "BicubicDownsample @ Identity",
+    "Bayer @ TemporalAverage",
+    "Interlaced @ Mask",
+    "BlockCosine @ DropFrames @ ExposureBracket",
 ]
 OTHER_COMPOSITIONS = [
     "AveragePool @ MotionBlur",
@@ -81,16 +116,30 @@ OTHER_COMPOSITIONS = [
     "Blur @ TemporalAverage",
     "TemporalAverage @ FrameMask",
     "Stack @ TemporalAverage",
+    "Grayscale @ Bayer",
+    "AveragePool @ Shift",
+    "Snapshot @ TemporalAverage",
+    "Mask @ RollingShutter @ VaryingBlur",
 ]
-WITHOUT_FACTORS = ["Blur", "MotionBlur", "FrameMask", "Stack"]
+WITHOUT_FACTORS = [
+    "Blur",
+    "MotionBlur",
+    "RollingShutter",
+    "Shift",
+    "Snapshot",
+    "Stack",
+    "VaryingBlur",
+]
+PARTLY_BLIND = ["Mask", "FrameMask", "Bayer", "Interlaced", "Blur", "Shift", "RollingShutter"]
 WITH_FACTORS = [name for name in FAMILIES if name not in WITHOUT_FACTORS]
+SEEING_ALL = [name for name in FAMILIES if name not in PARTLY_BLIND]
 
 
 def draw_case(draw, name, border, min_frames=1):
     """An operator called ``name`` (with ``@`` for compositions), and a video shape it takes."""
     factor = draw(st.integers(1, 4))
     height, width = (factor * draw(st.integers(1, 5)) for _ in range(2))
-    channels = 3 if "Grayscale" in name else draw(st.integers(1, 3))
+    channels = 3 if "Grayscale" in name or "Bayer" in name else draw(st.integers(1, 3))
     shape = (draw(st.integers(min_frames, 6)), channels, height, width)
     parts = [FAMILIES[part](draw, shape, factor, border) for part in name.split(" @ ")]
     return reduce(operator.matmul, parts), shape
@@ -346,7 +395,7 @@ def test_a_users_operator_has_no_factors(op):
 
 
 @pytest.mark.parametrize("border", BOUNDARIES)
-@pytest.mark.parametrize("name", [n for n in FAMILIES if n not in ("Mask", "FrameMask", "Blur")])
+@pytest.mark.parametrize("name", SEEING_ALL)
 @settings(max_examples=6)
 @given(data=st.data(), value=st.floats(-1, 1))
 def test_a_constant_video_is_lifted_to_itself(name, border, data, value):

@@ -8,21 +8,31 @@ from visionxl.operators.differentiable import Differentiable
 from visionxl.operators.factors import Factored, Factors, factors_of
 from visionxl.operators.lifting import Liftable, lift
 from visionxl.operators.masking import Mask
+from visionxl.operators.patterns import bayer, interlaced
 from visionxl.operators.pointwise import Grayscale, Identity, Scale
 from visionxl.operators.pooling import AveragePool, BicubicDownsample
+from visionxl.operators.shift import Repeat, Shift
+from visionxl.operators.shutter import DropFrames, ExposureBracket, RollingShutter
+from visionxl.operators.snapshot import Snapshot
 from visionxl.operators.stack import Stack
-from visionxl.operators.tasks import TASKS, Task, task_named
+from visionxl.operators.tasks import MORE_TASKS, TASKS, Task, task_named
 from visionxl.operators.temporal import TemporalAverage, TemporalSubsample
+from visionxl.operators.transform import BlockCosine, dithered
+from visionxl.operators.varying import VaryingBlur
 
 __all__ = [
+    "MORE_TASKS",
     "TASKS",
     "AveragePool",
     "BicubicDownsample",
+    "BlockCosine",
     "Blur",
     "Boundary",
     "Composable",
     "Composition",
     "Differentiable",
+    "DropFrames",
+    "ExposureBracket",
     "Factored",
     "Factors",
     "GaussianBlur",
@@ -31,14 +41,22 @@ __all__ = [
     "Liftable",
     "Mask",
     "MotionBlur",
+    "Repeat",
+    "RollingShutter",
     "Scale",
+    "Shift",
+    "Snapshot",
     "Stack",
     "Task",
     "TemporalAverage",
     "TemporalSubsample",
+    "VaryingBlur",
+    "bayer",
     "check_adjoint",
+    "dithered",
     "estimate_norm",
     "factors_of",
+    "interlaced",
     "lift",
     "normal",
     "task_named",

@@ -1,7 +1,7 @@
 """Operators that are a product of one small matrix per axis.
 
 Most operators of video restoration act on each axis by itself: ``A = T (x) C (x) H (x) W`` over
-(frames, channels, height, width), perhaps followed by a mask on the pixel grid. An operator that
+(frames, channels, height, width), perhaps followed by a mask. An operator that
 can say so has its damped normal equations solved exactly
 (:class:`visionxl.solvers.ClosedForm`), by the separable singular value decomposition of
 DDRM (Kawar et al. 2022) with time as one more axis.
@@ -25,8 +25,9 @@ class Factors:
     Args:
         axes: for frames, channels, height and width a float64 matrix (measured size x video
             size), or None for the identity.
-        mask: (height, width), the same for every frame and channel, or None. It is allowed only
-            where height and width are the identity, so that it commutes with the other axes.
+        mask: of 0 and 1, with four axes of the video's size or of 1, or None. It is allowed only
+            where height, width and all axes along which it changes are the identity, so that it
+            commutes with the other axes.
     """
 
     axes: tuple[Tensor | None, ...] = (None, None, None, None)
@@ -76,14 +77,16 @@ def matrix_of(action: Callable[[Tensor], Tensor], axis: int, size: int) -> Tenso
 
 
 def compose_factors(outer: Factors, inner: Factors) -> Factors | None:
-    """The factors of ``outer @ inner``, or None where a mask stands between spatial factors."""
-    spatial = (*inner.axes[2:], *outer.axes[2:])
+    """The factors of ``outer @ inner``, or None where a mask and a factor share an axis."""
     mask = outer.mask
     if inner.mask is not None:
         mask = inner.mask if mask is None else inner.mask * mask
-    if mask is not None and any(axis is not None for axis in spatial):
-        return None
-    return Factors(tuple(map(_product, outer.axes, inner.axes)), mask)
+    axes = tuple(map(_product, outer.axes, inner.axes))
+    if mask is not None:
+        changes = (mask.shape[0] > 1, mask.shape[1] > 1, True, True)
+        if any(c and axis is not None for c, axis in zip(changes, axes, strict=True)):
+            return None
+    return Factors(axes, mask)
 
 
 def _product(left: Tensor | None, right: Tensor | None) -> Tensor | None:

@@ -69,9 +69,8 @@ class Mask(Composable):
     def adjoint(self, measurement: Video) -> Video:
         return self.forward(measurement)
 
-    def factors(self, shape: Shape) -> Factors | None:
-        flat = self.mask.reshape(-1, *self.mask.shape[-2:])
-        return Factors(mask=flat[0]) if len(flat) == 1 else None
+    def factors(self, shape: Shape) -> Factors:
+        return Factors(mask=self.mask[(None,) * (4 - self.mask.ndim)])
 
     def __repr__(self) -> str:
         height, width = self.mask.shape[-2:]

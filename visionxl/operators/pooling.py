@@ -12,7 +12,8 @@ from visionxl.operators.temporal import positive
 from visionxl.protocols import Measurement, Video
 
 
-def _check_divides(factor: int, video: Video) -> None:
+def check_divides(factor: int, video: Video) -> None:
+    """Raise InputError where ``factor`` does not divide height and width."""
     for name, size in zip(("height", "width"), video.shape[-2:], strict=True):
         if size % factor:
             below = size - size % factor
@@ -37,7 +38,7 @@ class AveragePool(Composable):
     factor: int = field(default=4, validator=positive)
 
     def forward(self, video: Video) -> Measurement:
-        _check_divides(self.factor, video)
+        check_divides(self.factor, video)
         return avg_pool2d(video, self.factor)
 
     def adjoint(self, measurement: Measurement) -> Video:
@@ -113,7 +114,7 @@ class BicubicDownsample(Composable):
         return positions.to(like.device), weights.to(like)
 
     def forward(self, video: Video) -> Measurement:
-        _check_divides(self.factor, video)
+        check_divides(self.factor, video)
         height, width = video.shape[-2:]
         frames = []
         for frame in video:

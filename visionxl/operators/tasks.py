@@ -1,4 +1,4 @@
-"""The tasks of the paper, by name (arXiv 2412.00156)."""
+"""Named tasks: the paper's (arXiv 2412.00156), and more."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,14 @@ from torch import Generator
 from visionxl.errors import InputError, nearest
 from visionxl.operators.blur import GaussianBlur
 from visionxl.operators.masking import Mask
+from visionxl.operators.patterns import bayer, interlaced
 from visionxl.operators.pooling import AveragePool
+from visionxl.operators.shift import Shift
+from visionxl.operators.shutter import DropFrames, ExposureBracket, RollingShutter
+from visionxl.operators.snapshot import Snapshot
 from visionxl.operators.temporal import TemporalAverage
+from visionxl.operators.transform import BlockCosine
+from visionxl.operators.varying import VaryingBlur
 from visionxl.protocols import ForwardOperator
 
 Task = Callable[[int, int, int, Generator], ForwardOperator]
@@ -57,8 +63,69 @@ TASKS: dict[str, Task] = {
 """The paper's tasks. ``+`` adds the average over 7 frames."""
 
 
+def blur_varying(frames: int, height: int, width: int, generator: Generator) -> ForwardOperator:
+    """Gaussian blur, from sigma 0.5 pixels in the centre to 3.5 in the corners."""
+    return VaryingBlur.radial(height, width)
+
+
+def rolling(frames: int, height: int, width: int, generator: Generator) -> ForwardOperator:
+    """A rolling shutter that takes 4 frames from the first row to the last."""
+    return RollingShutter(4.0)
+
+
+def drop(frames: int, height: int, width: int, generator: Generator) -> ForwardOperator:
+    """Each frame but the first and the last is lost with probability 0.4."""
+    return DropFrames.random(0.6, frames, generator)
+
+
+def bracket(frames: int, height: int, width: int, generator: Generator) -> ForwardOperator:
+    """Exposures of 1, 3 and 7 frames by turns, with the light that each collects."""
+    return ExposureBracket((1, 3, 7))
+
+
+def deinterlace(frames: int, height: int, width: int, generator: Generator) -> ForwardOperator:
+    """Even lines of even frames, odd lines of odd ones."""
+    return interlaced(frames, height, width)
+
+
+def demosaic(frames: int, height: int, width: int, generator: Generator) -> ForwardOperator:
+    """One colour at each pixel, in Bayer's pattern (rggb)."""
+    return bayer(height, width)
+
+
+def jpeg(frames: int, height: int, width: int, generator: Generator) -> ForwardOperator:
+    """Cosine coefficients of blocks of 8 x 8, the high frequencies coarser: see ``dithered``."""
+    return BlockCosine()
+
+
+def snapshot(frames: int, height: int, width: int, generator: Generator) -> ForwardOperator:
+    """8 frames in one exposure, each through a random code that lets half of the light pass."""
+    return Snapshot.random(8, height, width, generator, frames=frames)
+
+
+def shift_sr4(frames: int, height: int, width: int, generator: Generator) -> ForwardOperator:
+    """Average pooling by 4 of a camera that shakes by up to 4 pixels, in a known way."""
+    return AveragePool(4) @ Shift.random(4.0, frames, generator)
+
+
+MORE_TASKS: dict[str, Task] = {
+    "blur-varying": blur_varying,
+    "rolling": rolling,
+    "drop": drop,
+    "bracket": bracket,
+    "deinterlace": deinterlace,
+    "bayer": demosaic,
+    "bayer+": with_average(demosaic),
+    "jpeg": jpeg,
+    "snapshot": snapshot,
+    "shift-sr4": shift_sr4,
+}
+"""Tasks that are not the paper's. ``+`` adds the average over 7 frames."""
+
+
 def task_named(name: str) -> Task:
     """The task of that name. Raises InputError, with the nearest name, for an unknown one."""
-    if name not in TASKS:
-        raise InputError(f"task {name!r} is unknown: {nearest(name, TASKS)}")
-    return TASKS[name]
+    known = TASKS | MORE_TASKS
+    if name not in known:
+        raise InputError(f"task {name!r} is unknown: {nearest(name, known)}")
+    return known[name]

@@ -14,7 +14,8 @@ from visionxl.operators.lifting import divide_where_seen
 from visionxl.protocols import Measurement, Video
 
 
-def _odd(_: Any, attribute: Any, value: int) -> None:
+def check_odd(_: Any, attribute: Any, value: int) -> None:
+    """attrs validator: an odd number of frames."""
     if not isinstance(value, int) or value < 1 or value % 2 == 0:
         way = f": take {value - 1} or {value + 1}" if isinstance(value, int) and value > 1 else ""
         raise InputError(f"{attribute.name} {value} is not an odd number of frames from 1{way}")
@@ -40,7 +41,7 @@ class TemporalAverage(Composable):
             circular, with a window of 7 (arXiv 2412.00156).
     """
 
-    window: int = field(default=7, validator=_odd)
+    window: int = field(default=7, validator=check_odd)
     boundary: Boundary = field(default="circular", validator=check_boundary)
 
     def _taps(self) -> list[float]:

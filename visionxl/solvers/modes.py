@@ -16,7 +16,7 @@ class Modes:
 
     Args:
         axes: the decomposition along frames, channels, height and width; None for the identity.
-        mask: (height, width), or None.
+        mask: of 0 and 1, broadcasting to the video, or None.
         values: ``S``, broadcasting to (frames, channels, rows, columns) of the modes.
         shape: of the modes.
     """
@@ -79,13 +79,13 @@ class Modes:
             if svd is not None:
                 coefficients = along(coefficients, axis, svd.right)
         rows, columns = self.axes[2:]
-        for frame, part in zip(video, coefficients, strict=True):
+        for t, (frame, part) in enumerate(zip(video, coefficients, strict=True)):
             if rows is not None:
                 part = rows.right @ part
             if columns is not None:
                 frame.view(-1, frame.shape[-1]).addmm_(part.flatten(0, 1), columns.right.T)
             elif self.mask is not None:
-                frame.addcmul_(part, self.mask)
+                frame.addcmul_(part, self.mask[t % len(self.mask)])
             else:
                 frame.add_(part)
         return video

@@ -1,0 +1,94 @@
+"""Blurs that change over the image plane."""
+
+from typing import Any
+
+import torch
+from attrs import field, frozen
+from torch import Tensor
+
+from visionxl.errors import InputError
+from visionxl.operators.blur import GaussianBlur
+from visionxl.operators.boundary import Boundary
+from visionxl.operators.composition import Composable
+from visionxl.operators.lifting import divide_where_seen
+from visionxl.protocols import ForwardOperator, Video
+
+
+def _weights(value: Any) -> Tensor:
+    weights = torch.as_tensor(value)
+    if weights.ndim != 3 or not weights.is_floating_point() or not bool((weights >= 0).all()):
+        raise InputError(
+            f"weights of shape {tuple(weights.shape)}: expected numbers >= 0 in the shape "
+            "(blurs, height, width), one map for each blur"
+        )
+    return weights
+
+
+@frozen(eq=False, repr=False)
+class VaryingBlur(Composable):
+    """A blur that changes from place to place: some blurs, mixed by a map for each.
+
+    Forward: ``y = sum_k w_k * (B_k x)``, ``w_k`` a weight at every pixel. Adjoint:
+    ``sum_k B_k^T (w_k * y)``. It interpolates between point spread functions (Nagy & O'Leary
+    1998).
+
+    Args:
+        blurs: operators whose measurement has the size of the video, such as
+            :class:`GaussianBlur` or :class:`Blur`.
+        weights: (blurs, height, width), >= 0; usually they sum to 1 at every pixel.
+    """
+
+    blurs: tuple[ForwardOperator, ...] = field(converter=tuple)
+    weights: Tensor = field(converter=_weights)
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.blurs) != len(self.weights):
+            raise InputError(
+                f"weights has {len(self.weights)} maps for {len(self.blurs)} blurs: give one each"
+            )
+
+    @classmethod
+    def radial(
+        cls,
+        height: int,
+        width: int,
+        sigmas: tuple[float, ...] = (0.5, 1.5, 2.5, 3.5),
+        boundary: Boundary = "reflect",
+    ) -> "VaryingBlur":
+        """Gaussian blurs from the centre (the first sigma) to the corners (the last).
+
+        In between the two nearest are mixed, linearly in the distance from the centre.
+        """
+        rows = torch.linspace(-1, 1, height, dtype=torch.float64)[:, None]
+        columns = torch.linspace(-1, 1, width, dtype=torch.float64)
+        place = torch.hypot(rows, columns) / 2**0.5 * (len(sigmas) - 1)
+        maps = [(1 - (place - k).abs()).clamp(min=0) for k in range(len(sigmas))]
+        return cls(tuple(GaussianBlur(sigma, boundary) for sigma in sigmas), torch.stack(maps))
+
+    def _maps(self, video: Tensor) -> Tensor:
+        if self.weights.shape[1:] != video.shape[-2:]:
+            raise InputError(
+                f"weights of {tuple(self.weights.shape[1:])} do not fit a video of "
+                f"{tuple(video.shape)}: make them for height {video.shape[-2]} and width "
+                f"{video.shape[-1]}"
+            )
+        return self.weights.to(video)
+
+    def forward(self, video: Video) -> Video:
+        result = torch.zeros_like(video)
+        for blur, weight in zip(self.blurs, self._maps(video), strict=True):
+            result.addcmul_(blur.forward(video), weight)
+        return result
+
+    def adjoint(self, measurement: Video) -> Video:
+        result = torch.zeros_like(measurement)
+        for blur, weight in zip(self.blurs, self._maps(measurement), strict=True):
+            result.add_(blur.adjoint(measurement * weight))
+        return result
+
+    def lift(self, measurement: Video) -> Video:
+        return divide_where_seen(measurement, self.forward(torch.ones_like(measurement[:1, :1])))
+
+    def __repr__(self) -> str:
+        height, width = self.weights.shape[1:]
+        return f"VaryingBlur(blurs={self.blurs!r}, weights=<{height}x{width}>)"

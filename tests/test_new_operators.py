@@ -362,3 +362,9 @@ def test_errors_name_the_value_and_the_way_out(case):
     action, message = ERRORS[case]
     with pytest.raises(InputError, match=message):
         action()
+
+
+def test_a_shift_out_of_a_zero_border_sees_nothing_and_gives_nothing_back():
+    A, x = Shift([(9.5, 0.0)], "zero"), noise(1, 1, 4, 4)
+    assert not A.forward(x).any()
+    assert not A.adjoint(x).any()

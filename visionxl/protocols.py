@@ -8,7 +8,7 @@ classes with these methods; nothing has to be inherited.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from attrs import field, frozen
 from jaxtyping import Float
@@ -42,6 +42,30 @@ class ForwardOperator(Protocol):
     @abstractmethod
     def adjoint(self, measurement: Measurement) -> Video:
         """``A^T y``, of the shape of the video that was measured."""
+        ...
+
+
+@runtime_checkable
+class NonlinearOperator(Protocol):
+    """A map ``f`` from a video to a measurement that is not linear, with its derivative.
+
+    Law: ``f(x + h v) == f(x) + h J v`` up to terms of higher order in ``h``, with
+    ``J = linearize(x)``, wherever ``f`` is differentiable. Everything keeps dtype and device.
+    """
+
+    @abstractmethod
+    def forward(self, video: Video) -> Measurement:
+        """``f(x)``. Raises :class:`~visionxl.errors.InputError` for a shape it cannot take."""
+        ...
+
+    @abstractmethod
+    def linearize(self, video: Video) -> ForwardOperator:
+        """The Jacobian at ``video``: a linear operator with its exact adjoint."""
+        ...
+
+    @abstractmethod
+    def lift(self, measurement: Measurement) -> Video:
+        """A video that looks like ``measurement``, of the shape that was measured."""
         ...
 
 
@@ -132,18 +156,23 @@ def _noise_std(_: object, __: object, value: float) -> None:
         )
 
 
+def _operator(value: ForwardOperator | NonlinearOperator) -> Any:
+    return value  # it is read as a ForwardOperator: see InverseProblem
+
+
 @frozen(eq=False)
 class InverseProblem:
     """``y = A x + noise``: find ``x``.
 
     Args:
-        operator: ``A``.
+        operator: ``A``; it may be a :class:`NonlinearOperator`. Who reads it may take it for
+            linear: ``restore`` refuses one that is not, where a method does not linearize it.
         measurement: ``y``, of the shape that ``operator.forward`` returns.
         noise_std: standard deviation of the white Gaussian noise in ``y``, in units of the
             video's range [-1, 1]; 0 for none.
     """
 
-    operator: ForwardOperator
+    operator: ForwardOperator = field(converter=_operator)
     measurement: Tensor
     noise_std: float = field(default=0.0, validator=_noise_std)
 

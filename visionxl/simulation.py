@@ -3,17 +3,21 @@
 import torch
 from torch import Generator
 
-from visionxl.protocols import ForwardOperator, InverseProblem, Video
+from visionxl.protocols import ForwardOperator, InverseProblem, NonlinearOperator, Video
 
 
 def simulate(
-    video: Video, operator: ForwardOperator, noise_std: float = 0.0, *, generator: Generator
+    video: Video,
+    operator: ForwardOperator | NonlinearOperator,
+    noise_std: float = 0.0,
+    *,
+    generator: Generator,
 ) -> InverseProblem:
     """``y = A x + noise_std n`` with white Gaussian ``n``.
 
     Args:
         video: the truth, (frames, channels, height, width) in [-1, 1].
-        operator: ``A``.
+        operator: ``A``, linear or not.
         noise_std: in units of the range [-1, 1].
         generator: of the noise.
     """

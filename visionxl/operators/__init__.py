@@ -8,6 +8,7 @@ from visionxl.operators.differentiable import Differentiable
 from visionxl.operators.factors import Factored, Factors, factors_of
 from visionxl.operators.lifting import Liftable, lift
 from visionxl.operators.masking import Mask
+from visionxl.operators.nonlinear import Clip, FourierMagnitude, Gamma, NonlinearComposition
 from visionxl.operators.patterns import bayer, interlaced
 from visionxl.operators.pointwise import Grayscale, Identity, Scale
 from visionxl.operators.pooling import AveragePool, BicubicDownsample
@@ -28,6 +29,7 @@ __all__ = [
     "BlockCosine",
     "Blur",
     "Boundary",
+    "Clip",
     "Composable",
     "Composition",
     "Differentiable",
@@ -35,12 +37,15 @@ __all__ = [
     "ExposureBracket",
     "Factored",
     "Factors",
+    "FourierMagnitude",
+    "Gamma",
     "GaussianBlur",
     "Grayscale",
     "Identity",
     "Liftable",
     "Mask",
     "MotionBlur",
+    "NonlinearComposition",
     "Repeat",
     "RollingShutter",
     "Scale",

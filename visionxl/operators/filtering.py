@@ -28,9 +28,10 @@ def extend(tensor: Tensor, dim: int, index: Sequence[int]) -> Tensor:
 def fold(extended: Tensor, dim: int, index: Sequence[int], size: int) -> Tensor:
     """The adjoint of :func:`extend`: every position is added to its source."""
     kept = [k for k, i in enumerate(index) if i != OUTSIDE]
-    sources = torch.tensor([index[k] for k in kept], device=extended.device)
+    sources = torch.tensor([index[k] for k in kept], dtype=torch.long, device=extended.device)
     if len(kept) < len(index):
-        extended = extended.index_select(dim, torch.tensor(kept, device=extended.device))
+        places = torch.tensor(kept, dtype=torch.long, device=extended.device)
+        extended = extended.index_select(dim, places)
     shape = list(extended.shape)
     shape[dim] = size
     return extended.new_zeros(shape).index_add_(dim, sources, extended)

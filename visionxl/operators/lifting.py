@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from visionxl.protocols import ForwardOperator, Measurement, Video
+from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator, Video
 
 
 @runtime_checkable
@@ -19,7 +19,7 @@ class Liftable(Protocol):
         ...
 
 
-def lift(operator: ForwardOperator, measurement: Measurement) -> Video:
+def lift(operator: ForwardOperator | NonlinearOperator, measurement: Measurement) -> Video:
     """A video that looks like the measurement: back-projection with unit gain.
 
     The general rule is ``A^T y / A^T A 1``, and 0 where nothing was measured: nearest-neighbour
@@ -34,7 +34,7 @@ def lift(operator: ForwardOperator, measurement: Measurement) -> Video:
     Returns:
         A video of the size that was measured.
     """
-    if isinstance(operator, Liftable):
+    if isinstance(operator, Liftable | NonlinearOperator):
         return operator.lift(measurement)
     projected = operator.adjoint(measurement)
     gain = operator.adjoint(operator.forward(torch.ones_like(projected)))

@@ -11,6 +11,7 @@ from visionxl.solvers.conditioned import (
 from visionxl.solvers.conjugate_gradient import CGResult, conjugate_gradient
 from visionxl.solvers.consistency import DampedCG, NoiseAware, PlainCG
 from visionxl.solvers.frames import FrameByFrame
+from visionxl.solvers.gauss_newton import GaussNewton
 from visionxl.solvers.loop import (
     Condition,
     Demanding,
@@ -44,6 +45,7 @@ __all__ = [
     "Demanding",
     "FrameByFrame",
     "FreshNoise",
+    "GaussNewton",
     "GluedLikelihood",
     "Guided",
     "HardConsistency",

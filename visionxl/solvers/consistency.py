@@ -6,6 +6,7 @@ from visionxl.operators.checks import normal
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.closed_form import ClosedForm, spectrum_of
 from visionxl.solvers.conjugate_gradient import conjugate_gradient
+from visionxl.solvers.contract import check_linear
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
 
 
@@ -23,6 +24,7 @@ class PlainCG:
     iterations: int = 10
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        check_linear(problem, self)
         result = conjugate_gradient(
             lambda x: normal(problem.operator, x),
             problem.operator.adjoint(problem.measurement),
@@ -52,6 +54,7 @@ class DampedCG:
     tolerance: float = 1e-4
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        check_linear(problem, self)
         operator = problem.operator
         damping = damping_of(problem, level, self.spread, self.least_noise)
         right = operator.adjoint(problem.measurement - operator.forward(estimate))

@@ -1,23 +1,32 @@
 """What is checked where a problem enters, and what is measured at every step."""
 
 import sys
+from abc import abstractmethod
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.protocols import Correction, ForwardOperator, InverseProblem, State, Video
+from visionxl.protocols import (
+    Correction,
+    ForwardOperator,
+    InverseProblem,
+    NonlinearOperator,
+    State,
+    Video,
+)
 from visionxl.solvers.finite import check_finite
 
 
 def check_problem(problem: InverseProblem) -> None:
     """Raise InputError, with the way out, for an operator or measurement that cannot be used."""
     operator, measurement = problem.operator, problem.measurement
-    if not isinstance(operator, ForwardOperator):
+    if not isinstance(operator, ForwardOperator | NonlinearOperator):
         raise InputError(
             f"operator {operator!r} is no forward operator: it needs the methods "
-            "forward(video) and adjoint(measurement)"
+            "forward(video) and adjoint(measurement), or forward, linearize and lift"
         )
     if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
         kind = getattr(measurement, "dtype", type(measurement).__name__)
@@ -28,11 +37,12 @@ def check_problem(problem: InverseProblem) -> None:
             f"measurement has {count} values that are not finite (NaN or infinity): "
             "repair them first, for instance by a Mask that leaves them out"
         )
-    video = operator.adjoint(measurement)
-    _check_answer(operator, "adjoint", measurement, video)
+    back = "adjoint" if isinstance(operator, ForwardOperator) else "lift"
+    video = getattr(operator, back)(measurement)
+    _check_answer(operator, back, measurement, video)
     if video.ndim != 4:
         raise InputError(
-            f"{operator!r}: adjoint returned shape {tuple(video.shape)}; make it return a video "
+            f"{operator!r}: {back} returned shape {tuple(video.shape)}; make it return a video "
             "of 4 dimensions (frames, channels, height, width)"
         )
     again = operator.forward(video)
@@ -40,9 +50,29 @@ def check_problem(problem: InverseProblem) -> None:
     if again.shape != measurement.shape:
         raise InputError(
             f"measurement has shape {tuple(measurement.shape)}, but forward of {operator!r} turns "
-            f"a video of {tuple(video.shape)}, which its adjoint made of it, into "
+            f"a video of {tuple(video.shape)}, which its {back} made of it, into "
             f"{tuple(again.shape)}: give the measurement of this operator, or mend forward and "
-            "adjoint so that their shapes agree"
+            f"{back} so that their shapes agree"
+        )
+
+
+@runtime_checkable
+class Linearizing(Protocol):
+    """A consistency for operators that are not linear, such as ``GaussNewton``."""
+
+    @abstractmethod
+    def linearized(self, problem: InverseProblem, video: Video) -> InverseProblem:
+        """The linear problem that is nearest at ``video``."""
+        ...
+
+
+def check_linear(problem: InverseProblem, part: object) -> None:
+    """Raise InputError for an operator that is not linear, where a part does not linearize it."""
+    operator = problem.operator
+    if not isinstance(operator, ForwardOperator) and not isinstance(part, Linearizing):
+        raise InputError(
+            f"{part!r} needs a linear operator, and {operator!r} is not linear: use "
+            "vision_xl(consistency=GaussNewton())"
         )
 
 

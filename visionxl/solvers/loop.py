@@ -27,6 +27,7 @@ from visionxl.protocols import (
 )
 from visionxl.solvers.contract import (
     check_correction,
+    check_linear,
     check_problem,
     check_state,
     data_residual,
@@ -177,6 +178,9 @@ def restore(
         NotFiniteError: a stage answered NaN or infinity.
     """
     check_problem(problem)
+    check_linear(problem, sampler.consistency)
+    if sampler.condition is not unconditioned:
+        check_linear(problem, sampler.condition)
     check_state(state, len(sampler.times))
     frugal = FrameByFrame(prior, frames_at_once)
     for part in (sampler.initializer, sampler.consistency, sampler.renoise, sampler.condition):

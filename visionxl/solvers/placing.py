@@ -50,7 +50,8 @@ class ByChannel:
         operator, measurement = problem.operator, problem.measurement
         frames, channels, height, width = estimate.shape
         factors = factors_of(operator, (frames, channels, height, width))
-        if factors is None or factors.axes[1] is not None:
+        masked = factors is not None and factors.mask is not None and factors.mask.shape[1] > 1
+        if factors is None or factors.axes[1] is not None or masked:
             raise InputError(
                 f"ByChannel needs an operator whose factors leave the channels alone, and "
                 f"{operator!r} is none: use the consistency without ByChannel"

@@ -1,0 +1,193 @@
+"""Measurements that are not linear, with their derivatives: curves, clipping, magnitudes."""
+
+import math
+from typing import Any
+
+import torch
+from attrs import field, frozen
+from torch import Tensor
+
+from visionxl.errors import InputError
+from visionxl.operators.composition import Composable, Composition
+from visionxl.operators.lifting import lift
+from visionxl.operators.masking import Mask
+from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator, Video
+
+
+class NonlinearComposable:
+    """Gives an operator that is not linear ``@``, on the left of any other."""
+
+    __slots__ = ()
+
+    def __matmul__(self, inner: ForwardOperator | NonlinearOperator) -> "NonlinearComposition":
+        return NonlinearComposition(self, inner)
+
+
+def _is_operator(_: Any, attribute: Any, value: object) -> None:
+    if not isinstance(value, ForwardOperator | NonlinearOperator):
+        raise TypeError(
+            f"{attribute.name} {value!r} is no operator: it needs the methods forward and adjoint, "
+            "or forward, linearize and lift"
+        )
+
+
+@frozen(repr=False)
+class NonlinearComposition(NonlinearComposable):
+    """``outer`` after ``inner``, one of which is not linear.
+
+    Forward: ``outer(inner(x))``. Jacobian: by the chain rule, that of ``outer`` at ``inner(x)``
+    after that of ``inner`` at ``x``. Written ``outer @ inner`` where ``outer`` is not linear.
+    """
+
+    outer: Any = field(validator=_is_operator)
+    inner: Any = field(validator=_is_operator)
+
+    def forward(self, video: Video) -> Measurement:
+        return self.outer.forward(self.inner.forward(video))
+
+    def linearize(self, video: Video) -> ForwardOperator:
+        outer = _jacobian(self.outer, self.inner.forward(video))
+        return Composition(outer, _jacobian(self.inner, video))
+
+    def lift(self, measurement: Measurement) -> Video:
+        return lift(self.inner, lift(self.outer, measurement))
+
+    def __repr__(self) -> str:
+        return f"{self.outer!r} @ {self.inner!r}"
+
+
+def _jacobian(operator: ForwardOperator | NonlinearOperator, video: Tensor) -> ForwardOperator:
+    return operator if isinstance(operator, ForwardOperator) else operator.linearize(video)
+
+
+@frozen(eq=False, repr=False)
+class Diagonal(Composable):
+    """A gain for every value. Forward ``y = gain * x``; self-adjoint.
+
+    Args:
+        gain: of the video's shape.
+    """
+
+    gain: Tensor
+
+    def forward(self, video: Video) -> Video:
+        return self.gain.to(video) * video
+
+    def adjoint(self, measurement: Video) -> Video:
+        return self.forward(measurement)
+
+    def __repr__(self) -> str:
+        return f"Diagonal(<{'x'.join(map(str, self.gain.shape))}>)"
+
+
+def _positive(_: Any, attribute: Any, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise InputError(f"{attribute.name} {value} is no power: give a finite number > 0")
+
+
+@frozen
+class Gamma(NonlinearComposable):
+    """The curve of a camera or a screen, between -1 (black) and 1 (white).
+
+    Forward: with ``u = (x + 1) / 2`` it is ``2 u^exponent - 1``; below ``u = 0.02`` and for
+    negative light the curve goes on along its tangent, as that of sRGB does, so that it has a
+    derivative and an inverse everywhere. Jacobian: diagonal. Lift: the inverse.
+
+    Args:
+        exponent: 1 / 2.2 from light to a picture, 2.2 from a picture to light.
+    """
+
+    exponent: float = field(default=1 / 2.2, validator=_positive)
+
+    def _toe(self) -> tuple[float, float, float]:
+        """Where the tangent begins, the curve there, and its slope."""
+        toe = 0.02
+        return toe, toe**self.exponent, self.exponent * toe ** (self.exponent - 1)
+
+    def forward(self, video: Video) -> Video:
+        (toe, value, slope), u = self._toe(), (video + 1) / 2
+        curve = torch.where(u < toe, value + slope * (u - toe), u.clamp(min=toe) ** self.exponent)
+        return 2 * curve - 1
+
+    def linearize(self, video: Video) -> ForwardOperator:
+        (toe, _, slope), u = self._toe(), (video + 1) / 2
+        rising = self.exponent * u.clamp(min=toe) ** (self.exponent - 1)
+        return Diagonal(torch.where(u < toe, slope, rising))
+
+    def lift(self, measurement: Video) -> Video:
+        (toe, value, slope), v = self._toe(), (measurement + 1) / 2
+        u = v.clamp(min=value) ** (1 / self.exponent)
+        return 2 * torch.where(v < value, toe + (v - value) / slope, u) - 1
+
+
+def _above(clip: "Clip", _: Any, value: float) -> None:
+    if not -math.inf <= clip.low < value <= math.inf:
+        raise InputError(f"low {clip.low}, high {value}: expected low < high")
+
+
+@frozen
+class Clip(NonlinearComposable):
+    """A sensor that saturates. Forward: ``min(max(x, low), high)``.
+
+    Jacobian: 1 where ``low < x < high``, else 0. Lift: the measurement.
+
+    Args:
+        low: the least value.
+        high: the largest value.
+    """
+
+    low: float = -1.0
+    high: float = field(default=1.0, validator=_above)
+
+    def forward(self, video: Video) -> Video:
+        return video.clamp(self.low, self.high)
+
+    def linearize(self, video: Video) -> ForwardOperator:
+        return Mask((video > self.low) & (video < self.high))
+
+    def lift(self, measurement: Video) -> Video:
+        return measurement.clone()
+
+
+@frozen(eq=False, repr=False)
+class Rotated(Composable):
+    """The Jacobian of :class:`FourierMagnitude`.
+
+    Forward: ``Re(conj(phase) F x)``. Adjoint: ``Re(F^-1 (phase y))``.
+
+    Args:
+        phase: numbers of size 1, of the video's shape.
+    """
+
+    phase: Tensor
+
+    def forward(self, video: Video) -> Measurement:
+        return (self.phase.conj() * torch.fft.fft2(video, norm="ortho")).real
+
+    def adjoint(self, measurement: Measurement) -> Video:
+        return torch.fft.ifft2(self.phase * measurement, norm="ortho").real
+
+    def __repr__(self) -> str:
+        return f"Rotated(<{'x'.join(map(str, self.phase.shape))}>)"
+
+
+@frozen
+class FourierMagnitude(NonlinearComposable):
+    """The size of every Fourier coefficient of a frame, without its phase: diffraction.
+
+    Forward: ``|F x|``, ``F`` the orthonormal two-dimensional Fourier transform. Jacobian: with the
+    phase ``p`` of ``F x`` it is ``Re(conj(p) F v)``; where ``F x`` is 0 there is no derivative, and
+    0 stands for it. Lift: the video with phase 0 everywhere, which has these magnitudes.
+
+    It says nothing of a frame's place, nor does it tell it from its mirror image: what is restored
+    depends on where the search begins.
+    """
+
+    def forward(self, video: Video) -> Measurement:
+        return torch.fft.fft2(video, norm="ortho").abs()
+
+    def linearize(self, video: Video) -> ForwardOperator:
+        return Rotated(torch.sgn(torch.fft.fft2(video, norm="ortho")))
+
+    def lift(self, measurement: Measurement) -> Video:
+        return torch.fft.ifft2(measurement, norm="ortho").real

@@ -1,0 +1,85 @@
+"""Consistency for operators that are not linear."""
+
+from collections.abc import Callable
+
+import torch
+from attrs import field, frozen
+
+from visionxl.errors import InputError
+from visionxl.protocols import Correction, InverseProblem, NoiseLevel, NonlinearOperator, Video
+from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
+from visionxl.solvers.consistency import DampedCG, NoiseAware
+from visionxl.solvers.spread import damping_of
+
+SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
+"""Of a step: the first that lowers the objective is taken."""
+
+
+def _rounds(_: object, __: object, value: int) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise InputError(f"rounds {value} is not a whole number from 1")
+
+
+@frozen
+class GaussNewton:
+    """Noise-aware consistency for a :class:`~visionxl.protocols.NonlinearOperator`.
+
+    Minimises ``|y - f(x)|^2 / sigma_y^2 + |x - x0|^2 / r_t^2``. With the Jacobian ``J`` at ``x``
+    each round solves the linear problem ``y - f(x) + J x = J x'`` by ``inner`` and goes towards
+    ``x'``: the whole way, or half of it, ... until the objective falls (Nocedal & Wright, Numerical
+    Optimization, section 10.3). It finds a minimum near the estimate, not the least of all.
+
+    A linear operator is left to ``inner``.
+
+    Args:
+        inner: solves the linear problems; ``r_t`` and the least noise are its own.
+        rounds: at most so many.
+        tolerance: it stops once a round lowers the objective by less than this share.
+    """
+
+    inner: NoiseAware | DampedCG = field(factory=NoiseAware)
+    rounds: int = field(default=10, validator=_rounds)
+    tolerance: float = 1e-3
+
+    def linearized(self, problem: InverseProblem, video: Video) -> InverseProblem:
+        """The linear problem that is nearest at ``video``."""
+        operator = problem.operator
+        if not isinstance(operator, NonlinearOperator):
+            return problem
+        jacobian = operator.linearize(video)
+        target = problem.measurement - operator.forward(video) + jacobian.forward(video)
+        return InverseProblem(jacobian, target, problem.noise_std)
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        if not isinstance(problem.operator, NonlinearOperator):
+            return self.inner.correct(estimate, problem, level)
+        damping = damping_of(problem, level, self.inner.spread, self.inner.least_noise)
+
+        def objective(video: Video) -> float:
+            data = (problem.measurement - problem.operator.forward(video)).square()
+            apart = (video - estimate).square()
+            total = data.sum(dtype=torch.float64) + damping * apart.sum(dtype=torch.float64)
+            return total.item()
+
+        video, values, converged = estimate, [objective(estimate)], False
+        while not converged and len(values) <= self.rounds:
+            nearest = self.linearized(problem, video)
+            goal = self.inner.correct(estimate, nearest, level).video
+            video, value = _towards(video, goal, objective, values[-1])
+            converged = values[-1] - value <= self.tolerance * values[-1]
+            values.append(value)
+        size = values[0] or 1.0
+        residuals = tuple((value / size) ** 0.5 for value in values)
+        return Correction(video, len(values) - 1, residuals, CONVERGED if converged else USED_UP)
+
+
+def _towards(
+    video: Video, goal: Video, objective: Callable[[Video], float], value: float
+) -> tuple[Video, float]:
+    """The way towards ``goal``, as far as the objective falls, and its value there."""
+    for share in SHARES:
+        trial = torch.lerp(video, goal, share)
+        found = objective(trial)
+        if found < value:
+            return trial, found
+    return video, value

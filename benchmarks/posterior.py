@@ -42,6 +42,8 @@ METHODS: dict[str, tuple[Callable[[], Sampler], bool]] = {
     "dds": (peers.dds, True),
     "diffpir": (peers.diffpir, True),
     "ddnm": (peers.ddnm, True),
+    "ddnm_plus": (peers.ddnm_plus, True),
+    "daps": (peers.daps, True),
     "latino": (peers.latino, True),
     "latent_dps": (peers.latent_dps, True),
     "psld": (peers.psld, True),

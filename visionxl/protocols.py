@@ -8,7 +8,7 @@ classes with these methods; nothing has to be inherited.
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, no_type_check, runtime_checkable
 
 from attrs import field, frozen
 from jaxtyping import Float
@@ -89,10 +89,12 @@ class Passage(NoiseLevel):
     Args:
         before: the level of the step.
         latent: ``z_t`` at that level, which the step began with.
+        problem: what was measured, for those whose noise depends on it.
     """
 
     before: NoiseLevel
     latent: Latent
+    problem: "InverseProblem"
 
 
 @runtime_checkable
@@ -156,6 +158,7 @@ def _noise_std(_: object, __: object, value: float) -> None:
         )
 
 
+@no_type_check  # `restore` says what is wrong with a value that is neither
 def _operator(value: ForwardOperator | NonlinearOperator) -> Any:
     return value  # it is read as a ForwardOperator: see InverseProblem
 

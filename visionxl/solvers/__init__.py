@@ -25,13 +25,24 @@ from visionxl.solvers.loop import (
 )
 from visionxl.solvers.methods import METHODS, method_named, vision_tv, vision_xl
 from visionxl.solvers.motion import Motion
-from visionxl.solvers.null_space import NullSpace, Unchanged
+from visionxl.solvers.null_space import NullSpace, NullSpaceNoise, Unchanged
 from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
-from visionxl.solvers.peers import ddnm, dds, diffpir, latent_dps, latino, psld, resample, svi
+from visionxl.solvers.peers import (
+    daps,
+    ddnm,
+    ddnm_plus,
+    dds,
+    diffpir,
+    latent_dps,
+    latino,
+    psld,
+    resample,
+    svi,
+)
 from visionxl.solvers.placing import ByChannel, OnDevice
-from visionxl.solvers.renoising import DDIMNoise, FreshNoise, Resample
+from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, Resample
 from visionxl.solvers.space_time import SpaceTimeTV
-from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread
+from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread, WienerSpread
 
 __all__ = [
     "METHODS",
@@ -42,6 +53,7 @@ __all__ = [
     "ConstantSpread",
     "DDIMNoise",
     "DampedCG",
+    "DecoupledNoise",
     "Demanding",
     "FrameByFrame",
     "FreshNoise",
@@ -55,6 +67,7 @@ __all__ = [
     "Motion",
     "NoiseAware",
     "NullSpace",
+    "NullSpaceNoise",
     "OnDevice",
     "PlainCG",
     "Renoise",
@@ -66,8 +79,11 @@ __all__ = [
     "SpaceTimeTV",
     "Spread",
     "Unchanged",
+    "WienerSpread",
     "conjugate_gradient",
+    "daps",
     "ddnm",
+    "ddnm_plus",
     "dds",
     "diffpir",
     "latent_dps",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 from typing import Protocol, runtime_checkable
 
-from attrs import astuple, field, frozen
+from attrs import field, frozen
 from torch import Generator
 
 from visionxl.errors import InputError
@@ -127,7 +127,8 @@ def trajectory(
                 # What nothing has changed need not be encoded again.
                 clean = denoised.clean if filtered is decoded else prior.encode(filtered)
                 del filtered
-                passage = Passage(*astuple(levels[index + 1]), before=level, latent=latent)
+                after = levels[index + 1]
+                passage = Passage(after.time, after.signal, after.noise, level, latent, problem)
                 latent = sampler.renoise(clean, denoised.noise, passage, generator)
                 check_finite("renoise", latent)
                 following = State(index + 1, latent, generator.get_state())

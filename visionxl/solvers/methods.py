@@ -97,6 +97,8 @@ METHODS: dict[str, Callable[..., Sampler]] = {
         peers.dds,
         peers.diffpir,
         peers.ddnm,
+        peers.ddnm_plus,
+        peers.daps,
         peers.latino,
         peers.latent_dps,
         peers.psld,

@@ -1,12 +1,23 @@
-"""Consistency of methods that split a video into what is measured and what is not."""
+"""Parts of methods that split a video into what is measured and what is not."""
 
-from collections.abc import Mapping
+import math
 
-from attrs import field, frozen
+from attrs import frozen
+from torch import Generator, Tensor
 
 from visionxl.errors import InputError
-from visionxl.protocols import Correction, InverseProblem, LatentPrior, NoiseLevel, Video
+from visionxl.protocols import (
+    Correction,
+    InverseProblem,
+    Latent,
+    LatentPrior,
+    NoiseLevel,
+    Passage,
+    Video,
+)
+from visionxl.randomness import draw_noise
 from visionxl.solvers.modes import Modes
+from visionxl.solvers.renoising import belonging_noise, check_pixels, ddpm_variance
 
 
 @frozen
@@ -19,37 +30,90 @@ class Unchanged:
 
 @frozen
 class NullSpace:
-    """``x = x0 + share_t A^+ (y - A x0)``: DDNM's (Wang et al. 2023), by singular values.
+    """``x = x0 + A^+ (y - A x0)``: DDNM's (Wang et al. 2023), by singular values.
 
     The measured part becomes that of the measurement, with its noise; the null space stays the
     prior's. It needs an operator with factors.
 
     Args:
-        shares: ``share_t`` by time, for DDNM+; 1 where a time is not in it.
+        noise_aware: for DDNM+: a mode with the singular value ``s`` is corrected by the share
+            ``min(1, s noise_t / (signal_t sigma_y))`` only, so that the noise that it brings is no
+            more than the level's.
         negligible: singular values below this share of the largest count as not measured.
     """
 
-    shares: Mapping[float, float] = field(factory=dict)
+    noise_aware: bool = False
     negligible: float = 1e-3
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, for an operator without factors."""
-        video = problem.operator.adjoint(problem.measurement)
-        if Modes.of(problem.operator, video) is None:
-            raise InputError(
-                f"NullSpace needs the singular values of an operator with factors, and "
-                f"{problem.operator!r} has none: use diffpir() or vision_xl()"
-            )
+        _modes_of(problem, problem.operator.adjoint(problem.measurement))
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        modes = Modes.of(problem.operator, estimate)
-        if modes is None:
-            self.check(problem, None)  # type: ignore[arg-type]
-            raise AssertionError  # check has raised
-        kept = modes.values > self.negligible * modes.values.max()
-        gain = kept / modes.values.where(kept, 1)
+        modes = _modes_of(problem, estimate)
+        gain, share = _gain_and_share(self, modes, problem, level)
         residual = problem.measurement - problem.operator.forward(estimate)
-        share = self.shares.get(level.time, 1.0)
-        video = estimate.clone()
-        modes.add_synthesis(video, modes.measured(residual) * (share * gain))
+        video = modes.add_synthesis(estimate.clone(), modes.measured(residual) * (share * gain))
         return Correction(video, iterations=0, residuals=(), stopped="exact")
+
+
+@frozen
+class NullSpaceNoise:
+    """The step of DDNM+: less fresh noise where the measurement has brought its own.
+
+    The ancestral step has the mean ``a z0 + b z_t`` and the variance ``sigma^2``. In a mode with
+    the singular value ``s`` the correction brings ``a share sigma_y / s``; the share is lowered
+    until that is at most ``sigma``, and the fresh noise makes up what is left (Wang et al. 2023,
+    section 3.3). For a prior whose latents are the pixels.
+
+    Args:
+        consistency: the one that made the correction.
+    """
+
+    consistency: NullSpace
+
+    def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
+        """Raise InputError, naming a way out, for a prior with an autoencoder."""
+        check_pixels("NullSpaceNoise", problem, prior)
+
+    def __call__(
+        self, clean: Latent, noise: Latent, level: Passage, generator: Generator
+    ) -> Latent:
+        """Latents at ``level``."""
+        before, problem = level.before, level.problem
+        modes = _modes_of(problem, clean)
+        gain, share = _gain_and_share(self.consistency, modes, problem, before)
+        variance = ddpm_variance(level)
+        step = level.signal * (1 - (before.signal / level.signal) ** 2) / before.noise**2
+        brought = step * problem.noise_std * gain
+        lowered = share.minimum(math.sqrt(variance) / brought.clamp(min=1e-30))
+        uncorrected = (level.latent - before.noise * noise) / before.signal
+        back = modes.analyse(clean - uncorrected) * (lowered / share.where(share > 0, 1) - 1)
+        clean = modes.add_synthesis(clean.clone(), back * (share > 0))
+        left = (1 - (lowered * brought).square() / max(variance, 1e-30)).clamp(min=0).sqrt()
+        fresh = draw_noise(clean, len(clean), generator)
+        fresh = modes.add_synthesis(fresh, modes.analyse(fresh.clone()) * (left - 1))
+        kept = math.sqrt(max(0.0, level.noise**2 - variance))
+        belonging = belonging_noise(clean, level)
+        return level.signal * clean + kept * belonging + math.sqrt(variance) * fresh
+
+
+def _modes_of(problem: InverseProblem, video: Video) -> Modes:
+    modes = Modes.of(problem.operator, video)
+    if modes is None:
+        raise InputError(
+            f"NullSpace needs the singular values of an operator with factors, and "
+            f"{problem.operator!r} has none: use diffpir() or vision_xl()"
+        )
+    return modes
+
+
+def _gain_and_share(
+    consistency: NullSpace, modes: Modes, problem: InverseProblem, level: NoiseLevel
+) -> tuple[Tensor, Tensor]:
+    """``1 / s`` of what is measured, else 0, and the share of every mode."""
+    kept = modes.values > consistency.negligible * modes.values.max()
+    gain, limit = kept / modes.values.where(kept, 1), math.inf
+    if consistency.noise_aware and problem.noise_std:
+        limit = level.noise / (level.signal * problem.noise_std)
+    return gain, (modes.values * limit).clamp(max=1) * kept

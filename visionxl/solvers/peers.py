@@ -15,10 +15,10 @@ from visionxl.solvers.conditioned import (
 )
 from visionxl.solvers.consistency import NoiseAware, PlainCG
 from visionxl.solvers.loop import Sampler, unfiltered
-from visionxl.solvers.null_space import NullSpace, Unchanged
+from visionxl.solvers.null_space import NullSpace, NullSpaceNoise, Unchanged
 from visionxl.solvers.parts import leading_times
-from visionxl.solvers.renoising import DDIMNoise, FreshNoise, Resample
-from visionxl.solvers.spread import ScheduleSpread
+from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, Resample
+from visionxl.solvers.spread import ScheduleSpread, Spread, WienerSpread
 
 
 def dds(*, count: int = 50, iterations: int = 5, eta: float = 0.85) -> Sampler:
@@ -92,6 +92,45 @@ def ddnm(*, count: int = 50) -> Sampler:
         consistency=NullSpace(),
         low_pass=unfiltered,
         renoise=DDIMNoise(1.0),
+    )
+
+
+def ddnm_plus(*, count: int = 50) -> Sampler:
+    """DDNM+ (Wang, Yu & Zhang, ICLR 2023, section 3.3): DDNM for a measurement with noise.
+
+    Each mode is corrected as far as the noise that comes with it is less than what the step adds,
+    and the step adds the rest (:class:`NullSpaceNoise`). After the last step, a mode is corrected
+    as far as its noise is below the level's. Operators with factors, priors whose latents are the
+    pixels; one evaluation a step.
+
+    Args:
+        count: steps.
+    """
+    consistency = NullSpace(noise_aware=True)
+    return evolve(ddnm(count=count), consistency=consistency, renoise=NullSpaceNoise(consistency))
+
+
+def daps(*, count: int = 50, spread: Spread | None = None) -> Sampler:
+    """DAPS (Zhang et al., CVPR 2025): a draw from ``p(x | z_t, y)``, then fresh noise.
+
+    ``p(x | z_t)`` is a Gaussian around the denoised estimate, here Tweedie's (the paper's takes a
+    few steps of the flow to it), and the draw is exact where the paper takes Langevin steps
+    (:class:`DecoupledNoise`). Linear operators, priors whose latents are the pixels; one evaluation
+    a step.
+
+    Args:
+        count: steps.
+        spread: of that Gaussian; default ``noise_t / signal_t`` up to 0.3, about what pixels
+            vary by themselves.
+    """
+    spread = spread or WienerSpread()
+    consistency = NoiseAware(spread)
+    return Sampler(
+        times=leading_times(count, 1.0),
+        initializer=Noise(shared=False),
+        consistency=consistency,
+        low_pass=unfiltered,
+        renoise=DecoupledNoise(consistency, spread),
     )
 
 

@@ -7,17 +7,38 @@ noise that was predicted before the correction, ``z_t`` still is ``signal_t z0 +
 
 import math
 
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Generator
 
-from visionxl.protocols import Latent, Passage
+from visionxl.errors import InputError
+from visionxl.protocols import DataConsistency, InverseProblem, Latent, LatentPrior, Passage
 from visionxl.randomness import draw_noise
+from visionxl.solvers.spread import LEAST_NOISE, Spread
 
 
 def belonging_noise(clean: Latent, passage: Passage) -> Latent:
     """``eps' = (z_t - signal_t z0) / noise_t``."""
     before = passage.before
     return (passage.latent - before.signal * clean) / before.noise
+
+
+def ddpm_variance(passage: Passage) -> float:
+    """``(noise_s / noise_t)^2 (1 - (signal_t / signal_s)^2)``, the ancestral step's."""
+    before = passage.before
+    left = max(0.0, 1 - (before.signal / passage.signal) ** 2)
+    return (passage.noise / before.noise) ** 2 * left
+
+
+def check_pixels(name: str, problem: InverseProblem, prior: LatentPrior) -> None:
+    """Raise InputError, naming a way out, where latents are not pixels."""
+    frame = problem.operator.adjoint(problem.measurement)[:1]
+    latent = prior.encode(frame)
+    if latent.shape != frame.shape:
+        raise InputError(
+            f"{name} needs a prior whose latents are the pixels, and this one turns a frame of "
+            f"{tuple(frame.shape[1:])} into {tuple(latent.shape[1:])}: use diffpir(), latino() or "
+            "vision_xl()"
+        )
 
 
 @frozen
@@ -42,10 +63,8 @@ class DDIMNoise:
         self, clean: Latent, noise: Latent, level: Passage, generator: Generator
     ) -> Latent:
         """Latents at ``level``."""
-        before = level.before
         noise = belonging_noise(clean, level) if self.corrected else noise
-        left = max(0.0, 1 - (before.signal / level.signal) ** 2)
-        sigma = self.eta * level.noise / before.noise * math.sqrt(left)
+        sigma = self.eta * math.sqrt(ddpm_variance(level))
         fresh = draw_noise(clean, 1 if self.shared else len(clean), generator)
         kept = math.sqrt(max(0.0, level.noise**2 - sigma**2))
         return level.signal * clean + kept * noise + sigma * fresh
@@ -102,3 +121,37 @@ class Resample:
         mean = (variance * level.signal * clean + level.noise**2 * unmeasured) / total
         deviation = math.sqrt(variance * level.noise**2 / total)
         return mean + deviation * draw_noise(clean, len(clean), generator)
+
+
+@frozen
+class DecoupledNoise:
+    """``z_s = signal_s (z0 + d) + noise_s n``: DAPS's decoupled annealing (Zhang et al. 2025).
+
+    ``z0 + d`` is a draw from ``p(x | z_t, y)``, the Gaussian of which the correction ``z0`` is the
+    mean: ``d`` is what ``consistency`` makes of an estimate that is off by ``r_t n1`` and of a
+    measurement that is off by ``sigma_y n2`` (perturb and optimise; Papandreou & Yuille 2010),
+    where DAPS takes Langevin steps. For a linear operator and a prior whose latents are the pixels.
+
+    Args:
+        consistency: the one that made the correction; linear in estimate and measurement.
+        spread: its ``r_t``.
+    """
+
+    consistency: DataConsistency
+    spread: Spread
+
+    def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
+        """Raise InputError, naming a way out, for a prior with an autoencoder."""
+        check_pixels("DecoupledNoise", problem, prior)
+
+    def __call__(
+        self, clean: Latent, noise: Latent, level: Passage, generator: Generator
+    ) -> Latent:
+        """Latents at ``level``."""
+        problem, before = level.problem, level.before
+        least = max(problem.noise_std, LEAST_NOISE)
+        estimate = self.spread(before) * draw_noise(clean, len(clean), generator)
+        measured = draw_noise(problem.measurement, len(problem.measurement), generator)
+        off = evolve(problem, measurement=least * measured)
+        drawn = clean + self.consistency.correct(estimate, off, before).video
+        return level.signal * drawn + level.noise * draw_noise(clean, len(clean), generator)

@@ -34,6 +34,21 @@ class ScheduleSpread:
 
 
 @frozen
+class WienerSpread:
+    """``1 / r_t^2 = 1 / std^2 + (signal / noise)^2``: of a white Gaussian given ``z_t``.
+
+    Args:
+        std: of the pixels before anything is known, in units of the video's range.
+    """
+
+    std: float = 0.3
+
+    def __call__(self, level: NoiseLevel) -> float:
+        """``r_t``, in units of the video's range."""
+        return 1 / math.hypot(1 / self.std, level.signal / level.noise)
+
+
+@frozen
 class ConstantSpread:
     """The same ``r_t`` at every level.
 

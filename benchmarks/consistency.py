@@ -12,7 +12,7 @@ import time
 import torch
 
 from visionxl import ClosedForm, DampedCG, simulate
-from visionxl.operators import normal, task_named
+from visionxl.operators import TASKS, normal
 from visionxl.priors import DiscreteSchedule
 from visionxl.solvers.spread import damping_of
 
@@ -29,7 +29,7 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     frames, height, width = options.frames, options.height, options.width
     video = torch.rand(frames, 3, height, width, generator=generator)
-    operator = task_named("deblur+")(frames, height, width, generator)
+    operator = TASKS["deblur+"](frames, height, width, generator)
     problem = simulate(video, operator, options.noise, generator=generator)
     level = DiscreteSchedule.stable_diffusion().level(0.121)
     estimate = torch.zeros_like(video)

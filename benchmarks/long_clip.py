@@ -24,7 +24,7 @@ from visionxl import GaussianPrior, PocketPrior, restore, simulate, vision_xl
 from visionxl.files import whole
 from visionxl.measurements import generator_of
 from visionxl.metrics import psnr
-from visionxl.operators import task_named
+from visionxl.operators import TASKS
 from visionxl.protocols import Video
 from visionxl.sizes import cover
 from visionxl.solvers import METHODS
@@ -46,7 +46,7 @@ def cost(frames: int, core: int, context: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     prior = GaussianPrior.natural(64, 96)
     generator = generator_of(0)
-    operator = task_named("deblur+")(frames, 64, 96, generator)
+    operator = TASKS["deblur+"](frames, 64, 96, generator)
     clip = prior.sample(frames, 3, generator).float()
     problem = simulate(clip, operator, 0.01, generator=generator)
     windows = windows_of(operator, frames, core, context)
@@ -92,7 +92,7 @@ def seams(
     """The least PSNR of a frame between the whole restoration and that in windows."""
     generator = generator_of(0)
     height, width = size
-    operator = task_named("deblur+")(frames, height, width, generator)
+    operator = TASKS["deblur+"](frames, height, width, generator)
     clip = to_and_fro(frames, height, width)
     problem = simulate(clip, operator, 0.01, generator=generator)
     prior, rows = PocketPrior.load(), []

@@ -29,7 +29,7 @@ from torch import Tensor
 from visionxl import InputError
 from visionxl.counting import peak_bytes_of
 from visionxl.files import check_output, whole
-from visionxl.operators import Mask, check_adjoint, normal, task_named
+from visionxl.operators import TASKS, Mask, check_adjoint, normal
 from visionxl.protocols import ForwardOperator
 from visionxl.solvers import conjugate_gradient
 
@@ -94,7 +94,7 @@ def measure(options: argparse.Namespace, command: str) -> Iterator[dict[str, Any
         "command": command,
     }
     for name in options.task or ORDER:
-        operator = task_named(name)(frames, height, width, generator.manual_seed(1))
+        operator = TASKS[name](frames, height, width, generator.manual_seed(1))
         for row in compare(operator, theirs[name](), video):
             yield {"operator": name, **row, **setting}
 

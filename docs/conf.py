@@ -42,6 +42,7 @@ ALIASES = {
     "visionxl.protocols.Measurement": protocols.Measurement,
     "visionxl.operators.Boundary": operators.Boundary,
     "visionxl.operators.Task": operators.Task,
+    "visionxl.operators.NonlinearTask": operators.NonlinearTask,
     "visionxl.solvers.LowPass": solvers.LowPass,
     "visionxl.solvers.Renoise": solvers.Renoise,
     "visionxl.solvers.Spread": solvers.Spread,

@@ -12,7 +12,7 @@ from command_line import make_clip, visionxl
 
 from visionxl.cli import order
 from visionxl.metrics import psnr
-from visionxl.operators import TASKS
+from visionxl.operators import NONLINEAR_TASKS, TASK_NAMES
 from visionxl.priors import compiled
 from visionxl.video import read_clip
 
@@ -24,23 +24,34 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", TASK_NAMES)
 def test_every_task_goes_from_clip_to_video_picture_and_record(task, place, monkeypatch, capfd):
     words = ["simulate", "clip.mkv", "--task", task, "--noise", "0.01", "--output"]
     made = visionxl(monkeypatch, capfd, *words, "y.safetensors")
     assert made.code == 0, made.err
+    method = "gauss_newton" if task in NONLINEAR_TASKS else "vision_tv"
     words = ["restore", "y.safetensors", "--output", "x.mkv", "--truth", "clip.mkv", "--json"]
-    done = visionxl(monkeypatch, capfd, *words)
+    done = visionxl(monkeypatch, capfd, *words, "--method", method)
     assert done.code == 0, done.err
     record = json.loads(done.out)
     assert record == json.loads(Path("x.json").read_text())
     assert record["settings"]["task"] == task
     assert record["noise_std"] == 0.01
-    assert record["settings"]["method"] == "vision_tv"
-    assert len(record["trace"]) == 4
+    assert record["settings"]["method"] == method
+    assert len(record["trace"]) == (8 if task in NONLINEAR_TASKS else 4)
     assert record["measures"]["psnr"] > 10
     assert Path("x.png").stat().st_size > 1000
     assert read_clip("x.mkv").video.shape == (9, 3, 64, 96)
+
+
+def test_a_task_that_is_not_linear_names_its_method(place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", "clip", "--noise", "0.01", "--output"]
+    assert visionxl(monkeypatch, capfd, *words, "y.safetensors").code == 0
+    for more in ([], ["--windows", "4"]):
+        refused = visionxl(monkeypatch, capfd, "restore", "y.safetensors", *more)
+        assert refused.code == 2
+        assert "not linear" in refused.err
+        assert "gauss_newton" in refused.err or "leave --windows out" in refused.err
 
 
 def test_the_papers_method_runs_by_name_and_the_record_names_it(place, monkeypatch, capfd):
@@ -143,7 +154,7 @@ def test_help_of_every_command_has_an_example(command, monkeypatch, capfd):
 def test_info_tells_versions_tasks_and_memory(monkeypatch, capfd):
     told = json.loads(visionxl(monkeypatch, capfd, "info", "--json").out)
     assert told["versions"]["torch"]
-    assert set(told["tasks"]) == set(TASKS)
+    assert set(told["tasks"]) == set(TASK_NAMES)
     assert told["memory_estimate_bytes"]["25 frames of 768x1280"] > 25 * 3 * 768 * 1280 * 4
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from attrs import evolve
+from command_line import moving_scene
 from dense import dense, generator, noise
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from visionxl import (
     vision_xl,
 )
 from visionxl.errors import InputError
+from visionxl.metrics import psnr
 from visionxl.operators import (
     AveragePool,
     Clip,
@@ -35,7 +37,16 @@ from visionxl.operators import (
     lift,
 )
 from visionxl.protocols import NoiseLevel
-from visionxl.solvers import ClosedForm, ConstantSpread, DampedCG, NoiseAware, PlainCG, psld
+from visionxl.solvers import (
+    ClosedForm,
+    ConstantSpread,
+    DampedCG,
+    Linearized,
+    NoiseAware,
+    PlainCG,
+    gauss_newton,
+    psld,
+)
 
 LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)
 SHAPE = (4, 2, 8, 8)
@@ -174,6 +185,37 @@ def test_where_no_step_helps_it_stops_at_once():
     found = GaussNewton().correct(x, simulate(x, f, 0.0, generator=generator()), LEVEL)
     assert torch.equal(found.video, x)
     assert (found.iterations, found.stopped) == (1, "converged")
+
+
+# Full steps
+
+
+def test_one_round_is_the_inner_consistency_of_the_linear_problem():
+    f, x = Gamma() @ GaussianBlur(1.0), 0.3 * noise(*SHAPE)
+    problem, inner = simulate(x, f, 0.1, generator=generator()), DampedCG(ConstantSpread(0.1))
+    estimate = x + 0.1 * noise(*SHAPE, seed=2)
+    linearized = GaussNewton().linearized(problem, estimate)
+    expected = inner.correct(estimate, linearized, LEVEL)
+    assert torch.equal(Linearized(inner).correct(estimate, problem, LEVEL).video, expected.video)
+
+
+def test_full_steps_come_to_the_same_minimum():
+    f, truth = Gamma(2.2) @ TemporalAverage(3), 0.3 * noise(*SHAPE, seed=1)
+    estimate = truth + 0.05 * noise(*SHAPE, seed=2)
+    problem = simulate(truth, f, 0.1, generator=generator())
+    inner = DampedCG(ConstantSpread(0.1), iterations=300, tolerance=1e-10)
+    searched = GaussNewton(inner, rounds=60, tolerance=1e-14).correct(estimate, problem, LEVEL)
+    found = Linearized(inner, rounds=30).correct(estimate, problem, LEVEL)
+    torch.testing.assert_close(found.video, searched.video, rtol=0, atol=1e-5)
+
+
+def test_the_method_betters_a_measurement_through_a_curve():
+    truth = moving_scene(5, 16, 24)
+    f = Gamma() @ TemporalAverage(3) @ Gamma(2.2)
+    problem = simulate(truth, f, 0.02, generator=generator())
+    prior = GaussianPrior.natural(16, 24)
+    found = restore(problem, prior, gauss_newton(), generator=generator(1)).video
+    assert psnr(found, truth) > psnr(lift(f, problem.measurement), truth) + 1
 
 
 # The whole loop

@@ -14,7 +14,7 @@ from visionxl.errors import InputError
 from visionxl.files import check_output, save_tensors, whole
 from visionxl.operators import Mask, TemporalAverage, task_named
 from visionxl.operators.composition import find_parts, replace_part
-from visionxl.protocols import ForwardOperator, InverseProblem
+from visionxl.protocols import ForwardOperator, InverseProblem, NonlinearOperator
 
 FORMAT = "visionxl measurement 1"
 
@@ -24,7 +24,7 @@ class Description:
     """How a measurement was made: enough to make its operator again.
 
     Args:
-        task: name in ``visionxl.operators.TASKS``.
+        task: name in ``visionxl.operators.TASK_NAMES``.
         frames: of the video that was measured.
         height: of its frames.
         width: of its frames.
@@ -47,7 +47,7 @@ class Description:
     mask: Tensor | None = field(default=None, repr=False)
     sound: Path | None = None
 
-    def operator(self, generator: Generator) -> ForwardOperator:
+    def operator(self, generator: Generator) -> ForwardOperator | NonlinearOperator:
         """The operator of the task, with this window and mask."""
         make = task_named(self.task)
         operator = make(self.frames, self.height, self.width, generator)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from visionxl.errors import InputError
-from visionxl.operators import TASKS
+from visionxl.operators import TASK_NAMES
 from visionxl.planning import ran_out_of_memory
 
 app = typer.Typer(
@@ -54,7 +54,7 @@ def real(value: str | float) -> float:
 
 real.__name__ = "NUMBER"
 
-TaskOption = Annotated[str | None, typer.Option(help="One of: " + ", ".join(TASKS) + ".")]
+TaskOption = Annotated[str | None, typer.Option(help="One of: " + ", ".join(TASK_NAMES) + ".")]
 NoiseOption = Annotated[
     float | None,
     typer.Option(parser=real, help="Standard deviation, in units of the range [-1, 1]."),

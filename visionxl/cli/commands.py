@@ -28,7 +28,7 @@ from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of, save_measurement
 from visionxl.metrics import check_same_shape
-from visionxl.operators import TASKS
+from visionxl.operators import TASK_NAMES
 from visionxl.protocols import InverseProblem
 from visionxl.simulation import simulate as make_problem
 from visionxl.video import read_clip
@@ -60,7 +60,7 @@ def simulate(
     check_output(output, overwrite)
     source = resized(read_clip(clip, frames), size)
     if task is None:
-        raise InputError("--task is missing: choose one of " + ", ".join(TASKS))
+        raise InputError("--task is missing: choose one of " + ", ".join(TASK_NAMES))
     count, _, height, width = source.video.shape
     description = Description(
         task, count, height, width, noise or 0.0, seed, window, source.rate, read_mask(mask)

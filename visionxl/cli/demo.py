@@ -16,7 +16,7 @@ from visionxl.cli.running import Run, columns_of, restored, summary, write_all
 from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of
-from visionxl.operators import TASKS
+from visionxl.operators import TASK_NAMES
 from visionxl.simulation import simulate as make_problem
 from visionxl.solvers import vision_tv
 from visionxl.video import DEMO_CLIP, Clip, read_clip
@@ -91,7 +91,7 @@ def info(
         "versions": report.versions(),
         "devices": devices,
         "memory_bytes": machine_memory(),
-        "tasks": list(TASKS),
+        "tasks": list(TASK_NAMES),
         "priors": ["pocket", "a folder in diffusers' layout", "a hub id"],
         "memory_estimate_bytes": {
             f"{f} frames of {h}x{w}": working_bytes(f, h, w) for f, h, w in sizes

@@ -130,6 +130,11 @@ class LongClip:
         kept = (order.windows or 0) + 2 * CONTEXT
         source, description = measurement_in_frames(measurement, told, kept)
         operator = description.operator(generator_of(description.seed))
+        if not isinstance(operator, ForwardOperator):
+            raise InputError(
+                f"--windows {order.windows}: {operator!r} is not linear, and only linear operators "
+                "are cut into windows; leave --windows out"
+            )
         return cls(measurement, source, operator, description)
 
     def checksum(self, mask: Tensor | None) -> str:

@@ -18,10 +18,10 @@ from visionxl.measurements import (
     generator_of,
     load_measurement,
 )
-from visionxl.operators import task_named
+from visionxl.operators import lift, task_named
 from visionxl.priors import AutoencoderCodec, DiffusersPrior, Padded, PocketPrior, SDXLPrior
 from visionxl.priors.loading import load_autoencoder
-from visionxl.protocols import InverseProblem, LatentPrior
+from visionxl.protocols import ForwardOperator, InverseProblem, LatentPrior, NonlinearOperator
 from visionxl.sizes import cover, next_multiple
 from visionxl.streaming import TensorFrames, VideoFrames
 from visionxl.video import RATE, Clip, read_clip
@@ -137,15 +137,24 @@ def described(
         noise = 0.0 if path.suffix.lower() == ".safetensors" else ROUNDING
     frames, _, height, width = shape
     operator = make(frames, height, width, generator_of(told.seed))
-    height, width = operator.adjoint(torch.zeros(1, *shape[1:])).shape[-2:]
+    height, width = _size_of(operator, shape)
     return Description(
         told.task, frames, height, width, noise, told.seed, told.window, rate, told.mask, sound
     )
 
 
+def _size_of(operator: ForwardOperator | NonlinearOperator, shape: tuple[int, ...]) -> torch.Size:
+    """Height and width of the video that was measured."""
+    try:
+        one = lift(operator, torch.zeros(1, *shape[1:]))
+    except InputError:  # it needs all frames
+        one = lift(operator, torch.zeros(shape))
+    return one.shape[-2:]
+
+
 def truth_for(problem: InverseProblem, truth: Clip) -> Clip:
     """The truth in the size that was measured; InputError where it has other frames."""
-    shape = problem.operator.adjoint(problem.measurement).shape
+    shape = lift(problem.operator, problem.measurement).shape
     if len(truth.video) != shape[0]:
         raise InputError(
             f"--truth has {len(truth.video)} frames and the measured video {shape[0]}: give the "

@@ -65,7 +65,7 @@ def restored(
     problem: InverseProblem, prior: DiffusersPrior, sampler: Sampler, run: Run
 ) -> tuple[Video, dict[str, Any], list[str]]:
     """Run the method under a progress bar; the video, its record, and words on what was done."""
-    shape = problem.operator.adjoint(problem.measurement).shape
+    shape = lift(problem.operator, problem.measurement).shape
     if len(shape) == 4 and shape[1] != 3:
         raise InputError(
             f"the measured video has {shape[1]} channels: the prior works on 3 (red, green, blue)"

@@ -16,14 +16,24 @@ from visionxl.operators.shift import Repeat, Shift
 from visionxl.operators.shutter import DropFrames, ExposureBracket, RollingShutter
 from visionxl.operators.snapshot import Snapshot
 from visionxl.operators.stack import Stack
-from visionxl.operators.tasks import MORE_TASKS, TASKS, Task, task_named
+from visionxl.operators.tasks import (
+    MORE_TASKS,
+    NONLINEAR_TASKS,
+    TASK_NAMES,
+    TASKS,
+    NonlinearTask,
+    Task,
+    task_named,
+)
 from visionxl.operators.temporal import TemporalAverage, TemporalSubsample
 from visionxl.operators.transform import BlockCosine, dithered
 from visionxl.operators.varying import VaryingBlur
 
 __all__ = [
     "MORE_TASKS",
+    "NONLINEAR_TASKS",
     "TASKS",
+    "TASK_NAMES",
     "AveragePool",
     "BicubicDownsample",
     "BlockCosine",
@@ -46,6 +56,7 @@ __all__ = [
     "Mask",
     "MotionBlur",
     "NonlinearComposition",
+    "NonlinearTask",
     "Repeat",
     "RollingShutter",
     "Scale",

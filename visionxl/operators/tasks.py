@@ -7,6 +7,7 @@ from torch import Generator
 from visionxl.errors import InputError, nearest
 from visionxl.operators.blur import GaussianBlur
 from visionxl.operators.masking import Mask
+from visionxl.operators.nonlinear import Clip, Gamma
 from visionxl.operators.patterns import bayer, interlaced
 from visionxl.operators.pooling import AveragePool
 from visionxl.operators.shift import Shift
@@ -15,10 +16,13 @@ from visionxl.operators.snapshot import Snapshot
 from visionxl.operators.temporal import TemporalAverage
 from visionxl.operators.transform import BlockCosine
 from visionxl.operators.varying import VaryingBlur
-from visionxl.protocols import ForwardOperator
+from visionxl.protocols import ForwardOperator, NonlinearOperator
 
 Task = Callable[[int, int, int, Generator], ForwardOperator]
 """(frames, height, width, generator) -> operator."""
+
+NonlinearTask = Callable[[int, int, int, Generator], NonlinearOperator]
+"""(frames, height, width, generator) -> operator that is not linear."""
 
 
 def deblur(frames: int, height: int, width: int, generator: Generator) -> ForwardOperator:
@@ -123,9 +127,26 @@ MORE_TASKS: dict[str, Task] = {
 """Tasks that are not the paper's. ``+`` adds the average over 7 frames."""
 
 
-def task_named(name: str) -> Task:
+def clip(frames: int, height: int, width: int, generator: Generator) -> NonlinearOperator:
+    """A sensor that saturates at 0.2: what is brighter is white."""
+    return Clip(high=0.2)
+
+
+def gamma(frames: int, height: int, width: int, generator: Generator) -> NonlinearOperator:
+    """The average over 7 frames as a camera makes it: of light, before its curve of 1 / 2.2."""
+    return Gamma(1 / 2.2) @ TemporalAverage(7, "circular") @ Gamma(2.2)
+
+
+NONLINEAR_TASKS: dict[str, NonlinearTask] = {"clip": clip, "gamma+": gamma}
+"""Tasks that are not linear: for ``gauss_newton()``."""
+
+TASK_NAMES = (*TASKS, *MORE_TASKS, *NONLINEAR_TASKS)
+"""Of every task."""
+
+
+def task_named(name: str) -> Task | NonlinearTask:
     """The task of that name. Raises InputError, with the nearest name, for an unknown one."""
-    known = TASKS | MORE_TASKS
+    known: dict[str, Task | NonlinearTask] = {**TASKS, **MORE_TASKS, **NONLINEAR_TASKS}
     if name not in known:
         raise InputError(f"task {name!r} is unknown: {nearest(name, known)}")
     return known[name]

@@ -11,7 +11,7 @@ from visionxl.solvers.conditioned import (
 from visionxl.solvers.conjugate_gradient import CGResult, conjugate_gradient
 from visionxl.solvers.consistency import DampedCG, NoiseAware, PlainCG
 from visionxl.solvers.frames import FrameByFrame
-from visionxl.solvers.gauss_newton import GaussNewton
+from visionxl.solvers.gauss_newton import GaussNewton, Linearized
 from visionxl.solvers.loop import (
     Condition,
     Demanding,
@@ -23,7 +23,13 @@ from visionxl.solvers.loop import (
     unconditioned,
     unfiltered,
 )
-from visionxl.solvers.methods import METHODS, method_named, vision_tv, vision_xl
+from visionxl.solvers.methods import (
+    METHODS,
+    gauss_newton,
+    method_named,
+    vision_tv,
+    vision_xl,
+)
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.null_space import NullSpace, NullSpaceNoise, Unchanged
 from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
@@ -62,6 +68,7 @@ __all__ = [
     "Guided",
     "HardConsistency",
     "Likelihood",
+    "Linearized",
     "LowPass",
     "MeasurementLikelihood",
     "Motion",
@@ -86,6 +93,7 @@ __all__ = [
     "ddnm_plus",
     "dds",
     "diffpir",
+    "gauss_newton",
     "latent_dps",
     "latino",
     "leading_times",

@@ -71,8 +71,8 @@ def check_linear(problem: InverseProblem, part: object) -> None:
     operator = problem.operator
     if not isinstance(operator, ForwardOperator) and not isinstance(part, Linearizing):
         raise InputError(
-            f"{part!r} needs a linear operator, and {operator!r} is not linear: use "
-            "vision_xl(consistency=GaussNewton())"
+            f"{part!r} needs a linear operator, and {operator!r} is not linear: use the method "
+            "gauss_newton, or GaussNewton() as the consistency"
         )
 
 

@@ -3,10 +3,17 @@
 from collections.abc import Callable
 
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from visionxl.errors import InputError
-from visionxl.protocols import Correction, InverseProblem, NoiseLevel, NonlinearOperator, Video
+from visionxl.protocols import (
+    Correction,
+    DataConsistency,
+    InverseProblem,
+    NoiseLevel,
+    NonlinearOperator,
+    Video,
+)
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.consistency import DampedCG, NoiseAware
 from visionxl.solvers.spread import damping_of
@@ -18,6 +25,47 @@ SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
 def _rounds(_: object, __: object, value: int) -> None:
     if not isinstance(value, int) or value < 1:
         raise InputError(f"rounds {value} is not a whole number from 1")
+
+
+def linearize(problem: InverseProblem, video: Video) -> InverseProblem:
+    """The linear problem ``y - f(x) + J x = J x'`` at ``x``; a linear problem as it is."""
+    operator = problem.operator
+    if not isinstance(operator, NonlinearOperator):
+        return problem
+    jacobian = operator.linearize(video)
+    target = problem.measurement - operator.forward(video) + jacobian.forward(video)
+    return InverseProblem(jacobian, target, problem.noise_std)
+
+
+@frozen
+class Linearized:
+    """A consistency for linear operators, for those that are not: full Gauss-Newton steps.
+
+    Each round asks ``inner`` for the linear problem at what the round before has found, and the
+    first at the estimate. Unlike :class:`GaussNewton` it does not search along a step, so that
+    ``inner`` may minimise anything, such as total variation. One round is enough where a method
+    corrects again and again.
+
+    Args:
+        inner: solves the linear problems.
+        rounds: for an operator that is not linear; a linear one takes one.
+    """
+
+    inner: DataConsistency
+    rounds: int = field(default=1, validator=_rounds)
+
+    def linearized(self, problem: InverseProblem, video: Video) -> InverseProblem:
+        """The linear problem that is nearest at ``video``."""
+        return linearize(problem, video)
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        found = self.inner.correct(estimate, linearize(problem, estimate), level)
+        done = found.iterations
+        if isinstance(problem.operator, NonlinearOperator):
+            for _ in range(self.rounds - 1):
+                found = self.inner.correct(estimate, linearize(problem, found.video), level)
+                done += found.iterations
+        return evolve(found, iterations=done)
 
 
 @frozen
@@ -43,12 +91,7 @@ class GaussNewton:
 
     def linearized(self, problem: InverseProblem, video: Video) -> InverseProblem:
         """The linear problem that is nearest at ``video``."""
-        operator = problem.operator
-        if not isinstance(operator, NonlinearOperator):
-            return problem
-        jacobian = operator.linearize(video)
-        target = problem.measurement - operator.forward(video) + jacobian.forward(video)
-        return InverseProblem(jacobian, target, problem.noise_std)
+        return linearize(problem, video)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         if not isinstance(problem.operator, NonlinearOperator):
@@ -63,7 +106,7 @@ class GaussNewton:
 
         video, values, converged = estimate, [objective(estimate)], False
         while not converged and len(values) <= self.rounds:
-            nearest = self.linearized(problem, video)
+            nearest = linearize(problem, video)
             goal = self.inner.correct(estimate, nearest, level).video
             video, value = _towards(video, goal, objective, values[-1])
             converged = values[-1] - value <= self.tolerance * values[-1]

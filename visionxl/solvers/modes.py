@@ -6,6 +6,7 @@ from torch import Tensor
 
 from visionxl.protocols import Measurement, Video
 from visionxl.solvers.closed_form import AxisSVD, along, spectrum_of
+from visionxl.solvers.data_term import DataStep
 
 NEGLIGIBLE = 1e-5  # singular values below this share of an axis' largest carry nothing in float32
 
@@ -50,6 +51,18 @@ class Modes:
         for size, modes in zip(self.shape, share.shape, strict=True):
             total *= size // modes
         return total if self.mask is None else total * self.mask.mean(dtype=torch.float64).item()
+
+    def step(self, measurement: Measurement, total: float) -> DataStep:
+        """``v + V (S / (S^2 + total)) (U^T y - S V^T v)``, in place: exact."""
+        gain = self.values / (self.values.square() + total)
+        target = self.measured(measurement) * gain
+        gain = gain * self.values
+
+        def step(video: Video) -> None:
+            coefficients = torch.addcmul(target, self.analyse(video), gain, value=-1)
+            self.add_synthesis(video, coefficients)
+
+        return step
 
     def measured(self, measurement: Measurement) -> Tensor:
         """``U^T y``."""

@@ -6,7 +6,8 @@ from attrs import field, frozen
 
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
-from visionxl.solvers.consistency import DampedCG
+from visionxl.solvers.contract import check_linear
+from visionxl.solvers.data_term import DataTerm, Iterated
 from visionxl.solvers.directions import Directions
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
@@ -18,7 +19,7 @@ DEVIATION = 0.5  # of the values of natural pictures, in the range [-1, 1]
 USUAL = 0.12  # root mean square of the differences of natural videos
 
 
-def variation_weight(modes: Modes, video: Video, noise_std: float) -> float:
+def variation_weight(data: DataTerm, video: Video, noise_std: float) -> float:
     """The weight of the directional total variation beside ``1/2 |y - A x|^2``.
 
     ``0.6 noise_std^2 sqrt(share)``: ``share`` is the part of a video's values that the measurement
@@ -28,11 +29,11 @@ def variation_weight(modes: Modes, video: Video, noise_std: float) -> float:
     of least error follow over the named tasks and noises.
 
     Args:
-        modes: of the operator.
+        data: of the operator.
         video: for its size.
         noise_std: of the measurement, above 0.
     """
-    share = modes.determined((noise_std / DEVIATION) ** 2) / video.numel()
+    share = data.determined((noise_std / DEVIATION) ** 2) / video.numel()
     return 0.6 * noise_std**2 * math.sqrt(share)
 
 
@@ -48,7 +49,8 @@ class SpaceTimeTV:
     A pass with given directions and motion is a convex problem, and its iterations are few: where
     a pass ends early is mended by the next, which finds both anew in a better estimate.
 
-    It needs the operator's factors; without them it is :class:`DampedCG`, without total variation.
+    The data term's step is exact where the operator has factors, and else a few conjugate
+    gradients, which is slower; noise below ``LEAST_NOISE`` then counts as that.
 
     Args:
         spread: ``r_t`` from the noise level. Infinity leaves the estimate out, but for the place
@@ -73,18 +75,19 @@ class SpaceTimeTV:
     tolerance: float = 1e-4
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        modes = Modes.of(problem.operator, estimate)
+        check_linear(problem, self)
+        modes, least = Modes.of(problem.operator, estimate), self.least_noise
         if modes is None:
-            iterative = DampedCG(least_noise=max(self.least_noise, LEAST_NOISE))
-            return iterative.correct(estimate, problem, level)
-        noise = max(problem.noise_std, self.least_noise)
-        weight = self.strength * variation_weight(modes, estimate, noise)
-        damping = damping_of(problem, level, self.spread, self.least_noise)
+            least = max(least, LEAST_NOISE)
+        data = modes or Iterated(problem.operator, estimate)
+        noise = max(problem.noise_std, least)
+        weight = self.strength * variation_weight(data, estimate, noise)
+        damping = damping_of(problem, level, self.spread, least)
         video, done, stopped = estimate, 0, USED_UP
         for directed in (True,) if damping > 0 else (False, True, True):
             directions = self._directions(video) if directed else None
             found = minimise(
-                modes,
+                data,
                 problem.measurement,
                 estimate,
                 weight if directed else weight / USUAL,

@@ -8,9 +8,10 @@ Bresson & Chan 2008). In time it may follow a motion (:mod:`visionxl.solvers.mot
 matrix per pixel (:mod:`visionxl.solvers.directions`), which makes the variation directional
 (Estellers, Soatto & Bresson 2015), or 1. The scheme is the
 primal-dual one of Chambolle & Pock (2011) with the over-relaxation of Condat (2013); the step of
-the dual is as long at each pixel as ``T`` allows (Pock & Chambolle 2011). The step of the data term
-is exact: ``A = U S V^T`` with small factors, so ``(A^T A + damping + 1/tau)^-1`` is a gain per
-singular mode.
+the dual is as long at each pixel as ``T`` allows (Pock & Chambolle 2011). The step of the data
+term is exact where ``A = U S V^T`` with small factors, so that ``(A^T A + damping + 1/tau)^-1`` is
+a gain per singular mode; else it is a few conjugate gradients
+(:mod:`visionxl.solvers.data_term`).
 
 One iteration holds a few videos, the three differences per pixel and a few single frames; what
 concerns one frame is done at once, so that it stays in the processor's cache.
@@ -23,8 +24,8 @@ from attrs import frozen
 from torch import Tensor
 
 from visionxl.protocols import Measurement, Video
+from visionxl.solvers.data_term import DataTerm
 from visionxl.solvers.directions import Directions, differences
-from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import TOGETHER
 
 NORM = 12.0  # |D|^2 is at most 4 per direction,
@@ -52,7 +53,7 @@ class Smoothed:
 
 
 def minimise(
-    modes: Modes,
+    data: DataTerm,
     measurement: Measurement,
     estimate: Video,
     weight: float,
@@ -67,7 +68,7 @@ def minimise(
     """The video of least ``1/2 |y - A x|^2 + damping / 2 |x - x0|^2 + weight * TV(x)``.
 
     Args:
-        modes: of ``A``.
+        data: of ``A``.
         measurement: ``y``.
         estimate: ``x0``, in [-1, 1].
         weight: 0 or more.
@@ -86,11 +87,8 @@ def minimise(
     tau = BALANCE * usual / (math.sqrt(norm) * max(weight, TINY))
     tau = min(max(tau, LEAST_TAU), MOST_TAU)
 
-    # The step of the data term is v' + V (gain * (U^T y - S V^T v')), with v' between v and x0.
     total = damping + 1 / tau
-    gain = modes.values / (modes.values.square() + total)
-    target = modes.measured(measurement) * gain
-    gain = gain * modes.values
+    pull = data.step(measurement, total)
     trial = video.clone()
     for t, frame in enumerate(trial):
         add_adjoint(frame, turned(dual[t], directions, t, len(trial)), -tau)
@@ -100,9 +98,7 @@ def minimise(
         done += 1
         if damping > 0:
             trial.lerp_(estimate, damping / total)
-        coefficients = torch.addcmul(target, modes.analyse(trial), gain, value=-1)
-        modes.add_synthesis(trial, coefficients)
-        del coefficients
+        pull(trial)
         change = _step_of_the_dual(video, trial, dual, directions, weight, tau, norm)
         if done > 1 and change <= tolerance:  # the first step only makes the dual
             break

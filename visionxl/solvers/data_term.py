@@ -1,0 +1,75 @@
+"""The step of the data term inside a scheme that splits it off: by modes, or by iteration."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from attrs import frozen
+
+from visionxl.operators.checks import normal
+from visionxl.protocols import ForwardOperator, Measurement, Video
+from visionxl.solvers.conjugate_gradient import conjugate_gradient
+
+DataStep = Callable[[Video], None]
+"""In place: ``v`` becomes ``argmin_x |y - A x|^2 + total |x - v|^2``."""
+
+
+@runtime_checkable
+class DataTerm(Protocol):
+    """``A``, as far as a splitting scheme needs it."""
+
+    @abstractmethod
+    def step(self, measurement: Measurement, total: float) -> DataStep:
+        """The step for ``y`` and ``total`` > 0."""
+        ...
+
+    @abstractmethod
+    def determined(self, damping: float) -> float:
+        """``trace of A^T A (A^T A + damping)^-1``: how many numbers of a video are measured."""
+        ...
+
+
+@frozen(eq=False)
+class Iterated:
+    """The data term of an operator without factors, by a few conjugate gradients a step.
+
+    A step begins at ``v``, which the steps before have brought near, so few are enough.
+
+    Args:
+        operator: ``A``.
+        like: a video, for its shape, dtype and device.
+        iterations: of a step, at most.
+        tolerance: of a step's relative residual.
+    """
+
+    operator: ForwardOperator
+    like: Video
+    iterations: int = 5
+    tolerance: float = 1e-2
+
+    def step(self, measurement: Measurement, total: float) -> DataStep:
+        operator = self.operator
+
+        def step(video: Video) -> None:
+            right = operator.adjoint(measurement - operator.forward(video))
+            video.add_(self._solve(right, total, self.iterations, self.tolerance))
+
+        return step
+
+    def determined(self, damping: float) -> float:
+        """By one probe of random signs (Hutchinson 1990), always the same."""
+        signs = torch.randint(0, 2, self.like.shape, generator=torch.Generator().manual_seed(0))
+        probe = (2 * signs - 1).to(self.like)
+        solved = self._solve(normal(self.operator, probe), damping, iterations=30, tolerance=1e-2)
+        share = torch.dot(probe.flatten().double(), solved.flatten().double()).item()
+        return min(max(share, 1.0), float(probe.numel()))
+
+    def _solve(self, right: Video, total: float, iterations: int, tolerance: float) -> Video:
+        return conjugate_gradient(
+            lambda x: normal(self.operator, x).add(x, alpha=total),
+            right,
+            torch.zeros_like(right),
+            iterations=iterations,
+            tolerance=tolerance,
+        ).solution

@@ -11,8 +11,9 @@ import pytest
 from command_line import make_clip, visionxl
 
 from visionxl.cli import order
+from visionxl.measurements import generator_of, load_measurement
 from visionxl.metrics import psnr
-from visionxl.operators import NONLINEAR_TASKS, TASK_NAMES
+from visionxl.operators import NONLINEAR_TASKS, TASK_NAMES, TASKS, lift
 from visionxl.priors import compiled
 from visionxl.video import read_clip
 
@@ -25,7 +26,18 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("task", TASK_NAMES)
-def test_every_task_goes_from_clip_to_video_picture_and_record(task, place, monkeypatch, capfd):
+def test_every_task_has_a_name(task, place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", task, "--noise", "0.01", "--json"]
+    made = visionxl(monkeypatch, capfd, *words)
+    assert made.code == 0, made.err
+    values, description = load_measurement(Path("measurement.safetensors"))
+    assert description is not None
+    operator = description.operator(generator_of(0))
+    assert lift(operator, values).shape == (9, 3, 64, 96)
+
+
+@pytest.mark.parametrize("task", [*TASKS, "bayer", "snapshot", "clip"])
+def test_a_task_goes_from_clip_to_video_picture_and_record(task, place, monkeypatch, capfd):
     words = ["simulate", "clip.mkv", "--task", task, "--noise", "0.01", "--output"]
     made = visionxl(monkeypatch, capfd, *words, "y.safetensors")
     assert made.code == 0, made.err

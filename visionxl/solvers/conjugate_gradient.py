@@ -44,7 +44,7 @@ def dot(left: Tensor, right: Tensor) -> float:
 def conjugate_gradient(
     normal: Action,
     b: Float[Tensor, "*shape"],
-    x0: Float[Tensor, "*shape"],
+    x0: Float[Tensor, "*shape"] | None,
     *,
     preconditioner: Action | None = None,
     iterations: int = 10,
@@ -60,7 +60,7 @@ def conjugate_gradient(
     Args:
         normal: ``N``, for instance ``lambda x: A.adjoint(A.forward(x))``.
         b: right-hand side, of any shape; float32 or float64.
-        x0: where to start, of the same shape.
+        x0: where to start, of the same shape; None for zeros.
         preconditioner: an approximate inverse of ``N``, symmetric positive definite.
         iterations: at most so many.
         tolerance: it stops once ``|b - N x| <= tolerance * |b|``.
@@ -71,8 +71,8 @@ def conjugate_gradient(
     """
     # A residual below the square of the rounding error is zero: beyond it curvature is noise.
     tolerance = max(tolerance, torch.finfo(b.dtype).eps ** 2)
-    x = x0.clone()
-    r = normal(x).neg().add_(b)
+    x = torch.zeros_like(b) if x0 is None else x0.clone()
+    r = b.clone() if x0 is None else normal(x).neg().add_(b)
     z = r if preconditioner is None else preconditioner(r)
     p = z.clone()
     rz = inner_product(r, z)

@@ -61,7 +61,7 @@ class DampedCG:
         result = conjugate_gradient(
             lambda x: normal(operator, x).add(x, alpha=damping),
             right,
-            right.new_zeros(right.shape),
+            None,
             iterations=self.iterations,
             tolerance=self.tolerance,
         )

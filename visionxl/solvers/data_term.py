@@ -61,7 +61,7 @@ class Iterated:
         """By one probe of random signs (Hutchinson 1990), always the same."""
         signs = torch.randint(0, 2, self.like.shape, generator=torch.Generator().manual_seed(0))
         probe = (2 * signs - 1).to(self.like)
-        solved = self._solve(normal(self.operator, probe), damping, iterations=30, tolerance=1e-2)
+        solved = self._solve(normal(self.operator, probe), damping, iterations=20, tolerance=1e-2)
         share = torch.dot(probe.flatten().double(), solved.flatten().double()).item()
         return min(max(share, 1.0), float(probe.numel()))
 
@@ -69,7 +69,7 @@ class Iterated:
         return conjugate_gradient(
             lambda x: normal(self.operator, x).add(x, alpha=total),
             right,
-            torch.zeros_like(right),
+            None,
             iterations=iterations,
             tolerance=tolerance,
         ).solution

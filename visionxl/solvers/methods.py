@@ -66,8 +66,8 @@ def vision_tv(
     from what the measurement and the total variation tell by themselves: so near that half of the
     paper's steps are enough.
 
-    For operators without factors it is slower to converge than :func:`vision_xl`, because nothing
-    but damped conjugate gradients remains of its consistency.
+    Operators without factors take several times as long: each iteration of the total variation then
+    needs a few conjugate gradients.
 
     Args:
         count: times over the whole schedule.

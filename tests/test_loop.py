@@ -34,6 +34,7 @@ from visionxl.solvers import (
     ScheduledLowPass,
     SharedNoise,
     leading_times,
+    trailing_times,
 )
 
 PRIOR = GaussianPrior.natural(8, 8)
@@ -211,6 +212,14 @@ def test_renoising_keeps_unit_variance(eta, signal):
 def test_the_papers_times_are_eight():
     expected = (0.281, 0.241, 0.201, 0.161, 0.121, 0.081, 0.041, 0.001)
     assert leading_times(25, 0.3) == vision_xl().times == expected
+
+
+def test_the_times_of_few_step_models_are_those_they_are_distilled_for():
+    assert trailing_times(4) == (0.999, 0.749, 0.499, 0.249)
+    assert trailing_times(8) == (0.999, 0.874, 0.749, 0.624, 0.499, 0.374, 0.249, 0.124)
+    assert trailing_times(4, 0.5) == (0.499, 0.249)
+    with pytest.raises(InputError, match=r"the earliest is 0\.249"):
+        trailing_times(4, 0.1)
 
 
 @given(count=st.integers(1, 1000), start=st.floats(0.01, 1))

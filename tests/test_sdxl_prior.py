@@ -8,13 +8,14 @@ import pytest
 import torch
 from attrs import frozen
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, StableDiffusionXLPipeline
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from visionxl import DiffusersPrior, InputError, Padded, SDXLPrior, restore, simulate, vision_xl
 from visionxl.operators import AveragePool, TemporalAverage
 from visionxl.priors.loading import dtype_keyword
+from visionxl.solvers import latino
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 PROMPT, NEGATIVE = "a red fox", "blur"
@@ -277,6 +278,61 @@ def test_another_autoencoder_takes_the_place_of_the_models_own(
     )
     assert isinstance(prior.codec.vae, AutoencoderTiny)
     assert prior.codec.vae.dtype == torch.float16
+
+
+# --- a U-Net of a few-step model
+
+
+def other_unet(folder, place):
+    """Weights of another training, in a file alone."""
+    weights = load_file(folder / "unet/diffusion_pytorch_model.safetensors")
+    changed = {name: value + 0.01 for name, value in weights.items()}
+    save_file(changed, place / "few_step_unet.safetensors")
+    return place / "few_step_unet.safetensors", changed
+
+
+def test_a_file_of_weights_takes_the_place_of_the_models_own(sdxl_folder, tmp_path):
+    file, weights = other_unet(sdxl_folder, tmp_path)
+    prior = SDXLPrior.from_pretrained(sdxl_folder, unet=file, guidance=None)
+    found = prior.unet.state_dict()
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[name], value) for name, value in weights.items())
+
+
+def test_a_folder_of_a_unet_takes_the_place_of_the_models_own(sdxl_folder, lcm_folder):
+    prior = SDXLPrior.from_pretrained(sdxl_folder, unet=lcm_folder / "unet", guidance=8.0)
+    assert prior.unet.config.time_cond_proj_dim is not None
+    assert prior.evaluations == 1
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_few_step_model_restores_in_as_many_evaluations(sdxl_folder, tmp_path, count):
+    file, _ = other_unet(sdxl_folder, tmp_path)
+    prior = SDXLPrior.from_pretrained(sdxl_folder, unet=file, guidance=None)
+    calls = []
+    prior.unet.register_forward_hook(lambda *_: calls.append(1))
+    truth = noise(2, 3, 64, 64).clamp(-1, 1)
+    problem = simulate(truth, AveragePool(4), 0.01, generator=torch.Generator().manual_seed(0))
+    result = restore(
+        problem, prior, latino(count=count), generator=torch.Generator().manual_seed(1)
+    )
+    assert len(calls) == 2 * count
+    assert torch.isfinite(result.video).all()
+
+
+def test_a_unet_that_cannot_be_read_is_refused(sdxl_folder, tmp_path):
+    file, weights = other_unet(sdxl_folder, tmp_path)
+    short = tmp_path / "short.safetensors"
+    save_file(dict(list(weights.items())[1:]), short)
+    cases = {
+        short: r"unet .* cannot be",
+        file.with_suffix(".bin"): "may be a pickle",
+        tmp_path / "nothing.safetensors": "is no file",
+        tmp_path: r"without config\.json",
+    }
+    for given, words in cases.items():
+        with pytest.raises(InputError, match=words):
+            SDXLPrior.from_pretrained(sdxl_folder, unet=given)
 
 
 # --- a model with an embedded guidance

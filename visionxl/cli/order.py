@@ -27,6 +27,7 @@ class Order:
     negative_prompt: str
     guidance: float | None
     inner_autoencoder: str | None
+    unet: str | None
     truth: Path | None
     window: int | None
     mask: Path | None
@@ -45,6 +46,8 @@ class Order:
     def priors(self) -> tuple[DiffusersPrior, DiffusersPrior | None]:
         """The prior, and the one of the inner steps."""
         text = {k: getattr(self, k) for k in ("prompt", "negative_prompt", "guidance")}
+        if self.unet is not None:
+            text["unet"] = self.unet
         prior = prior_named(self.prior, self.device, self.dtype, **text)
         inner = self.inner_autoencoder
         quick = None if inner is None else with_autoencoder(prior, inner)

@@ -193,6 +193,11 @@ def prior_named(
             "id such as stabilityai/stable-diffusion-xl-base-1.0"
         )
     kind = SDXLPrior if _is_sdxl(name) else DiffusersPrior
+    if kind is DiffusersPrior and "unet" in text:
+        raise InputError(
+            f"--unet {text['unet']!r}: prior {name!r} is no SDXL, whose few-step U-Nets these are; "
+            "leave it out"
+        )
     return kind.from_pretrained(name, dtype=DTYPES[dtype], device=place, **text)
 
 

@@ -67,6 +67,10 @@ def restore(
         str | None,
         typer.Option(help="A quicker one for all steps but the last: madebyollin/taesdxl, ..."),
     ] = None,
+    unet: Annotated[
+        str | None,
+        typer.Option(help="Of a few-step SDXL (Lightning, DMD2, LCM): a .safetensors file, ..."),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option(
@@ -132,6 +136,7 @@ def restore(
         negative_prompt=negative_prompt,
         guidance=guidance,
         inner_autoencoder=inner_autoencoder,
+        unet=unet,
         truth=truth,
         window=window,
         mask=mask,

@@ -83,6 +83,44 @@ def load_autoencoder(source: str | Path, dtype: torch.dtype) -> Any:
         raise _not_loaded("autoencoder", source, error) from error
 
 
+def load_unet(source: str | Path, base: str | Path, dtype: torch.dtype) -> Any:
+    """The U-Net of a distilled checkpoint.
+
+    Args:
+        source: a folder or hub id of a ``UNet2DConditionModel`` (LCM), or a file of weights alone
+            (Lightning, DMD2): ``unet.safetensors``, or ``owner/name/unet.safetensors`` of the hub.
+        base: the model whose U-Net has the same configuration as a file of weights.
+        dtype: of the network.
+    """
+    from diffusers import UNet2DConditionModel
+    from huggingface_hub import hf_hub_download
+    from safetensors.torch import load_file
+
+    path, keyword = Path(source), dtype_keyword(dtype)
+    alone = path.suffix in (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
+    if alone and path.suffix != ".safetensors":
+        raise InputError(
+            f"unet {str(source)!r} may be a pickle, which runs code: give a .safetensors file"
+        )
+    if not alone:
+        _check_source("unet", source, "config.json")
+    elif not path.is_file() and len(path.parts) != 3:
+        raise InputError(
+            f"unet {str(source)!r} is no file: give one, or the hub's owner/name/file.safetensors"
+        )
+    network: Any = UNet2DConditionModel
+    try:
+        if not alone:
+            return network.from_pretrained(source, use_safetensors=True, **keyword)
+        if not path.is_file():
+            path = Path(hf_hub_download("/".join(path.parts[:2]), path.parts[2]))
+        model = network.from_config(network.load_config(base, subfolder="unet"))
+        model.load_state_dict(load_file(path))
+        return model.to(dtype)
+    except UNREADABLE as error:
+        raise _not_loaded("unet", source, error) from error
+
+
 def release(pipeline: Any, *names: str) -> None:
     """Let go of parts that are not needed any more, and of their memory."""
     for name in names:

@@ -7,7 +7,7 @@ import torch
 
 from visionxl.errors import InputError
 from visionxl.priors.diffusers import Conditioning, DiffusersPrior
-from visionxl.priors.loading import load_autoencoder, load_pipeline, release
+from visionxl.priors.loading import load_autoencoder, load_pipeline, load_unet, release
 
 FP16_SAFE_AUTOENCODER = "madebyollin/sdxl-vae-fp16-fix"
 
@@ -30,6 +30,7 @@ class SDXLPrior(DiffusersPrior):
         negative_prompt: str = "",
         guidance: float | None = 0.6,
         autoencoder: str | Path | None = None,
+        unet: str | Path | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> "SDXLPrior":
@@ -47,6 +48,9 @@ class SDXLPrior(DiffusersPrior):
                 ``AutoencoderTiny``). SDXL's own overflows in float16: where ``dtype`` is float16
                 and this is None, a model of the hub gets the fp16-safe one, and the autoencoder
                 of a folder that says ``force_upcast`` runs in float32.
+            unet: of a distilled checkpoint, in the place of the model's own: a folder or hub id
+                (LCM), or a safetensors file, there or of the hub as ``owner/name/file`` (Lightning,
+                DMD2). They answer in 2 to 8 evaluations: see :func:`~visionxl.solvers.latino`.
             dtype: of the networks; videos and latents keep their own.
             device: of the networks.
 
@@ -57,6 +61,8 @@ class SDXLPrior(DiffusersPrior):
         if autoencoder is None and half and not Path(source).is_dir():
             autoencoder = FP16_SAFE_AUTOENCODER
         parts = {} if autoencoder is None else {"vae": load_autoencoder(autoencoder, dtype)}
+        if unet is not None:
+            parts["unet"] = load_unet(unet, source, dtype)
         pipeline = load_pipeline(source, dtype, device, **parts)
         if getattr(pipeline, "text_encoder_2", None) is None:
             raise InputError(

@@ -32,7 +32,7 @@ from visionxl.solvers.methods import (
 )
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.null_space import NullSpace, NullSpaceNoise, Unchanged
-from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
+from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times, trailing_times
 from visionxl.solvers.peers import (
     daps,
     ddnm,
@@ -102,6 +102,7 @@ __all__ = [
     "resample",
     "restore",
     "svi",
+    "trailing_times",
     "trajectory",
     "unconditioned",
     "unfiltered",

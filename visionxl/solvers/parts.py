@@ -32,6 +32,26 @@ def leading_times(count: int = 25, start: float = 0.3, total: int = 1000) -> tup
     return times
 
 
+def trailing_times(count: int, start: float = 1.0, total: int = 1000) -> tuple[float, ...]:
+    """``count`` trailing-spaced times of ``total``, those up to ``start``, from late to early.
+
+    The grid that few-step models are distilled for: 4 of 1000 are 999, 749, 499 and 249, as
+    fractions of 1000 (Lin et al. 2024).
+
+    Args:
+        count: times over the whole schedule, 1 to ``total``.
+        start: the latest time that is used, 0 to 1.
+        total: times that the denoiser was trained with.
+    """
+    if not 1 <= count <= total:
+        raise InputError(f"count {count} of times: expected 1 to {total}")
+    grid = [round(total * (count - step) / count) - 1 for step in range(count)]
+    times = tuple(max(t, 1) / total for t in grid if t <= round(start * total))
+    if not times:
+        raise InputError(f"start {start} leaves no time: the earliest is {grid[-1] / total}")
+    return times
+
+
 @frozen
 class ScheduledLowPass:
     """A Gaussian low-pass of ``sigma_t = strength * sqrt(1 - alpha_bar_t)`` pixels.

@@ -16,7 +16,7 @@ from visionxl.solvers.conditioned import (
 from visionxl.solvers.consistency import NoiseAware, PlainCG
 from visionxl.solvers.loop import Sampler, unfiltered
 from visionxl.solvers.null_space import NullSpace, NullSpaceNoise, Unchanged
-from visionxl.solvers.parts import leading_times
+from visionxl.solvers.parts import leading_times, trailing_times
 from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, Resample
 from visionxl.solvers.spread import ScheduleSpread, Spread, WienerSpread
 
@@ -139,7 +139,7 @@ def latino(*, count: int = 8, start: float = 1.0, spread: ScheduleSpread | None 
 
     Fresh noise alone in every round, and a proximal step of the data term in pixels. Made for
     distilled priors (LCM, DMD2, Lightning), whose denoiser answers in one evaluation what others
-    need many for: 4 to 8 rounds. Linear operators.
+    need many for, at the times that they were distilled for: 2 to 8 rounds. Linear operators.
 
     Args:
         count: rounds over the whole schedule.
@@ -147,7 +147,7 @@ def latino(*, count: int = 8, start: float = 1.0, spread: ScheduleSpread | None 
         spread: of the proximal step; its square is the paper's delta.
     """
     return Sampler(
-        times=leading_times(count, start),
+        times=trailing_times(count, start),
         initializer=EncodedBackProjection(),
         consistency=NoiseAware(spread or ScheduleSpread()),
         low_pass=unfiltered,

@@ -15,14 +15,14 @@ from visionxl.errors import InputError
 from visionxl.operators import TASKS
 from visionxl.planning import ran_out_of_memory
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="Restore video with an image latent diffusion model.",
     no_args_is_help=True,
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
-err = Console(stderr=True, highlight=False)
+err: Console = Console(stderr=True, highlight=False)
 INTERRUPTED = 130
 UsageError: Any = typer.BadParameter.__bases__[0]  # of click, or of the copy that typer carries
 

@@ -1,4 +1,4 @@
-"""Every public name has a whole type, for those who check their own programs against the package."""
+"""Every public name has a whole type, for those who check their own programs against it."""
 
 import json
 import os
@@ -26,9 +26,9 @@ def test_every_public_type_is_known(tmp_path):
     pytest.importorskip("pyright", reason="pyright is not installed: pip install 'visionxl[dev]'")
     found = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     sources = str(Path(visionxl.__file__).parents[1])
+    options = ["--verifytypes", "visionxl", "--ignoreexternal", "--outputjson"]
     told = subprocess.run(
-        [sys.executable, "-m", "pyright", "--verifytypes", "visionxl", "--ignoreexternal"]
-        + ["--outputjson"],
+        [sys.executable, "-m", "pyright", *options],
         cwd=tmp_path,  # away from the configuration of the repository, as a user is
         env={**os.environ, "PATH": found, "PYTHONPATH": sources},
         capture_output=True,

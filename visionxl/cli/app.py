@@ -163,7 +163,7 @@ def fail(sentence: str) -> None:
 def main() -> None:
     """The entry point of the console script."""
     with explained(), stoppable(lambda: "nothing half-written is left behind"):
-        code = app(standalone_mode=False)
+        code = app(prog_name="visionxl", standalone_mode=False)
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 
-import visionxl
 from visionxl.cli.memory import machine_memory, working_bytes
 from visionxl.operators import MORE_TASKS, TASKS
 from visionxl.solvers import METHODS
@@ -18,7 +17,7 @@ from visionxl.solvers import METHODS
 SIZES = ((25, 288, 512), (25, 768, 1280), (25, 1024, 1024))
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "mpeg4")
 VARIABLES = re.compile(
-    r"HF_|TORCH|CUDA_|PYTORCH_|OMP_|MKL_|RANK|WORLD_SIZE|MASTER_|NO_COLOR|FORCE_COLOR|TERM$|COLUMNS"
+    r"HF_|TORCH|CUDA_|PYTORCH_|OMP_|MKL_|RANK|LOCAL_RANK|WORLD_SIZE|MASTER_|NO_COLOR|FORCE_COLOR|TERM$|COLUMNS"
 )
 KEEP = "\N{NO-BREAK SPACE}"  # a name and its value stay on one line
 SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD")
@@ -29,7 +28,7 @@ def facts() -> dict[str, Any]:
     return {
         "versions": _versions(),
         "system": platform.platform(),
-        "installed": _short(Path(visionxl.__file__).parent),
+        "installed": _short(Path(__file__).parents[1]),
         "devices": _devices(),
         "gpus": [_gpu(i) for i in range(torch.cuda.device_count())],
         "threads": f"{torch.get_num_threads()} on {os.cpu_count()} processors",
@@ -66,12 +65,12 @@ def _amount(value: Any) -> Any:
 
 def _versions() -> dict[str, str]:
     """Of Python, of the package, and of all that it requires."""
-    found = {"python": platform.python_version(), "visionxl": visionxl.__version__}
+    found = {"python": platform.python_version()}
     try:
         wanted = [line for line in requires("visionxl") or () if "extra ==" not in line]
     except PackageNotFoundError:  # it runs from its sources
         wanted = ["torch", "diffusers", "transformers", "safetensors", "av", "numpy"]
-    for line in wanted:
+    for line in ["visionxl", *wanted]:
         name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
         try:
             found[name] = version(name)
@@ -122,7 +121,7 @@ def _models() -> dict[str, str]:
 def _environment() -> dict[str, str]:
     """The variables that change a run, but no secret."""
     return {
-        name: _short(Path(value)) if "/" in value else value
+        name: value.replace(str(Path.home()), "~")
         for name, value in sorted(os.environ.items())
         if VARIABLES.match(name) and not SECRET.search(name)
     }

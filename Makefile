@@ -1,9 +1,10 @@
 # make demo: restore the clip in the repository.   make test: run the whole test suite.
+# make docs: the manual.   make wheel: what is released.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test docs clean
+.PHONY: demo test docs wheel clean
 
 demo: .venv/installed
 	$(BIN)/visionxl demo --output demo-output --overwrite
@@ -16,6 +17,10 @@ test: .venv/installed-dev
 
 docs: .venv/installed-dev
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+wheel: .venv/installed-dev
+	rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
 
 .venv/created:
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11 ...')"
@@ -32,4 +37,4 @@ docs: .venv/installed-dev
 	touch $@ .venv/installed
 
 clean:
-	rm -rf .venv demo-output docs/_build
+	rm -rf .venv demo-output docs/_build dist

@@ -26,8 +26,8 @@ class LiveBytes(TorchDispatchMode):
     def __init__(self, device: str | None = None) -> None:
         super().__init__()
         self._device = device
-        self.now = 0
-        self.peak = 0
+        self.now: int = 0
+        self.peak: int = 0
         self._known: set[int] = set()
 
     def __torch_dispatch__(

@@ -25,8 +25,11 @@ class NotFiniteError(InputError):
     def __init__(
         self, stage: str, frame: int, dtype: str, way_out: str, step: int | None = None
     ) -> None:
-        self.stage, self.frame, self.dtype = stage, frame, dtype
-        self.way_out, self.step = way_out, step
+        self.stage: str = stage
+        self.frame: int = frame
+        self.dtype: str = dtype
+        self.way_out: str = way_out
+        self.step: int | None = step
         where = "" if step is None else f"step {step}, "
         super().__init__(
             f"{stage} answered NaN or infinity ({where}frame {frame}, {dtype}): {way_out}"

@@ -27,7 +27,7 @@ class TensorFrames:
 
         self._path, self._name = path, name
         with safe_open(path, framework="pt") as file:
-            self.shape = tuple(file.get_slice(name).get_shape())
+            self.shape: tuple[int, ...] = tuple(file.get_slice(name).get_shape())
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -60,7 +60,7 @@ class VideoFrames:
             count += 1
         if first is None:
             raise InputError(f"clip {str(path)!r} holds no frame: give a video")
-        self.shape = (count, 3, *first.shape[:2])
+        self.shape: tuple[int, ...] = (count, 3, *first.shape[:2])
         self._begin()
 
     rate: Fraction

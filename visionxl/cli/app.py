@@ -3,7 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,14 +15,20 @@ from visionxl.errors import InputError
 from visionxl.operators import TASK_NAMES
 from visionxl.planning import ran_out_of_memory
 
-app = typer.Typer(
+
+def examples(*commands: str) -> str:
+    """The end of a command's help."""
+    return "\b\nExample: " + "\n         ".join(commands)
+
+
+app: typer.Typer = typer.Typer(
     help="Restore video with an image latent diffusion model.",
+    epilog=examples("visionxl demo", "visionxl restore --help", "visionxl restore y.safetensors"),
     no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    rich_markup_mode=None,  # plain help: the same on a terminal, in a file and for a screen reader
 )
-err = Console(stderr=True, highlight=False)
+err: Console = Console(stderr=True, highlight=False)
 INTERRUPTED = 130
 UsageError: Any = typer.BadParameter.__bases__[0]  # of click, or of the copy that typer carries
 
@@ -54,24 +60,40 @@ def real(value: str | float) -> float:
 
 real.__name__ = "NUMBER"
 
-TaskOption = Annotated[str | None, typer.Option(help="One of: " + ", ".join(TASK_NAMES) + ".")]
+
+def beginning(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """For the shell's completion: the names that begin with what was typed."""
+
+    def complete(incomplete: str) -> list[str]:  # typer finds the argument by its name
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"{', '.join(TASK_NAMES[:2])}, ...: visionxl info lists all.",
+        autocompletion=beginning(TASK_NAMES),
+    ),
+]
 NoiseOption = Annotated[
     float | None,
-    typer.Option(parser=real, help="Standard deviation, in units of the range [-1, 1]."),
+    typer.Option(parser=real, help="Standard deviation; the range is [-1, 1]."),
 ]
 SeedOption = Annotated[int, typer.Option(parser=integer(0), help="Of everything random.")]
 WindowOption = Annotated[
     int | None,
-    typer.Option(parser=integer(), help="Frames of the temporal average, where not the task's 7."),
+    typer.Option(parser=integer(), help="Frames averaged, where not the task's 7."),
 ]
 MaskOption = Annotated[
-    Path | None, typer.Option(help="Picture of the known pixels (white), for inpaint tasks.")
+    Path | None, typer.Option(help="Picture, white where known, for inpaint tasks.")
 ]
 FramesOption = Annotated[
     int | None, typer.Option(parser=integer(1), help="Use the first frames only.")
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on where the same command was cut off, if it was.")
+    bool, typer.Option("--resume", help="Go on where the same command was cut off.")
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a report for machines.")]
@@ -101,8 +123,9 @@ def explained() -> Iterator[None]:
         if not error.format_message():  # no arguments at all: the help has been printed
             sys.exit(2)
         fail(error.format_message())
-    except (MemoryError, RuntimeError) as error:
+    except Exception as error:
         if not ran_out_of_memory(error):
+            error.add_note("This should not happen: please report it with what visionxl info says.")
             raise
         reason = (str(error).strip().splitlines() or ["no more could be had"])[-1]
         fail(
@@ -111,7 +134,7 @@ def explained() -> Iterator[None]:
         )
 
 
-class Terminated(KeyboardInterrupt):
+class Terminated(SystemExit):
     """SIGTERM, as an exception: what is being written is finished, and the program says goodbye."""
 
 
@@ -125,7 +148,7 @@ def stoppable(goodbye: Callable[[], str]) -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except KeyboardInterrupt as stop:
+    except (KeyboardInterrupt, Terminated) as stop:
         err.print(f"stopped: {goodbye()}", markup=False, soft_wrap=True)
         sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
     finally:
@@ -139,8 +162,8 @@ def fail(sentence: str) -> None:
 
 def main() -> None:
     """The entry point of the console script."""
-    with explained():
-        code = app(standalone_mode=False)
-        if code == INTERRUPTED:
-            err.print("stopped; nothing half-written was left behind")
+    with explained(), stoppable(lambda: "nothing half-written is left behind"):
+        code = app(prog_name="visionxl", standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)

@@ -16,6 +16,7 @@ from visionxl.cli.app import (
     TaskOption,
     WindowOption,
     app,
+    examples,
     say,
 )
 from visionxl.cli.reading import (
@@ -36,7 +37,10 @@ from visionxl.writing import check_kind, write_clip
 
 
 @app.command(
-    epilog="Example: visionxl simulate clip.mp4 --task deblur+ --noise 0.01 --output y.safetensors"
+    epilog=examples(
+        "visionxl simulate clip.mp4 --task deblur+ --noise 0.01",
+        "visionxl simulate clip.mp4 --task sr4 --size 384x640 --frames 25",
+    )
 )
 def simulate(
     clip: Annotated[Path, typer.Argument(help="A video, a folder of images, or an image.")],
@@ -88,7 +92,13 @@ def simulate(
     say(told, json_, f"{operator!r}, noise {description.noise_std}", notes, [output])
 
 
-@app.command(epilog="Example: visionxl evaluate x.mp4 clip.mp4 --measurement y.safetensors")
+@app.command(
+    short_help="Measure a restored video against the original.",
+    epilog=examples(
+        "visionxl evaluate x.mp4 clip.mp4",
+        "visionxl evaluate x.mp4 clip.mp4 --measurement y.safetensors --json",
+    ),
+)
 def evaluate(
     video: Annotated[Path, typer.Argument(help="The restored video.")],
     clip: Annotated[Path, typer.Argument(help="The original clip.")],

@@ -4,26 +4,26 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
-from visionxl.cli import report
-from visionxl.cli.app import JsonOption, OverwriteOption, app, err, integer, real, say
-from visionxl.cli.memory import machine_memory, working_bytes
+from visionxl.cli import machine, report
+from visionxl.cli.app import JsonOption, OverwriteOption, app, err, examples, integer, real, say
 from visionxl.cli.planning import say_plans
 from visionxl.cli.reading import prior_named
 from visionxl.cli.running import Run, columns_of, restored, summary, write_all
 from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of
-from visionxl.operators import TASK_NAMES
 from visionxl.simulation import simulate as make_problem
 from visionxl.solvers import vision_tv
 from visionxl.video import DEMO_CLIP, Clip, read_clip
 from visionxl.writing import write_clip
 
 
-@app.command(epilog="Example: visionxl demo --output demo-output")
+@app.command(
+    short_help="Degrade a real clip and restore it: a first look.",
+    epilog=examples("visionxl demo --output demo-output"),
+)
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for what it writes.")] = Path("demo-output"),
     overwrite: OverwriteOption = False,
@@ -62,7 +62,10 @@ def demo(
     say(record, json_, summary(record), notes, written)
 
 
-@app.command(epilog="Example: visionxl info --json")
+@app.command(
+    short_help="What a report of a bug needs, and what can be asked for; or memory plans.",
+    epilog=examples("visionxl info", "visionxl info --plan --size 1080x1920 --budget 16"),
+)
 def info(
     plan: Annotated[
         bool, typer.Option("--plan", help="Memory plans instead: what is done to fit a budget.")
@@ -79,38 +82,9 @@ def info(
     device: Annotated[str, typer.Option(help="To plan for: cuda, cpu, mps.")] = "cuda",
     json_: JsonOption = False,
 ) -> None:
-    """Versions, devices, tasks, priors, and the memory that sizes take; or memory plans."""
+    """What a report of a bug needs, tasks, methods and priors; or memory plans."""
     if plan:
         say_plans(prior, size, frames, budget, device, json_)
         return
-    devices = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        devices.append("mps")
-    sizes = [(25, 288, 512), (25, 768, 1280), (25, 1024, 1024)]
-    told = {
-        "versions": report.versions(),
-        "devices": devices,
-        "memory_bytes": machine_memory(),
-        "tasks": list(TASK_NAMES),
-        "priors": ["pocket", "a folder in diffusers' layout", "a hub id"],
-        "memory_estimate_bytes": {
-            f"{f} frames of {h}x{w}": working_bytes(f, h, w) for f, h, w in sizes
-        },
-    }
-    if json_:
-        print(json.dumps(told, indent=2))
-        return
-    for name, value in told.items():
-        title = name.replace("_bytes", "").replace("_", " ")
-        if isinstance(value, dict):
-            print(f"{title}:")
-            for key, entry in value.items():
-                print(
-                    f"  {key}: {entry / 1e9:.1f} GB"
-                    if isinstance(entry, int)
-                    else f"  {key} {entry}"
-                )
-        elif isinstance(value, int):
-            print(f"{title}: {value / 1e9:.1f} GB")
-        else:
-            print(f"{title}: {', '.join(value)}")
+    told = machine.facts()
+    print(json.dumps(told, indent=2) if json_ else machine.words(told))

@@ -16,6 +16,8 @@ from visionxl.protocols import (
     Video,
 )
 
+WIDE = 60  # columns that the whole bar needs
+
 
 @frozen(eq=False)
 class Watched:
@@ -49,16 +51,18 @@ class StepBar:
 
     def __init__(self, console: Console, steps: int, frames: int, done: int = 0) -> None:
         self._console, self._steps = console, steps
-        self._progress = Progress(
-            TextColumn("{task.description:<24}"),
+        self._moves = console.is_terminal and not console.is_dumb_terminal
+        columns = [
+            TextColumn("{task.description:<7}"),
             BarColumn(),
             TextColumn("step {task.fields[step]}/" + str(steps)),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[residual]}"),
-            console=console,
-            disable=not console.is_terminal,
-            transient=True,
+        ]
+        fitting = columns if console.width >= WIDE else columns[:-1]
+        self._progress = Progress(
+            *fitting, console=console, disable=not self._moves, transient=True
         )
         # A step costs one denoise, one decode and one encode of every frame.
         self._task = self._progress.add_task(
@@ -90,8 +94,10 @@ class StepBar:
         record = step.record
         residual = f"residual {record.data_residual:.4f}"
         self._progress.update(self._task, step=record.index + 1, residual=residual)
-        if not self._console.is_terminal:
+        if not self._moves:
             self._console.print(
                 f"step {record.index + 1}/{self._steps}, time {record.time:.3f}, {residual}, "
-                f"{record.seconds:.1f} s"
+                f"{record.seconds:.1f} s",
+                soft_wrap=True,
+                highlight=False,
             )

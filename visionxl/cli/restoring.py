@@ -22,7 +22,9 @@ from visionxl.cli.app import (
     TaskOption,
     WindowOption,
     app,
+    beginning,
     err,
+    examples,
     integer,
     real,
     say,
@@ -49,15 +51,20 @@ Answer = tuple[dict[str, Any], str, list[str], list[Path]]
 """A record, a summary, notes, and the files that were written."""
 
 
-@app.command(epilog="Example: visionxl restore y.safetensors --output x.mp4")
+@app.command(
+    short_help="Restore a measurement, or many.",
+    epilog=examples(
+        "visionxl restore y.safetensors --output x.mp4",
+        "visionxl restore b.mp4 --task deblur --noise 0.01 --output x.mp4",
+        "visionxl restore y/*.safetensors --output 'x/{name}.mp4' --resume",
+    ),
+)
 def restore(
     measurement: Annotated[list[Path], typer.Argument(help="From simulate, or any video.")],
     task: TaskOption = None,
     noise: NoiseOption = None,
     seed: SeedOption = 0,
-    prior: Annotated[
-        str, typer.Option(help="pocket, a folder in diffusers' layout, or a hub id.")
-    ] = "pocket",
+    prior: Annotated[str, typer.Option(help="pocket, a folder, or a hub id.")] = "pocket",
     prompt: Annotated[str, typer.Option(help="For priors that read text.")] = "",
     negative_prompt: Annotated[str, typer.Option(help="Likewise.")] = "",
     guidance: Annotated[
@@ -65,7 +72,7 @@ def restore(
     ] = None,
     inner_autoencoder: Annotated[
         str | None,
-        typer.Option(help="A quicker one for all steps but the last: madebyollin/taesdxl, ..."),
+        typer.Option(help="A quicker one for all steps but the last."),
     ] = None,
     unet: Annotated[
         str | None,
@@ -74,8 +81,8 @@ def restore(
     output: Annotated[
         Path,
         typer.Option(
-            help=".mp4, .mkv (lossless), .safetensors, or a folder of PNG; for several "
-            "measurements with {name} in it."
+            help=".mp4, .mkv (lossless), .safetensors, or a folder of PNG; for several with "
+            "{name} in it."
         ),
     ] = Path("restored.mp4"),
     truth: Annotated[
@@ -84,7 +91,11 @@ def restore(
     window: WindowOption = None,
     mask: MaskOption = None,
     method: Annotated[
-        str, typer.Option(help=f"One of: {', '.join(METHODS)}. vision_xl is the paper's.")
+        str,
+        typer.Option(
+            help="visionxl info lists all.",
+            autocompletion=beginning(METHODS),
+        ),
     ] = "vision_tv",
     steps: Annotated[
         int, typer.Option(parser=integer(1, 1000), help="Times of the whole schedule.")
@@ -93,20 +104,15 @@ def restore(
         int | None,
         typer.Option(
             parser=integer(1),
-            help="In one network call: more is faster and takes more memory. Without it 1, or "
-            "what --memory allows.",
+            help="In a network call. Without it 1, or by --memory.",
         ),
     ] = None,
     memory: Annotated[
         float | None,
-        typer.Option(
-            parser=real, help="GB that the run may take on the device: a plan is made to fit."
-        ),
+        typer.Option(parser=real, help="GB that the run may take: a plan is made to fit."),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
-    dtype: Annotated[
-        str, typer.Option(help="Of the networks: float32, bfloat16, float16.")
-    ] = "float32",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     compile_: Annotated[
         bool, typer.Option("--compile", help="Compile the networks first (torch.compile).")
     ] = False,
@@ -114,19 +120,14 @@ def restore(
         int | None,
         typer.Option(
             parser=integer(1),
-            help="Restore a long clip in windows that keep so many frames each, such as 48, with "
-            "the memory of one.",
+            help="Restore in windows of so many frames, such as 48.",
         ),
     ] = None,
     resume: ResumeOption = False,
     overwrite: OverwriteOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """Restore a measurement; write the video, a picture and a record beside it.
-
-    Every step is kept beside the output until the video is written: give the same command again
-    with --resume to go on after an interruption, to the same bytes.
-    """
+    """Restore a measurement; write the video, a picture and a record beside it."""
     order = Order(
         task=task,
         noise=noise,

@@ -47,7 +47,8 @@ class Persistent:
         device: torch.device | str | None = None,
         tell: Callable[[str], object] = lambda sentence: None,
     ) -> None:
-        self.plan, self._tell = plan, tell
+        self.plan: MemoryPlan = plan
+        self._tell = tell
         if plan.dtype is not None:  # converted once
             prior = planned(prior, MemoryPlan(dtype=plan.dtype))
         networks = networks_of(prior)

@@ -21,7 +21,9 @@ class ContractError(AssertionError):
 
     def __init__(self, part: object, law: str, seen: str, way_out: str) -> None:
         self.part, self.law, self.seen, self.way_out = part, law, seen, way_out
-        super().__init__(f"{part!r} breaks a law: {law}. Seen: {seen}. Way out: {way_out}")
+        plain = type(part).__repr__ is object.__repr__  # an address tells nobody anything
+        name = type(part).__name__ if plain else repr(part)
+        super().__init__(f"{name} breaks a law: {law}. Seen: {seen}. Way out: {way_out}")
 
 
 def require(kept: bool, part: object, law: str, seen: str, way_out: str) -> None:

@@ -2,7 +2,7 @@
 The loop, step by step
 ======================
 
-A restoration is a loop, and every pass of it makes six videos. Here they all are.
+A restoration is a loop, and every pass of it makes five videos. Here they all are.
 
 We take seven frames of a flower that opens, average them over time, blur them, and add noise. Then
 we run the method by hand, three steps of it, and look at everything that comes by.
@@ -33,7 +33,7 @@ def show(rows):
     for row, line in zip(rows, axes.reshape(len(rows), columns), strict=True):
         for (title, video), ax in zip(row.items(), line, strict=False):
             middle = video[len(video) // 2, :, 16:80, 40:120]
-            ax.imshow(middle.add(1).div(2).clamp(0, 1).permute(1, 2, 0))
+            ax.imshow(middle.add(1).div(2).clamp(0, 1).permute(1, 2, 0).numpy())
             ax.set_title(title, fontsize=10)
 
 
@@ -72,7 +72,8 @@ for level, following in zip(levels, [*levels[1:], None], strict=True):
     denoised = prior.denoise(latent, level)
     decoded = prior.decode(denoised.clean)
     corrected = sampler.consistency.correct(decoded, problem, level).video
-    rows.append({"latents": prior.decode(latent), "denoised": decoded, "corrected": corrected})
+    rows.append({"latents": prior.decode(latent), "denoised": decoded})
+    rows[-1] |= {"corrected": corrected}
     if following is None:
         break
     filtered = sampler.low_pass(corrected, level)

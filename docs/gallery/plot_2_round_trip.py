@@ -33,11 +33,11 @@ prior = PocketPrior.load()
 def show(pictures, columns=2):
     """Videos by their titles: the middle of their middle frame."""
     rows = -(-len(pictures) // columns)
-    size = (8.0, 8.0 / columns * 0.9 * rows)
+    size = (8.0, (6.4 / columns + 0.5) * rows)
     _, axes = plt.subplots(rows, columns, figsize=size, layout="constrained")
     for (title, video), ax in zip(pictures.items(), axes.flat, strict=True):
         middle = video[len(video) // 2, :, 16:80, 40:120]
-        ax.imshow(middle.add(1).div(2).clamp(0, 1).permute(1, 2, 0))
+        ax.imshow(middle.add(1).div(2).clamp(0, 1).permute(1, 2, 0).numpy())
         ax.set_title(title, fontsize=11)
         ax.axis("off")
 
@@ -80,8 +80,9 @@ began = time.perf_counter()
 for _ in range(40):
     video = prior.decode(latent)
     qualities.append(psnr(video.detach(), clip))
-    data = (problem.measurement - operator.forward(video)).square().sum() / problem.noise_std**2
-    loss = data + (video - estimate).square().sum() / spread**2
+    residual = (problem.measurement - operator.forward(video)) / problem.noise_std
+    moved = (video - estimate) / spread
+    loss = residual.square().sum() + moved.square().sum()
     adam.zero_grad()
     loss.backward()
     adam.step()
@@ -115,7 +116,8 @@ ax.grid(alpha=0.3)
 # makes. In pixels the correction may leave them. That is why the loop ends on one: its last word is
 # not limited by the autoencoder, which gives the truth itself back with an error.
 
-print(f"the truth, encoded and decoded: {psnr(prior.decode(prior.encode(clip)), clip):.1f} dB")
+limit = prior.decode(prior.encode(clip))
+print(f"the truth, encoded and decoded: {psnr(limit, clip):.1f} dB")
 
 # %%
 # At every step, or once at the end?
@@ -129,6 +131,13 @@ print(f"the truth, encoded and decoded: {psnr(prior.decode(prior.encode(clip)), 
 # - *every step*: the library's loop.
 
 alone = evolve(vision_xl(), consistency=Unchanged())
+
+
+def looped(problem, method):
+    generator = torch.Generator().manual_seed(0)
+    return restore(problem, prior, method, generator=generator).video
+
+
 results = {}
 for name, operator in {
     "blur": GaussianBlur(sigma=2.0),
@@ -139,15 +148,13 @@ for name, operator in {
     lifted = lift(operator, problem.measurement)
     estimate = prior.decode(prior.encode(lifted))
     once = NoiseAware().correct(estimate, problem, level).video
-    end = restore(problem, prior, alone, generator=torch.Generator().manual_seed(0)).video
-    end = NoiseAware().correct(end, problem, level).video
-    every = restore(problem, prior, vision_xl(), generator=torch.Generator().manual_seed(0)).video
+    end = NoiseAware().correct(looped(problem, alone), problem, level).video
+    every = looped(problem, vision_xl())
     videos = {"measured": lifted, "once": once, "at the end": end, "every step": every}
-    results[name] = {f"{way}\n{psnr(v, clip):.1f} dB": v for way, v in videos.items()}
+    for way, video in videos.items():
+        results[f"{name}: {way}\n{psnr(video, clip):.1f} dB"] = video
 
-show(
-    {f"{name}: {way}": v for name, found in results.items() for way, v in found.items()}, columns=4
-)
+show(results, columns=4)
 
 # %%
 # For the blur the three are alike: it leaves a trace of every pixel in the measurement, so one

@@ -70,7 +70,7 @@ own = restored(still, NoiseOfItsOwn(0.8))
 
 
 def picture(frame):
-    return frame[:, 16:80, 40:120].add(1).div(2).clamp(0, 1).permute(1, 2, 0)
+    return frame[:, 16:80, 40:120].add(1).div(2).clamp(0, 1).permute(1, 2, 0).numpy()
 
 
 _, axes = plt.subplots(2, 3, figsize=(9, 5), layout="constrained")
@@ -93,7 +93,7 @@ _, axes = plt.subplots(3, 1, figsize=(9, 5), layout="constrained")
 for ax, (name, video) in zip(
     axes, {"truth": still, "shared": shared, "of its own": own}.items(), strict=True
 ):
-    slice_ = video[:, :, 48, 40:120].permute(0, 2, 1).add(1).div(2).clamp(0, 1)
+    slice_ = video[:, :, 48, 40:120].permute(0, 2, 1).add(1).div(2).clamp(0, 1).numpy()
     ax.imshow(slice_, aspect="auto", interpolation="nearest")
     ax.set_title(f"{name}: row 48 of each frame", fontsize=11)
     ax.set_ylabel("frame")

@@ -13,7 +13,6 @@ from visionxl import DampedCG, NoiseAware, PlainCG, PocketPrior, restore, simula
 from visionxl.metrics import psnr
 from visionxl.operators import GaussianBlur
 from visionxl.sizes import cover
-from visionxl.solvers.contract import data_residual
 from visionxl.video import DEMO_CLIP, read_clip
 
 clip = cover(read_clip(DEMO_CLIP, frames=3).video, 96, 160)
@@ -32,6 +31,7 @@ level = prior.schedule.level(0.1)
 # A x`, which everyone can compute, and the *error* :math:`x - x_{\text{true}}`, which nobody can in
 # earnest.
 
+blur = problem.operator
 steps = (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 30)
 
 
@@ -42,7 +42,8 @@ def root_mean_square(video):
 def curves(consistency_of):
     """Residual, error and video after so many steps."""
     videos = [consistency_of(n).correct(estimate, problem, level).video for n in steps]
-    residuals = [data_residual(problem, video) for video in videos]
+    misfits = [problem.measurement - blur.forward(video) for video in videos]
+    residuals = [root_mean_square(misfit) for misfit in misfits]
     return residuals, [root_mean_square(video - clip) for video in videos], videos
 
 
@@ -56,7 +57,12 @@ plain_residuals, plain_errors, plain = curves(PlainCG)
 # by the same conjugate gradients: the measurement is worth what its noise :math:`\sigma_y` leaves
 # of it, and the estimate :math:`x_0` is worth something too.
 
-aware_residuals, aware_errors, aware = curves(lambda n: DampedCG(iterations=n, tolerance=0))
+
+def damped(iterations):
+    return DampedCG(iterations=iterations, tolerance=0.0)
+
+
+aware_residuals, aware_errors, aware = curves(damped)
 
 _, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 left.plot(steps, plain_residuals, "o-", label="plain")
@@ -83,7 +89,7 @@ for ax in (left, right):
 
 
 def picture(video):
-    return video[1, :, 16:80, 40:120].add(1).div(2).clamp(0, 1).permute(1, 2, 0)
+    return video[1, :, 16:80, 40:120].add(1).div(2).clamp(0, 1).permute(1, 2, 0).numpy()
 
 
 best = min(range(len(steps)), key=plain_errors.__getitem__)
@@ -114,7 +120,7 @@ for noise_std in (0.0, 0.01, 0.02, 0.05):
     qualities = []
     for consistency in (PlainCG(10), NoiseAware()):
         generator = torch.Generator().manual_seed(0)
-        noisy = simulate(clip, GaussianBlur(sigma=1.5), noise_std=noise_std, generator=generator)
+        noisy = simulate(clip, blur, noise_std=noise_std, generator=generator)
         method = vision_xl(count=10, consistency=consistency)
         result = restore(noisy, prior, method, generator=generator)
         qualities.append(psnr(result.video, clip))

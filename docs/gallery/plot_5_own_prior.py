@@ -6,8 +6,11 @@ A prior is any object with a ``schedule``, ``encode``, ``decode`` and ``denoise`
 inherited, and no network is needed. We make one from a single picture.
 """
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import torch
+from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle
 
 from visionxl import Denoised, PocketPrior, restore, simulate, vision_xl
 from visionxl.metrics import psnr
@@ -40,23 +43,20 @@ class Blocks:
 
     def __init__(self, picture, count, size=8):
         self.size = size
-        blocks = self.cut(picture).movedim(1, 0).flatten(1)  # (numbers of a block, blocks)
-        self.mean = blocks.mean(1)
-        patterns, scales, _ = torch.linalg.svd(blocks - self.mean[:, None], full_matrices=False)
-        self.patterns, self.scales = patterns[:, :count], scales[:count] / blocks.shape[1] ** 0.5
-
-    def cut(self, video):
-        return torch.nn.functional.pixel_unshuffle(video, self.size)
+        blocks = pixel_unshuffle(picture, size)  # (1, numbers of a block, rows, columns)
+        self.mean = blocks.mean((0, 2, 3))[:, None, None]
+        vectors = (blocks - self.mean).movedim(1, 0).flatten(1)
+        patterns, scales, _ = torch.linalg.svd(vectors, full_matrices=False)
+        self.patterns = patterns[:, :count]
+        self.scales = scales[:count, None, None] / vectors.shape[1] ** 0.5
 
     def encode(self, video):
-        centred = self.cut(video) - self.mean[:, None, None]
-        shares = torch.einsum("pk,fphw->fkhw", self.patterns, centred)
-        return shares / self.scales[:, None, None]
+        centred = pixel_unshuffle(video, self.size) - self.mean
+        return torch.einsum("pk,fphw->fkhw", self.patterns, centred) / self.scales
 
     def decode(self, latent):
-        shares = latent * self.scales[:, None, None]
-        blocks = torch.einsum("pk,fkhw->fphw", self.patterns, shares)
-        return torch.nn.functional.pixel_shuffle(blocks + self.mean[:, None, None], self.size)
+        blocks = torch.einsum("pk,fkhw->fphw", self.patterns, latent * self.scales)
+        return pixel_shuffle(blocks + self.mean, self.size)
 
     def denoise(self, latent, level):
         clean = level.signal * latent / (level.signal**2 + level.noise**2)
@@ -73,15 +73,15 @@ _, (left, middle, right) = plt.subplots(
     1, 3, figsize=(9, 2.6), layout="constrained", width_ratios=(5, 4, 5)
 )
 patterns = prior.patterns / prior.patterns.abs().amax(0)
-patterns = torch.nn.functional.pixel_shuffle(patterns.T[:, :, None, None], 8)  # (48, 3, 8, 8)
-sheet = torch.nn.functional.pad(patterns, (1, 1, 1, 1), value=1.0)
+patterns = pixel_shuffle(patterns.T[:, :, None, None], 8)  # (48, 3, 8, 8)
+sheet = pad(patterns, (1, 1, 1, 1), value=1.0)
 sheet = sheet.unflatten(0, (6, 8)).permute(2, 0, 3, 1, 4).reshape(3, 60, 80)
 for ax, title, frame in (
     (left, "learned from", lesson[0]),
     (middle, "patterns", sheet),
     (right, "encoded and decoded", prior.decode(prior.encode(lesson))[0]),
 ):
-    ax.imshow(frame.add(1).div(2).clamp(0, 1).permute(1, 2, 0), interpolation="nearest")
+    ax.imshow(frame.add(1).div(2).clamp(0, 1).permute(1, 2, 0).numpy())
     ax.set_title(title, fontsize=11)
     ax.axis("off")
 
@@ -109,7 +109,7 @@ class Centred(Blocks):
 try:
     check_prior(Centred(lesson, count=48), (3, 3, 96, 160))
 except ContractError as error:
-    print(error)
+    print(textwrap.fill(str(error), 84))
 
 # %%
 # At work
@@ -130,10 +130,11 @@ results["truth"] = clip
 _, axes = plt.subplots(2, 2, figsize=(8, 7), layout="constrained")
 for ax, (name, found) in zip(axes.flat, results.items(), strict=True):
     title = name if name == "truth" else f"{name}, {psnr(found, clip):.1f} dB"
-    ax.imshow(found[2, :, 16:80, 40:120].add(1).div(2).clamp(0, 1).permute(1, 2, 0))
+    middle = found[2, :, 16:80, 40:120]
+    ax.imshow(middle.add(1).div(2).clamp(0, 1).permute(1, 2, 0).numpy())
     ax.set_title(title, fontsize=11)
     ax.axis("off")
 
 # %%
-# Thirty kilobytes learned from one picture are as good here as a network, because that picture
+# Forty kilobytes learned from one picture are as good here as a network, because that picture
 # shows the same flower. On another clip they would not be. But it took twenty lines to try.

@@ -7,6 +7,8 @@ The first is easy, for it is what the camera does. The second is where mistakes 
 are silent.
 """
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import torch
 
@@ -24,8 +26,8 @@ clip = cover(read_clip(DEMO_CLIP, frames=5).video, 96, 160)
 # -------------
 #
 # Somebody films through a double window. The second pane adds a ghost: the same picture again,
-# weaker, some pixels further down and to the right. What would come from outside of the frame is
-# black.
+# weaker, some pixels further down and to the right. What would come from outside of the frame
+# adds nothing.
 #
 # .. math:: y[i, j] = x[i, j] + g\, x[i - r, j - c]
 #
@@ -91,7 +93,7 @@ check_operator(Ghost(), (2, 3, 24, 32))
 try:
     check_operator(WrongWay(), (2, 3, 24, 32))
 except ContractError as error:
-    print(error)
+    print(textwrap.fill(str(error), 84))
 
 # %%
 # What a wrong adjoint does
@@ -113,7 +115,7 @@ results["truth"] = clip
 _, axes = plt.subplots(2, 2, figsize=(8, 5.5), layout="constrained")
 for ax, (name, video) in zip(axes.flat, results.items(), strict=True):
     title = name if name == "truth" else f"{name}, {psnr(video, clip):.1f} dB"
-    ax.imshow(video[2].add(1).div(2).clamp(0, 1).permute(1, 2, 0))
+    ax.imshow(video[2].add(1).div(2).clamp(0, 1).permute(1, 2, 0).numpy())
     ax.set_title(title, fontsize=11)
     ax.axis("off")
 

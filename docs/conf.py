@@ -20,11 +20,23 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "gallery"]  # of the gallery, what its scripts make is built
 nitpicky = True
 # Only our own names are pages here; those of torch, typing and the like are not looked up.
 nitpick_ignore_regex = [("py:.*", r"(?!visionxl\.).*")]
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "auto_gallery",
+    "within_subsection_order": "FileNameSortKey",
+    "capture_repr": (),
+    "inspect_global_variables": False,
+    "show_signature": False,
+    "download_all_examples": False,
+    "write_computation_times": False,
+}
 
 html_theme = "furo"
 html_title = f"visionxl {release}"

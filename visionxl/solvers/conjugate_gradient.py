@@ -12,8 +12,9 @@ CONVERGED = "converged"
 USED_UP = "iterations used up"
 NOT_A_NUMBER = "breakdown: a value is not a number or infinite"
 INDEFINITE = (
-    "breakdown: the operator or preconditioner is not positive definite (is the adjoint exact? "
-    "visionxl.operators.check_adjoint tells)"
+    "breakdown: the operator or preconditioner is not positive definite; the adjoint may not be "
+    "the transpose of forward (visionxl.operators.check_adjoint measures it, and "
+    "visionxl.testing.check_operator says what to mend)"
 )
 
 Action = Callable[[Tensor], Tensor]

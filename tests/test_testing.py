@@ -1,0 +1,491 @@
+"""The contract tests: the library's own parts pass, and each law catches a part that breaks it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from dense import generator, noise
+
+import visionxl.testing
+from visionxl import (
+    Correction,
+    Denoised,
+    GaussianPrior,
+    InputError,
+    NoiseAware,
+    Padded,
+    PocketPrior,
+)
+from visionxl.init import (
+    BatchConsistentInversion,
+    CorrectedInversion,
+    EncodedBackProjection,
+    Noise,
+    PseudoBatchInversion,
+)
+from visionxl.operators import (
+    MORE_TASKS,
+    TASKS,
+    AveragePool,
+    Clip,
+    Factors,
+    FourierMagnitude,
+    Gamma,
+    GaussianBlur,
+    Identity,
+    Mask,
+    Scale,
+    Shift,
+    TemporalAverage,
+)
+from visionxl.priors import FlowPrior, MixturePrior
+from visionxl.protocols import NoiseLevel
+from visionxl.solvers import (
+    ByChannel,
+    ClosedForm,
+    DampedCG,
+    GaussNewton,
+    NullSpace,
+    OnDevice,
+    PlainCG,
+    SpaceTimeTV,
+    Unchanged,
+    conjugate_gradient,
+)
+from visionxl.solvers.conjugate_gradient import INDEFINITE
+from visionxl.testing import (
+    ContractError,
+    check_consistency,
+    check_initializer,
+    check_operator,
+    check_prior,
+)
+
+SHAPE = (9, 3, 16, 24)
+ALL_TASKS = TASKS | MORE_TASKS
+
+
+# Ours pass.
+
+
+@pytest.mark.parametrize("name", ALL_TASKS)
+def test_the_operator_of_every_named_task_keeps_the_laws(name):
+    check_operator(ALL_TASKS[name](9, 16, 24, generator()), SHAPE)
+
+
+NONLINEAR = (Gamma(), Clip(-0.5, 0.5), FourierMagnitude(), Gamma() @ AveragePool(2))
+
+
+@pytest.mark.parametrize("operator", NONLINEAR, ids=repr)
+def test_operators_that_are_not_linear_keep_theirs(operator):
+    check_operator(operator, (2, 3, 12, 16))
+
+
+def test_a_shape_that_cannot_be_taken_is_refused():
+    check_operator(AveragePool(4), (2, 3, 8, 12), refused=[(2, 3, 9, 12), (2, 3, 8, 13)])
+
+
+def test_float32_arithmetic_has_a_tolerance_of_its_own():
+    check_operator(GaussianBlur(1.0), (2, 3, 12, 16), dtype=torch.float32)
+
+
+def test_priors_that_are_known_exactly_keep_the_laws():
+    check_prior(GaussianPrior.natural(16, 24), (3, 3, 16, 24))
+    check_prior(MixturePrior(0.3 * noise(3, 16, 24)), (3, 3, 16, 24), dtype=torch.float64)
+
+
+def test_the_pocket_prior_keeps_the_laws():
+    pocket = PocketPrior.load()
+    check_prior(pocket, (2, 3, 32, 48))
+    check_prior(Padded(pocket, 30, 45, 8), (2, 3, 30, 45))
+
+
+def test_a_flow_prior_keeps_the_laws(flow_folder):
+    prior = FlowPrior.from_pretrained(flow_folder, prompt="a dog", dtype=torch.float64)
+    check_prior(prior, (2, 3, 64, 96), dtype=torch.float64)
+
+
+def test_a_guided_prior_says_so(flow_folder):
+    prior = FlowPrior.from_pretrained(
+        flow_folder, prompt="a dog", guidance=0.6, dtype=torch.float64
+    )
+    check_prior(prior, (2, 3, 64, 96), dtype=torch.float64, guided=True)
+    with pytest.raises(ContractError, match=r"make the latents.*guided=True"):
+        check_prior(prior, (2, 3, 64, 96), dtype=torch.float64)
+
+
+CONSISTENCIES = (
+    PlainCG(),
+    DampedCG(),
+    NoiseAware(),
+    ClosedForm(),
+    SpaceTimeTV(),
+    NullSpace(),
+    Unchanged(),
+    GaussNewton(),
+    OnDevice(NoiseAware(), "cpu"),
+    ByChannel(NoiseAware()),
+)
+OPERATORS = {
+    "averaged and blurred": GaussianBlur(0.8) @ TemporalAverage(3),
+    "pooled": AveragePool(4),
+    "masked": Mask(noise(16, 24) > 0),
+}
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("consistency", CONSISTENCIES, ids=lambda c: type(c).__name__)
+def test_every_consistency_keeps_the_laws(consistency, operator):
+    check_consistency(consistency, OPERATORS[operator], (4, 3, 16, 24))
+
+
+@pytest.mark.parametrize("operator", NONLINEAR, ids=repr)
+def test_gauss_newton_keeps_them_where_nothing_is_linear(operator):
+    check_consistency(GaussNewton(), operator, (2, 3, 12, 16))
+
+
+def test_damped_cg_keeps_them_for_an_operator_without_factors():
+    check_consistency(NoiseAware(), Shift.random(2.0, 3, generator()), (3, 3, 12, 16))
+
+
+@pytest.mark.parametrize("name", ["sr4+", "snapshot", "bracket"])
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        BatchConsistentInversion(),
+        PseudoBatchInversion(),
+        CorrectedInversion(NoiseAware()),
+        EncodedBackProjection(),
+        Noise(),
+        Noise(shared=False),
+    ],
+    ids=repr,
+)
+def test_every_initializer_keeps_the_laws(initializer, name):
+    prior = GaussianPrior.natural(16, 24)
+    check_initializer(initializer, ALL_TASKS[name](9, 16, 24, generator()), prior, SHAPE)
+
+
+# Each law catches a part that breaks it.
+
+
+class Own:
+    """A part of somebody's, with methods that can be spoilt one at a time."""
+
+    def __init__(self, like, **spoilt):
+        for name in ("forward", "adjoint", "encode", "decode", "denoise", "schedule", "correct"):
+            if hasattr(like, name):
+                setattr(self, name, getattr(like, name))
+        for name in ("start", "linearize", "lift", "factors"):
+            if hasattr(like, name) and name not in spoilt:
+                setattr(self, name, getattr(like, name))
+        self.__dict__.update(spoilt)
+
+    def __repr__(self):
+        return "Own()"
+
+
+def test_a_part_whose_methods_are_passed_on_is_sound():
+    check_operator(Own(GaussianBlur(1.0)), (2, 3, 8, 12))
+    check_operator(Own(Gamma()), (2, 3, 8, 12))
+    check_prior(Own(PRIOR), (3, 3, 8, 12))
+    check_consistency(Own(NoiseAware()), Identity(), (3, 3, 8, 12))
+    check_initializer(Own(Noise()), Identity(), PRIOR, (3, 3, 8, 12))
+
+
+class HalfWritten:
+    def forward(self, video):
+        return video
+
+
+class Affine:
+    def forward(self, video):
+        return video + 0.1
+
+    def adjoint(self, measurement):
+        return measurement
+
+
+class Unhashable:
+    __hash__ = None
+
+    def forward(self, video):
+        return 2 * video
+
+    adjoint = forward
+
+    def factors(self, shape):
+        return Factors((torch.eye(shape[0], dtype=torch.float64) * 2, None, None, None))
+
+
+BLUR = GaussianBlur(1.0)
+BLURRED = Gamma() @ BLUR
+LYING = Own(BLUR, adjoint=lambda y: y)  # an adjoint that forgets the blur
+OPERATORS_THAT_BREAK_A_LAW = {
+    "half written": (HalfWritten(), r"has the methods.*HalfWritten lacks one"),
+    "no tensor": (Own(BLUR, forward=lambda x: x.numpy()), r"forward returns a tensor.*ndarray"),
+    "another dtype": (
+        Own(BLUR, forward=lambda x: x * torch.ones(1, dtype=torch.float64)),
+        r"argument's dtype.*float64 on cpu for torch.float32",
+    ),
+    "adjoint of another dtype": (
+        Own(BLUR, adjoint=lambda y: BLUR.adjoint(y).float()),
+        r"adjoint returns a tensor of its argument's dtype",
+    ),
+    "not finite": (Own(BLUR, forward=lambda x: x / 0), r"finite numbers"),
+    "in place": (Own(BLUR, forward=lambda x: x.mul_(2)), r"forward leaves its arguments alone"),
+    "adjoint in place": (Own(Scale(2.0), adjoint=lambda y: y.mul_(2)), r"adjoint leaves its arg"),
+    "chance": (
+        Own(BLUR, forward=lambda x: x * torch.rand(1).to(x)),
+        r"forward gives the same answer.*draw nothing at random",
+    ),
+    "another shape": (
+        Own(AveragePool(2), adjoint=lambda y: y),
+        r"adjoint returns a video of the shape.*\(2, 3, 4, 6\) where \(2, 3, 8, 12\)",
+    ),
+    "a constant": (Affine(), r"forward is linear.*put a constant into the measurement"),
+    "clipping": (Own(Identity(), forward=lambda x: x.clamp(-1, 1)), r"forward is linear"),
+    "a lying adjoint": (LYING, r"adjoint is the transpose.*borders included"),
+    "a scaled adjoint": (
+        Own(AveragePool(2), adjoint=lambda y: 4 * AveragePool(2).adjoint(y)),
+        r"adjoint is the transpose.*multiply adjoint by 0.25,",
+    ),
+    "a border forgotten": (
+        Own(GaussianBlur(1.0, "reflect"), adjoint=GaussianBlur(1.0, "zero").adjoint),
+        r"adjoint is the transpose",
+    ),
+    "lift": (Own(BLUR, lift=lambda y: y[..., 1:]), r"lift returns a video of the shape"),
+    "factors": (
+        Own(BLUR, factors=GaussianBlur(1.1).factors),
+        r"factors are those of forward",
+    ),
+    "no hash": (Unhashable(), r"has a hash.*attrs.frozen"),
+    "a wrong derivative": (
+        Own(Gamma(), linearize=Gamma(0.5).linearize),
+        r"linearize is the derivative",
+    ),
+    "a derivative that is none": (
+        Own(Gamma(), linearize=lambda x: x),
+        r"linearize returns a linear operator.*Tensor",
+    ),
+    "a Jacobian with a lying adjoint": (
+        Own(BLURRED, linearize=lambda x: Own(BLURRED.linearize(x), adjoint=lambda y: y)),
+        r"adjoint is the transpose",
+    ),
+    "a lift that is no video": (
+        Own(Gamma(), lift=lambda y: y[0]),
+        r"lift returns a video of the shape that was measured",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OPERATORS_THAT_BREAK_A_LAW)
+def test_an_operator_that_breaks_a_law_is_caught(case):
+    operator, sentence = OPERATORS_THAT_BREAK_A_LAW[case]
+    with pytest.raises(ContractError, match=sentence):
+        check_operator(operator, (2, 3, 8, 12))
+
+
+@pytest.mark.parametrize(
+    ("operator", "sentence"),
+    [
+        (Own(AveragePool(4), forward=lambda x: x.view(2, 3, 2, 4, 3, 4).mean((3, 5))), "Runtime"),
+        (Identity(), r"it took \(2, 3, 9, 12\)"),
+    ],
+)
+def test_a_shape_that_is_not_refused_in_words_is_caught(operator, sentence):
+    with pytest.raises(ContractError, match=rf"refuses a shape.*{sentence}"):
+        check_operator(operator, (2, 3, 8, 12), refused=[(2, 3, 9, 12)])
+
+
+def test_conjugate_gradients_that_break_down_speak_of_the_adjoint():
+    negative = Own(BLUR, adjoint=lambda y: -BLUR.adjoint(y))
+    y = noise(2, 3, 8, 12)
+    result = conjugate_gradient(
+        lambda x: negative.adjoint(negative.forward(x)), y, torch.zeros_like(y)
+    )
+    assert result.stopped == INDEFINITE
+    assert re.search(r"adjoint may not be the transpose.*visionxl\.testing", result.stopped)
+    with pytest.raises(ContractError, match="multiply adjoint by -1,"):
+        check_operator(negative, (2, 3, 8, 12))
+
+
+PRIOR = GaussianPrior.natural(8, 12)
+
+
+def denoised(change):
+    def denoise(latent, level):
+        found = PRIOR.denoise(latent, level)
+        return change(found.clean, found.noise)
+
+    return denoise
+
+
+class Schedule:
+    def __init__(self, level):
+        self.level = level
+
+
+PRIORS_THAT_BREAK_A_LAW = {
+    "half written": (HalfWritten(), r"a prior has a schedule.*lacks one"),
+    "no level": (Own(PRIOR, schedule=Schedule(lambda t: (1 - t, t))), r"NoiseLevel.*tuple"),
+    "no signal": (
+        Own(PRIOR, schedule=Schedule(lambda t: NoiseLevel(t, 0.0, 1.0))),
+        r"NoiseLevel at every time.*signal and a noise above 0",
+    ),
+    "time runs back": (
+        Own(PRIOR, schedule=Schedule(lambda t: NoiseLevel(t, t, 1 - t))),
+        r"from clean at time 0 to noise.*turn it around",
+    ),
+    "encode changes the dtype": (Own(PRIOR, encode=lambda x: x.double()), r"encode returns a tens"),
+    "encode draws": (
+        Own(PRIOR, encode=lambda x: x + 0.01 * torch.randn_like(x)),
+        r"encode gives the same answer",
+    ),
+    "encode in place": (Own(PRIOR, encode=lambda x: x.add_(1)), r"encode leaves its arguments"),
+    "encode loses a frame": (Own(PRIOR, encode=lambda x: x[1:]), r"encode returns as many frames"),
+    "encode mixes frames": (
+        Own(PRIOR, encode=lambda x: x - x.mean(0)),
+        r"encode treats every frame by itself.*not over the batch",
+    ),
+    "decode loses a row": (
+        Own(PRIOR, decode=lambda z: z[..., 1:, :]),
+        r"decode returns a video of the shape that was encoded.*Padded",
+    ),
+    "decode mixes frames": (Own(PRIOR, decode=lambda z: z / z.norm()), r"decode treats every fr"),
+    "denoise returns a tensor": (Own(PRIOR, denoise=lambda z, level: z), r"denoise returns Denois"),
+    "denoise crops": (
+        Own(PRIOR, denoise=denoised(lambda c, n: Denoised(c[..., 1:], n[..., 1:]))),
+        r"clean latents and noise of the latents' shape",
+    ),
+    "denoise mixes frames": (
+        Own(PRIOR, denoise=denoised(lambda c, n: Denoised(c - c.mean(0), n))),
+        r"denoise treats every frame by itself",
+    ),
+    "clean and noise do not belong together": (
+        Own(PRIOR, denoise=denoised(lambda c, n: Denoised(c, 0.5 * n))),
+        r"clean latents and the noise make the latents.*derive one from the other",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PRIORS_THAT_BREAK_A_LAW)
+def test_a_prior_that_breaks_a_law_is_caught(case):
+    prior, sentence = PRIORS_THAT_BREAK_A_LAW[case]
+    with pytest.raises(ContractError, match=sentence):
+        check_prior(prior, (3, 3, 8, 12))
+
+
+def test_one_frame_is_too_few_for_a_prior():
+    with pytest.raises(InputError, match=r"shape \(1, 3, 8, 12\).*2 frames or more"):
+        check_prior(PRIOR, (1, 3, 8, 12))
+
+
+def corrected(change):
+    class Corrected:
+        def correct(self, estimate, problem, level):
+            return change(NoiseAware().correct(estimate, problem, level), estimate, problem)
+
+    return Corrected()
+
+
+def moved(change):
+    return corrected(lambda c, x, problem: Correction(change(x, problem), 0, (), "exact"))
+
+
+def uphill(x, problem):
+    return x - 0.5 * problem.operator.adjoint(problem.measurement - problem.operator.forward(x))
+
+
+CONSISTENCIES_THAT_BREAK_A_LAW = {
+    "half written": (HalfWritten(), r"has the method correct"),
+    "a tensor": (corrected(lambda c, x, problem: c.video), r"correct returns Correction.*Tensor"),
+    "another dtype": (moved(lambda x, p: x.double()), r"correct returns a tensor of its arg"),
+    "another shape": (moved(lambda x, p: x[..., 1:]), r"video of the estimate's shape"),
+    "in place": (moved(lambda x, p: x.mul_(0.5)), r"correct leaves its arguments alone"),
+    "the measurement in place": (
+        moved(lambda x, p: x + 0 * p.measurement.mul_(0.5).mean()),
+        r"correct leaves its arguments alone",
+    ),
+    "chance": (moved(lambda x, p: x + torch.randn_like(x)), r"correct gives the same answer"),
+    "not finite": (moved(lambda x, p: x / 0), r"correct returns finite numbers"),
+    "breakdown": (
+        corrected(lambda c, x, p: Correction(c.video, 0, (), "breakdown: it is not positive")),
+        r"for a sound problem it is no breakdown.*check_operator",
+    ),
+    "residuals": (
+        corrected(lambda c, x, p: Correction(c.video, 1, (1.0, float("nan")), "exact")),
+        r"tells how it ended",
+    ),
+    "the wrong way": (moved(uphill), r"moves an estimate towards.*check the sign"),
+    "too long a step": (
+        moved(lambda x, p: x + 3 * p.operator.adjoint(p.measurement - p.operator.forward(x))),
+        r"moves an estimate towards.*shorter steps",
+    ),
+    "the estimate forgotten": (
+        moved(lambda x, p: p.operator.adjoint(p.measurement)),
+        r"goes on fitting it.*start from the estimate",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONSISTENCIES_THAT_BREAK_A_LAW)
+def test_a_consistency_that_breaks_a_law_is_caught(case):
+    consistency, sentence = CONSISTENCIES_THAT_BREAK_A_LAW[case]
+    with pytest.raises(ContractError, match=sentence):
+        check_consistency(consistency, GaussianBlur(0.6), (3, 3, 12, 16))
+
+
+def test_a_consistency_is_told_of_a_lying_operator():
+    negative = Own(Identity(), adjoint=lambda y: -y)
+    with pytest.raises(ContractError, match=r"no breakdown.*examine the operator first"):
+        check_consistency(PlainCG(), negative, (3, 3, 12, 16))
+
+
+def start(make):
+    class Start:
+        def start(self, problem, prior, levels, generator):
+            return make(prior.encode(problem.measurement), problem, levels, generator)
+
+    return Start()
+
+
+INITIALIZERS_THAT_BREAK_A_LAW = {
+    "half written": (HalfWritten(), r"has the method start"),
+    "one frame": (start(lambda z, *_: z[:1]), r"latents of the prior, one per frame.*lift"),
+    "another dtype": (start(lambda z, *_: z.double()), r"start returns a tensor of its arg"),
+    "no generator": (
+        start(lambda z, *_: torch.randn_like(z)),
+        r"start gives the same answer.*from a generator",
+    ),
+    "in place": (
+        start(lambda z, problem, *_: problem.measurement.add_(1)),
+        r"start leaves its arguments alone",
+    ),
+    "nothing": (start(lambda *_: None), r"it returned NoneType"),
+}
+
+
+@pytest.mark.parametrize("case", INITIALIZERS_THAT_BREAK_A_LAW)
+def test_an_initializer_that_breaks_a_law_is_caught(case):
+    initializer, sentence = INITIALIZERS_THAT_BREAK_A_LAW[case]
+    with pytest.raises(ContractError, match=sentence):
+        check_initializer(initializer, Identity(), PRIOR, (3, 3, 8, 12))
+
+
+def test_the_error_tells_the_part_the_law_and_the_way_out():
+    with pytest.raises(AssertionError) as caught:
+        check_operator(LYING, (2, 3, 8, 12))
+    error = caught.value
+    assert isinstance(error, ContractError)
+    assert error.part is LYING
+    for words in ("Own()", error.law, error.seen, error.way_out):
+        assert words in str(error)
+
+
+def test_the_checks_are_in_the_reference():
+    reference = (Path(__file__).parent.parent / "docs" / "api.rst").read_text()
+    for name in visionxl.testing.__all__:
+        assert f":: visionxl.testing.{name}\n" in reference
+        assert getattr(visionxl.testing, name).__doc__

@@ -1,0 +1,124 @@
+"""The contract test of data consistency."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from visionxl.priors.schedule import DiscreteSchedule
+from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel
+from visionxl.solvers.contract import data_residual
+from visionxl.testing.laws import ContractError, Draws, apart, ask, check_shape, require
+
+TIMES = (0.001, 0.3)
+
+
+def check_consistency(
+    consistency: object,
+    operator: Any,
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+) -> None:
+    """Hold a consistency against the laws of :class:`~visionxl.protocols.DataConsistency`.
+
+    ``correct`` returns a :class:`~visionxl.protocols.Correction` of the estimate's shape, dtype and
+    device, changes nothing in place and answers the same again. It moves an estimate towards
+    ``{x : A x = y}``: from an estimate that is far away the residual ``|y - A x|`` does not grow,
+    and one that fits a measurement without noise still does so afterwards, to 1 %.
+
+    Args:
+        consistency: to examine.
+        operator: ``A``, of a kind that it is made for; one that keeps the laws of operators.
+        shape: (frames, channels, height, width) of videos that the operator takes.
+        dtype: of the tensors.
+        device: of the tensors.
+        seed: of the random videos.
+
+    Raises:
+        ContractError: a law is broken.
+    """
+    if not isinstance(consistency, DataConsistency):
+        raise ContractError(
+            consistency,
+            "a consistency has the method correct",
+            f"{type(consistency).__name__} lacks it",
+            "write correct(estimate, problem, level)",
+        )
+    draws, schedule = Draws(seed, dtype, device), DiscreteSchedule.stable_diffusion()
+    truth = draws.video(shape)
+    clean = operator.forward(truth)
+    noisy = clean + 0.05 * draws.noise(clean.shape)
+    far = 0.5 * truth + 0.3 * draws.noise(shape)
+    for level in map(schedule.level, TIMES):
+        for problem in (
+            InverseProblem(operator, clean),
+            InverseProblem(operator, noisy, 0.05),
+        ):
+            _check_nearer(consistency, far, problem, level)
+        _check_still_fits(consistency, truth, InverseProblem(operator, clean), level)
+
+
+def _corrected(
+    consistency: DataConsistency, estimate: Tensor, problem: InverseProblem, level: NoiseLevel
+) -> Tensor:
+    def video(answer: object) -> tuple[Tensor]:
+        if not isinstance(answer, Correction):
+            law, seen = "correct returns Correction", f"it returned {type(answer).__name__}"
+            way_out = "return Correction(video, iterations, residuals, stopped)"
+            raise ContractError(consistency, law, seen, way_out)
+        return (answer.video,)
+
+    def question() -> Any:  # of a part that may answer anything
+        return consistency.correct(estimate, problem, level)
+
+    y = problem.measurement
+    found = ask(consistency, "correct", question, estimate, y, tensors=video, tolerance=1e-5)
+    words = "a video of the estimate's shape"
+    way_out = "correct the estimate, and return all of its frames and pixels"
+    check_shape(consistency, "correct", found.video, estimate.shape, words, way_out)
+    told = found.iterations >= 0 and all(map(math.isfinite, found.residuals))
+    require(
+        told and bool(found.stopped) and not found.stopped.startswith("breakdown"),
+        consistency,
+        "a correction tells how it ended, and for a sound problem it is no breakdown",
+        f"iterations {found.iterations}, residuals {found.residuals}, stopped {found.stopped!r}",
+        "give a count from 0, finite residuals (or none) and words; examine the operator first "
+        "(visionxl.testing.check_operator)",
+    )
+    return found.video
+
+
+def _check_nearer(
+    consistency: DataConsistency, estimate: Tensor, problem: InverseProblem, level: NoiseLevel
+) -> None:
+    before = data_residual(problem, estimate)
+    after = data_residual(problem, _corrected(consistency, estimate, problem, level))
+    require(
+        after <= before * (1 + 1e-4),
+        consistency,
+        "correct moves an estimate towards the measurement",
+        f"with noise_std {problem.noise_std} at time {level.time} the root mean square of y - A x "
+        f"grew from {before:.3g} to {after:.3g}",
+        "check the sign of the step, and take shorter steps: below 2 / |A|^2 "
+        "(visionxl.operators.estimate_norm tells |A|)",
+    )
+
+
+def _check_still_fits(
+    consistency: DataConsistency, estimate: Tensor, problem: InverseProblem, level: NoiseLevel
+) -> None:
+    corrected = _corrected(consistency, estimate, problem, level)
+    missed = apart(problem.measurement, problem.operator.forward(corrected))
+    require(
+        missed <= 0.01,
+        consistency,
+        "an estimate that fits a measurement without noise goes on fitting it",
+        f"at time {level.time} it came to miss the measurement by {missed:.1e}, as a share of its "
+        "size",
+        "start from the estimate and add what the residual y - A x asks for, which is 0 there",
+    )

@@ -1,0 +1,72 @@
+"""The contract test of initializers."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from visionxl.protocols import Initializer, InverseProblem, LatentPrior, NoiseLevel
+from visionxl.testing.laws import ContractError, Draws, ask, check_shape
+
+TIMES = (0.281, 0.121, 0.001)
+
+
+def check_initializer(
+    initializer: object,
+    operator: Any,
+    prior: LatentPrior,
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+) -> None:
+    """Hold an initializer against the laws of :class:`~visionxl.protocols.Initializer`.
+
+    ``start`` returns latents, one per frame, of the shape, dtype and device that the prior's
+    ``encode`` gives a video; it leaves the measurement alone, and all its chance comes from the
+    generator: the same seed, the same latents. It takes a single level as well as several.
+
+    Args:
+        initializer: to examine.
+        operator: that measures; one that keeps the laws of operators.
+        prior: that keeps the laws of priors.
+        shape: (frames, channels, height, width) of videos that both take.
+        dtype: of the tensors.
+        device: of the tensors.
+        seed: of the random video and of the generator.
+
+    Raises:
+        ContractError: a law is broken.
+    """
+    if not isinstance(initializer, Initializer):
+        raise ContractError(
+            initializer,
+            "an initializer has the method start",
+            f"{type(initializer).__name__} lacks it",
+            "write start(problem, prior, levels, generator)",
+        )
+    video = Draws(seed, dtype, device).video(shape)
+    problem = InverseProblem(operator, operator.forward(video))
+    levels = [prior.schedule.level(time) for time in TIMES]
+    expected = prior.encode(video).shape
+    for some in (levels, levels[:1]):
+        latent = _started(initializer, problem, prior, some, seed)
+        words = "latents of the prior, one per frame"
+        way_out = "lift the measurement to a video first (visionxl.operators.lift) and encode that"
+        check_shape(initializer, "start", latent, expected, words, way_out)
+
+
+def _started(
+    initializer: Initializer,
+    problem: InverseProblem,
+    prior: LatentPrior,
+    levels: Sequence[NoiseLevel],
+    seed: int,
+) -> Tensor:
+    def question() -> Any:  # of a part that may answer anything
+        generator = Generator().manual_seed(seed)
+        return initializer.start(problem, prior, levels, generator)
+
+    return ask(initializer, "start", question, problem.measurement, tolerance=1e-5)

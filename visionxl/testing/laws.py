@@ -1,0 +1,147 @@
+"""The error of a contract test, and the laws that every part keeps."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Answer = TypeVar("Answer")
+
+
+class ContractError(AssertionError):
+    """A part breaks a law of its protocol.
+
+    Args:
+        part: that was examined.
+        law: that it breaks, a sentence.
+        seen: what it did instead.
+        way_out: what to change.
+    """
+
+    def __init__(self, part: object, law: str, seen: str, way_out: str) -> None:
+        self.part, self.law, self.seen, self.way_out = part, law, seen, way_out
+        plain = type(part).__repr__ is object.__repr__  # an address tells nobody anything
+        name = type(part).__name__ if plain else repr(part)
+        super().__init__(f"{name} breaks a law: {law}. Seen: {seen}. Way out: {way_out}")
+
+
+def require(kept: bool, part: object, law: str, seen: str, way_out: str) -> None:
+    """Raise ContractError where a law is not kept."""
+    if not kept:
+        raise ContractError(part, law, seen, way_out)
+
+
+def only(answer: object) -> tuple[object, ...]:
+    """The tensors of an answer that is one tensor."""
+    return (answer,)
+
+
+def ask(
+    part: object,
+    method: str,
+    question: Callable[[], Answer],
+    given: Tensor,
+    *others: Tensor,
+    tensors: Callable[[Answer], Sequence[object]] = only,
+    tolerance: float = 0.0,
+) -> Answer:
+    """The answer to a question, and the laws that hold for all of them.
+
+    The answer is made of finite tensors of the dtype and on the device of what was given; what was
+    given is left alone; asked again, the answer is the same.
+
+    Args:
+        part: that is asked.
+        method: of the part, by name.
+        question: the call.
+        given: the tensor that tells dtype and device.
+        others: that have to be left alone too.
+        tensors: those of an answer.
+        tolerance: share by which two answers may differ.
+    """
+    watched = (given, *others)
+    before = [tensor.clone() for tensor in watched]
+    answer = question()
+    first = [_sound(part, method, given, value).clone() for value in tensors(answer)]
+    for tensor, copy in zip(watched, before, strict=True):
+        require(
+            torch.equal(tensor, copy),
+            part,
+            f"{method} leaves its arguments alone",
+            f"a tensor of {tuple(tensor.shape)} that it was given had other values after the call",
+            "work on a copy (tensor.clone()), and without methods that end in _",
+        )
+    for one, again in zip(first, tensors(question()), strict=True):
+        assert isinstance(again, Tensor)  # it was the first time
+        far = apart(one, again)
+        require(
+            far <= tolerance,
+            part,
+            f"{method} gives the same answer to the same question",
+            f"a second call gave an answer that is {far:.1e} away, as a share of its size",
+            "draw nothing at random but from a generator that is an argument, and keep no state",
+        )
+    return answer
+
+
+def apart(left: Tensor, right: Tensor) -> float:
+    """``|left - right| / |left|``; 0 where they are equal, and infinity where shapes differ."""
+    if left.shape != right.shape:
+        return float("inf")
+    if torch.equal(left, right):
+        return 0.0
+    left, right = left.double(), right.double()
+    return ((left - right).norm() / (left.norm() + 1e-300)).item()
+
+
+def _sound(part: object, method: str, given: Tensor, value: object) -> Tensor:
+    law = f"{method} returns a tensor of its argument's dtype and device"
+    if not isinstance(value, Tensor):
+        seen = f"it returned {type(value).__name__}"
+        raise ContractError(part, law, seen, "return a torch.Tensor")
+    require(
+        value.dtype == given.dtype and value.device == given.device,
+        part,
+        law,
+        f"it returned {value.dtype} on {value.device} for {given.dtype} on {given.device}",
+        "bring constants to the argument first: constant.to(argument)",
+    )
+    require(
+        bool(value.isfinite().all()),
+        part,
+        f"{method} returns finite numbers for finite numbers",
+        f"{int((~value.isfinite()).sum())} of {value.numel()} were NaN or infinity",
+        "look for a division by 0, a root of a negative number, or memory that was never filled",
+    )
+    return value
+
+
+def check_shape(
+    part: object, method: str, value: Tensor, shape: Sequence[int], words: str, way_out: str
+) -> None:
+    """Raise ContractError for a value that is not of ``shape``, which ``words`` name."""
+    require(
+        tuple(value.shape) == tuple(shape),
+        part,
+        f"{method} returns {words}",
+        f"it returned {tuple(value.shape)} where {tuple(shape)} was expected",
+        way_out,
+    )
+
+
+class Draws:
+    """Tensors of white noise, one after another, the same ones for the same seed."""
+
+    def __init__(self, seed: int, dtype: torch.dtype, device: torch.device | str) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+        self.dtype, self.device = dtype, device
+
+    def noise(self, shape: Sequence[int]) -> Tensor:
+        """Of unit variance."""
+        drawn = torch.randn(*shape, generator=self.generator, dtype=torch.float64)
+        return drawn.to(self.device, self.dtype)
+
+    def video(self, shape: Sequence[int]) -> Tensor:
+        """Of values in [-1, 1]."""
+        return self.noise(shape).tanh()

@@ -1,0 +1,193 @@
+"""The contract test of operators: linear ones, and those with a derivative."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from visionxl.errors import InputError
+from visionxl.operators import Factored, check_adjoint, lift
+from visionxl.protocols import ForwardOperator, NonlinearOperator
+from visionxl.solvers.closed_form import along
+from visionxl.testing.laws import ContractError, Draws, apart, ask, check_shape, require
+
+
+def check_operator(
+    operator: object,
+    shape: Sequence[int],
+    *,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str = "cpu",
+    refused: Sequence[Sequence[int]] = (),
+    seed: int = 0,
+) -> None:
+    """Hold an operator against the laws of its protocol.
+
+    A :class:`~visionxl.protocols.ForwardOperator`: ``forward`` is linear, ``adjoint`` is its
+    transpose (the dot test) and returns videos of the shape that was measured; both keep dtype and
+    device, change nothing in place and answer the same again. The lift is such a video too, and
+    factors, where the operator has them, are those of ``forward``.
+
+    A :class:`~visionxl.protocols.NonlinearOperator`: ``linearize`` returns the derivative, held
+    against central differences, as a linear operator that keeps the laws above.
+
+    Args:
+        operator: to examine.
+        shape: (frames, channels, height, width) of videos that it takes.
+        dtype: of the arithmetic; float64 tells a mistake from rounding most clearly. That dtypes
+            are kept is tried in float32 as well.
+        device: of the tensors.
+        refused: shapes that ``forward`` cannot take, and has to refuse with InputError.
+        seed: of the random videos.
+
+    Raises:
+        ContractError: a law is broken.
+    """
+    linear = isinstance(operator, ForwardOperator)
+    require(
+        linear or isinstance(operator, NonlinearOperator),
+        operator,
+        "an operator has the methods forward and adjoint, or forward, linearize and lift",
+        f"{type(operator).__name__} lacks one of them",
+        "write it; nothing has to be inherited",
+    )
+    check = _check_linear if linear else _check_nonlinear
+    for kind in dict.fromkeys((dtype, torch.float32)):
+        _check_kind(operator, Draws(seed, kind, device).video(shape))
+    check(operator, shape, Draws(seed, dtype, device), seed)
+    for wrong in refused:
+        _check_refusal(operator, Draws(seed, dtype, device).video(wrong))
+
+
+def rounding(dtype: torch.dtype) -> float:
+    """The share that counts as rounding: 1e-10 in float64, 1e-5 in float32."""
+    return {torch.float64: 1e-10, torch.float32: 1e-5}.get(dtype, torch.finfo(dtype).eps * 10)
+
+
+def _check_kind(operator: Any, video: Tensor) -> None:
+    same = rounding(video.dtype)
+    measured = ask(operator, "forward", lambda: operator.forward(video), video, tolerance=same)
+    linear = isinstance(operator, ForwardOperator)
+    back, ways = (operator.adjoint, "adjoint") if linear else (operator.lift, "lift")
+    measurement = measured.clone()
+    answer = ask(operator, ways, lambda: back(measurement), measurement, tolerance=same)
+    shape, words = video.shape, "a video of the shape that was measured"
+    check_shape(operator, ways, answer, shape, words, f"make {ways} undo what forward does to it")
+    lifted = ask(operator, "lift", lambda: lift(operator, measurement), measurement, tolerance=same)
+    check_shape(operator, "lift", lifted, shape, words, "see visionxl.operators.lift")
+
+
+def _check_linear(operator: Any, shape: Sequence[int], draws: Draws, seed: int) -> None:
+    enough = rounding(draws.dtype)
+    video, other = draws.noise(shape), draws.noise(shape)
+    measured, also = operator.forward(video), operator.forward(other)
+    sum_of_both = operator.forward(2 * video - 3 * other)
+    size = (2 * measured.double().norm() + 3 * also.double().norm()).item() or 1.0
+    error = (sum_of_both - (2 * measured - 3 * also)).double().norm().item() / size
+    require(
+        error <= enough,
+        operator,
+        "forward is linear, A (a x + b z) = a A x + b A z",
+        f"the two sides lie {error:.1e} apart, as a share of their size; rounding is {enough:.0e}",
+        "leave out clipping, rounding and added constants (put a constant into the measurement), "
+        "or write a NonlinearOperator with linearize",
+    )
+    _check_transpose(operator, video, measured, draws, seed)
+    if isinstance(operator, Factored):
+        _check_factors(operator, video, measured, enough)
+
+
+def _check_transpose(
+    operator: Any, video: Tensor, measured: Tensor, draws: Draws, seed: int
+) -> None:
+    enough = rounding(draws.dtype)
+    gap = check_adjoint(operator, video.shape, dtype=draws.dtype, device=draws.device, seed=seed)
+    if gap <= enough:
+        return
+    factors = []
+    for y in (measured, draws.noise(measured.shape)):
+        left = (measured.double() * y.double()).sum()
+        factors.append((left / (video.double() * operator.adjoint(y).double()).sum()).item())
+    scaled = abs(factors[0] - factors[1]) <= 1e-4 * abs(factors[0])
+    raise ContractError(
+        operator,
+        "adjoint is the transpose of forward, <A x, y> = <x, A^T y>",
+        f"the two sides lie {gap:.1e} apart, as a share of their size; rounding is {enough:.0e}",
+        f"multiply adjoint by {factors[0]:.6g}, the factor between the two sides"
+        if scaled
+        else "write adjoint as forward's steps in reverse order, each transposed: what forward "
+        "gathers, adjoint scatters, with the same weights, borders included "
+        "(visionxl.operators.check_adjoint measures the gap)",
+    )
+
+
+def _check_factors(operator: Any, video: Tensor, measured: Tensor, enough: float) -> None:
+    factors = operator.factors(tuple(video.shape))
+    if factors is None:
+        return
+    product = video
+    for axis, matrix in enumerate(factors.axes):
+        if matrix is not None:
+            product = along(product, axis, matrix.to(video))
+    if factors.mask is not None:
+        product = product * factors.mask.to(video)
+    error = apart(measured, product)
+    require(
+        error <= enough,
+        operator,
+        "factors are those of forward, A = mask * (T (x) C (x) H (x) W)",
+        f"their product lies {error:.1e} away from forward, as a share of its size",
+        "return the matrices that forward applies, measured size x video size, or None",
+    )
+    try:
+        hash(operator)
+    except TypeError as error:
+        raise ContractError(
+            operator,
+            "an operator with factors has a hash, for its decomposition is kept",
+            str(error),
+            "make it a frozen value: attrs.frozen, or dataclass(frozen=True)",
+        ) from error
+
+
+def _check_nonlinear(operator: Any, shape: Sequence[int], draws: Draws, seed: int) -> None:
+    video, direction = 0.5 * draws.noise(shape), draws.noise(shape)
+    jacobian = operator.linearize(video)
+    require(
+        isinstance(jacobian, ForwardOperator),
+        operator,
+        "linearize returns a linear operator",
+        f"it returned {type(jacobian).__name__}",
+        "return an object with the methods forward and adjoint",
+    )
+    step = torch.finfo(draws.dtype).eps ** (1 / 3)
+    ahead, behind = (
+        operator.forward(video + step * direction),
+        operator.forward(video - step * direction),
+    )
+    enough, error = step**1.2, apart((ahead - behind) / (2 * step), jacobian.forward(direction))
+    require(
+        error <= enough,
+        operator,
+        "linearize is the derivative, f(x + h v) = f(x) + h J v + ...",
+        f"J v lies {error:.1e} away from central differences, as a share of their size, where "
+        f"{enough:.0e} is their own error",
+        "derive forward again, at the video that linearize is given",
+    )
+    _check_kind(jacobian, video)
+    _check_linear(jacobian, shape, draws, seed)
+
+
+def _check_refusal(operator: Any, video: Tensor) -> None:
+    law = "forward refuses a shape that it cannot take with InputError"
+    way_out = "raise visionxl.errors.InputError, and name the shape and what is expected"
+    shape = tuple(video.shape)
+    try:
+        operator.forward(video)
+    except InputError:
+        return
+    except Exception as error:
+        seen = f"it raised {type(error).__name__} for {shape}"
+        raise ContractError(operator, law, seen, way_out) from error
+    raise ContractError(operator, law, f"it took {shape}", way_out)

@@ -1,0 +1,154 @@
+"""The contract test of priors."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from visionxl.errors import InputError
+from visionxl.protocols import Denoised, LatentPrior, NoiseLevel
+from visionxl.testing.laws import ContractError, Draws, apart, ask, check_shape, require
+
+TIMES = (0.05, 0.3, 0.8)
+
+
+def check_prior(
+    prior: object,
+    shape: Sequence[int],
+    *,
+    guided: bool = False,
+    tolerance: float = 1e-4,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    seed: int = 0,
+) -> None:
+    """Hold a prior against the laws of :class:`~visionxl.protocols.LatentPrior`.
+
+    The schedule falls from signal to noise. ``encode``, ``decode`` and ``denoise`` keep frames,
+    dtype and device, change nothing in place, draw nothing at random, and treat every frame by
+    itself; ``decode(encode(video))`` has the video's shape. The clean latents and the noise that
+    ``denoise`` returns make the latents it was given: ``z_t = signal * clean + noise * eps``.
+
+    Args:
+        prior: to examine.
+        shape: (frames, channels, height, width) of videos that it takes, of 2 frames or more.
+        guided: the clean latents are guided and the noise is not (CFG++), so that together they
+            need not make the latents.
+        tolerance: share by which answers that should be equal may differ; for networks in half
+            precision about 1e-2.
+        dtype: of the tensors.
+        device: of the tensors.
+        seed: of the random video.
+
+    Raises:
+        ContractError: a law is broken.
+    """
+    if not isinstance(prior, LatentPrior):
+        raise ContractError(
+            prior,
+            "a prior has a schedule, encode, decode and denoise",
+            f"{type(prior).__name__} lacks one of them",
+            "write it; nothing has to be inherited",
+        )
+    if len(shape) != 4 or shape[0] < 2:
+        raise InputError(
+            f"shape {tuple(shape)}: expected (frames, channels, height, width) with 2 frames or "
+            "more, for that frames are independent can be seen with no fewer"
+        )
+    levels = [_level(prior, time) for time in TIMES]
+    _check_falling(prior, levels)
+    video = Draws(seed, dtype, device).video(shape)
+    latent = _frames(prior, "encode", prior.encode, video, tolerance)
+    decoded = _frames(prior, "decode", prior.decode, latent, tolerance)
+    way_out = "crop, or pad and refuse sizes that do not fit: visionxl.Padded wraps a prior so"
+    words = "a video of the shape that was encoded"
+    check_shape(prior, "decode", decoded, shape, words, way_out)
+    for level in levels:
+        noise = Draws(seed + 1, dtype, device).noise(latent.shape)
+        _check_denoise(prior, level.signal * latent + level.noise * noise, level, guided, tolerance)
+
+
+def _level(prior: LatentPrior, time: float) -> NoiseLevel:
+    level = prior.schedule.level(time)
+    law = "the schedule gives a NoiseLevel at every time in [0, 1]"
+    if not isinstance(level, NoiseLevel):
+        seen = f"level({time}) is {type(level).__name__}"
+        raise ContractError(prior, law, seen, "return NoiseLevel(time, signal, noise)")
+    positive = 0 < level.signal < float("inf") and 0 < level.noise < float("inf")
+    require(positive, prior, law, f"level({time}) is {level}", "give a signal and a noise above 0")
+    return level
+
+
+def _check_falling(prior: object, levels: Sequence[NoiseLevel]) -> None:
+    shares = [level.noise / level.signal for level in levels]
+    require(
+        shares == sorted(set(shares)),
+        prior,
+        "the schedule runs from clean at time 0 to noise at time 1",
+        f"noise / signal is {', '.join(f'{share:.3g}' for share in shares)} at the times {TIMES}",
+        "turn it around, or map times in [0, 1] to the model's own first",
+    )
+
+
+def _frames(
+    prior: LatentPrior, method: str, action: Any, given: Tensor, tolerance: float
+) -> Tensor:
+    answer = ask(prior, method, lambda: action(given), given, tolerance=tolerance)
+    _check_frames(prior, method, answer, given)
+    _check_independent(prior, method, answer, action(given[-1:]), tolerance)
+    return answer
+
+
+def _check_frames(prior: object, method: str, answer: Tensor, given: Tensor) -> None:
+    require(
+        answer.ndim == 4 and len(answer) == len(given),
+        prior,
+        f"{method} returns as many frames as it was given",
+        f"it returned {tuple(answer.shape)} for {tuple(given.shape)}",
+        "return four dimensions, the first of them frames",
+    )
+
+
+def _check_independent(
+    prior: object, method: str, answer: Tensor, alone: Tensor, tolerance: float
+) -> None:
+    far = apart(answer[-1:], alone)
+    require(
+        far <= tolerance,
+        prior,
+        f"{method} treats every frame by itself",
+        f"the last frame alone got an answer that is {far:.1e} away from the one it got among "
+        f"{len(answer)}, as a share of its size",
+        "take statistics (means, norms, attention) over a frame and not over the batch",
+    )
+
+
+def _check_denoise(
+    prior: LatentPrior, latent: Tensor, level: NoiseLevel, guided: bool, tolerance: float
+) -> None:
+    def parts(answer: object) -> tuple[Tensor, Tensor]:
+        if not isinstance(answer, Denoised):
+            law, seen = "denoise returns Denoised", f"it returned {type(answer).__name__}"
+            raise ContractError(prior, law, seen, "return Denoised(clean, noise)")
+        return answer.clean, answer.noise
+
+    def question() -> Any:  # of a part that may answer anything
+        return prior.denoise(latent, level)
+
+    found = ask(prior, "denoise", question, latent, tensors=parts, tolerance=tolerance)
+    for part in (found.clean, found.noise):
+        words = "clean latents and noise of the latents' shape"
+        check_shape(prior, "denoise", part, latent.shape, words, "do not crop or pad in denoise")
+    alone = prior.denoise(latent[-1:], level)
+    for among, single in zip(parts(found), parts(alone), strict=True):
+        _check_independent(prior, "denoise", among, single, tolerance)
+    far = apart(latent, level.signal * found.clean + level.noise * found.noise)
+    require(
+        guided or far <= tolerance,
+        prior,
+        "the clean latents and the noise make the latents, z_t = signal * clean + noise * eps",
+        f"at time {level.time} they make something {far:.1e} away, as a share of its size",
+        "derive one from the other: noise = (latent - level.signal * clean) / level.noise; or say "
+        "guided=True where the clean latents are guided and the noise is not",
+    )

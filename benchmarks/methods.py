@@ -81,10 +81,10 @@ def line(row: Row) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def sheet(path: Path, pictures: dict[str, np.ndarray]) -> None:
-    """Write the labelled pictures."""
+def sheet(path: Path, pictures: dict[str, np.ndarray], columns: int) -> None:
+    """Write the labelled pictures, so many in a row."""
     with whole(path) as partial:
-        Image.fromarray(grid(pictures)).save(partial, quality=88)
+        Image.fromarray(grid(pictures, columns)).save(partial, quality=88)
 
 
 def middle(video: Video) -> np.ndarray:
@@ -126,7 +126,7 @@ def main() -> None:
             with whole(given.json) as partial:
                 partial.write_text(json.dumps(kept, indent=1) + "\n")
     if given.picture is not None:
-        sheet(given.picture, shown)
+        sheet(given.picture, shown, 5)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def main() -> None:
             with whole(given.json) as partial:
                 partial.write_text(json.dumps(rows, indent=1) + "\n")
     if given.picture is not None:
-        sheet(given.picture, shown)
+        sheet(given.picture, shown, 4)  # two tasks in a row
 
 
 if __name__ == "__main__":

@@ -84,11 +84,11 @@ def most_textured(picture: np.ndarray) -> tuple[int, int, int, int]:
     return top, left, height, width
 
 
-def grid(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Labelled pictures of one size, at most ``COLUMNS`` in a row; even height and width."""
+def grid(pictures: Mapping[str, np.ndarray], most: int = COLUMNS) -> np.ndarray:
+    """Labelled pictures of one size, at most so many in a row; even height and width."""
     height, width = next(iter(pictures.values())).shape[:2]
     across, down = max(width, NARROWEST) + MARGIN, height + LABEL + MARGIN
-    columns = min(COLUMNS, len(pictures))
+    columns = min(most, len(pictures))
     rows = -(-len(pictures) // columns)
     sheet = Image.new("RGB", (columns * across, rows * down), PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)

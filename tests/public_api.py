@@ -15,6 +15,7 @@ PACKAGES = (
     "visionxl.planning",
     "visionxl.priors",
     "visionxl.solvers",
+    "visionxl.testing",
 )
 DOCUMENTED = re.compile(r"^\.\. auto(?:class|function|data|exception):: (\S+)", re.MULTILINE)
 

@@ -21,6 +21,7 @@ PACKAGES = (
     "visionxl.priors",
     "visionxl.solvers",
     "visionxl.init",
+    "visionxl.testing",
 )
 NAMES = [
     f"{package}.{name}"

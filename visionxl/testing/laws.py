@@ -20,7 +20,10 @@ class ContractError(AssertionError):
     """
 
     def __init__(self, part: object, law: str, seen: str, way_out: str) -> None:
-        self.part, self.law, self.seen, self.way_out = part, law, seen, way_out
+        self.part: object = part
+        self.law: str = law
+        self.seen: str = seen
+        self.way_out: str = way_out
         plain = type(part).__repr__ is object.__repr__  # an address tells nobody anything
         name = type(part).__name__ if plain else repr(part)
         super().__init__(f"{name} breaks a law: {law}. Seen: {seen}. Way out: {way_out}")
@@ -134,8 +137,9 @@ class Draws:
     """Tensors of white noise, one after another, the same ones for the same seed."""
 
     def __init__(self, seed: int, dtype: torch.dtype, device: torch.device | str) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
-        self.dtype, self.device = dtype, device
+        self.generator: torch.Generator = torch.Generator().manual_seed(seed)
+        self.dtype: torch.dtype = dtype
+        self.device: torch.device | str = device
 
     def noise(self, shape: Sequence[int]) -> Tensor:
         """Of unit variance."""

@@ -31,13 +31,14 @@ from visionxl.files import whole
 from visionxl.operators import AveragePool, GaussianBlur, Mask, TemporalAverage
 from visionxl.priors import MixturePrior
 from visionxl.protocols import Denoised, ForwardOperator, Latent, LatentPrior, NoiseLevel, Video
-from visionxl.solvers import Sampler, peers
+from visionxl.solvers import Sampler, gauss_newton, peers
 
 FRAMES, SIZE, CHANNELS = 5, 8, 64
 NOISES = (0.02, 0.1)
 METHODS: dict[str, tuple[Callable[[], Sampler], bool]] = {
     "vision_xl": (vision_xl, False),
     "vision_tv": (vision_tv, False),
+    "gauss_newton": (gauss_newton, False),
     "svi": (peers.svi, True),
     "dds": (peers.dds, True),
     "diffpir": (peers.diffpir, True),
@@ -180,7 +181,7 @@ def row(
     prior_name, method, operator = names
     make, samples = METHODS[method]
     counting = Counting(prior, [])
-    if method == "vision_tv":  # total variation couples the channels, and 64 are no picture
+    if method in ("vision_tv", "gauss_newton"):  # total variation couples the channels, and 64 are no picture
         one = problem.measurement[:, :1].contiguous()
         problem = InverseProblem(problem.operator, one, problem.noise_std)
     video = restore(problem, counting, make(), generator=generator(3), frames_at_once=FRAMES).video

@@ -118,7 +118,7 @@ def restore(
     overwrite: OverwriteOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """Restore a measurement; write the video, a picture and a record beside it.
+    """Restore a measurement; write the video, and beside it a picture, a page and a record.
 
     Every step is kept beside the output until the video is written: give the same command again
     with --resume to go on after an interruption, to the same bytes.

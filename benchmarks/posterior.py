@@ -181,7 +181,10 @@ def row(
     prior_name, method, operator = names
     make, samples = METHODS[method]
     counting = Counting(prior, [])
-    if method in ("vision_tv", "gauss_newton"):  # total variation couples the channels, and 64 are no picture
+    if method in (
+        "vision_tv",
+        "gauss_newton",
+    ):  # total variation couples the channels, and 64 are no picture
         one = problem.measurement[:, :1].contiguous()
         problem = InverseProblem(problem.operator, one, problem.noise_std)
     video = restore(problem, counting, make(), generator=generator(3), frames_at_once=FRAMES).video

@@ -67,7 +67,7 @@ def test_a_clip_in_windows_is_whole_and_near_the_one_restored_at_once(here, monk
 def test_an_interrupted_long_clip_goes_on_within_its_window(here, monkeypatch, capfd):
     assert visionxl(monkeypatch, capfd, *RESTORE).code == 0
     expected = Path("x.mkv").read_bytes()
-    for name in ("x.mkv", "x.png", "x.json"):
+    for name in ("x.mkv", "x.png", "x.html", "x.json"):
         Path(name).unlink()
     save = long.save_state
 
@@ -97,7 +97,7 @@ def test_an_interrupted_long_clip_goes_on_within_its_window(here, monkeypatch, c
 def test_a_damaged_window_is_made_again(here, monkeypatch, capfd):
     assert visionxl(monkeypatch, capfd, *RESTORE).code == 0
     expected = Path("x.mkv").read_bytes()
-    for name in ("x.mkv", "x.png", "x.json"):
+    for name in ("x.mkv", "x.png", "x.html", "x.json"):
         Path(name).unlink()
 
     def no_room(*_, **__):

@@ -20,7 +20,7 @@ from visionxl.errors import InputError
 SCRIPT = Path(sys.executable).with_name("visionxl")
 RESTORE = ["restore", "y.safetensors", "--output", "x.mkv", "--seed", "3"]
 FOLDER = Path("x.mkv.checkpoint")
-MADE = {"clip.mkv", "y.safetensors", "x.mkv", "x.png", "x.json"}
+MADE = {"clip.mkv", "y.safetensors", "x.mkv", "x.png", "x.html", "x.json"}
 
 
 @pytest.fixture(scope="module")

@@ -45,12 +45,12 @@ def demo(
     loaded = prior_named("pocket")
     settings = {"clip": DEMO_CLIP.name, "task": "deblur+", "seed": 0, "prior": "pocket"}
     run = Run(settings, seed=0, show=not json_, frames_at_once=4)
-    video, record, notes = restored(problem, loaded, vision_tv(), run)
+    video, record, notes, looks = restored(problem, loaded, vision_tv(), run)
     record["measures"] = report.measures(video, clip.video)
     record["measurement_measures"] = report.measures(problem.measurement, clip.video)
     output.mkdir(exist_ok=True)
     written = write_all(
-        target, Clip(video, clip.rate), problem, clip, record, notes, overwrite=True
+        target, Clip(video, clip.rate), problem, clip, record, notes, looks, overwrite=True
     )
     columns = columns_of(problem, video, clip.video)
     for name, shown in (

@@ -24,6 +24,7 @@ from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.protocols import ForwardOperator, InverseProblem, Video
+from visionxl.report import Look
 from visionxl.solvers.windows import CONTEXT
 from visionxl.video import Clip, read_clip
 
@@ -61,7 +62,7 @@ class Job(Protocol):
     def write(
         self, output: Path, answer: Any, reference: Clip | None, overwrite: bool
     ) -> list[Path]:
-        """Write the video, a picture and the record; what was written."""
+        """Write the video, a picture, a page and the record; what was written."""
         ...
 
 
@@ -70,6 +71,7 @@ class Restored:
     video: Video
     record: dict[str, Any]
     notes: list[str]
+    looks: list[Look]
 
 
 @frozen(eq=False)
@@ -111,9 +113,8 @@ class WholeClip:
         if reference is not None:
             answer.record["measures"] = report.measures(answer.video, reference.video)
         clip = Clip(answer.video, self.description.rate, self.description.sound)
-        return write_all(
-            output, clip, self.problem, reference, answer.record, answer.notes, overwrite
-        )
+        told = (answer.record, answer.notes, answer.looks)
+        return write_all(output, clip, self.problem, reference, *told, overwrite)
 
 
 @frozen(eq=False)

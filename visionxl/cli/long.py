@@ -22,6 +22,7 @@ from visionxl.operators import lift
 from visionxl.planning import Persistent
 from visionxl.priors import DiffusersPrior
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
+from visionxl.report import write_page
 from visionxl.solvers import Sampler
 from visionxl.solvers.windows import CONTEXT, RestoredWindow, Window, restore_windows, windows_of
 from visionxl.writing import write_pieces
@@ -126,8 +127,8 @@ def write_long(
     description: Description,
     overwrite: bool,
 ) -> list[Path]:
-    """The video, a picture of its first window, and the record."""
-    picture, record_path = beside(output)
+    """The video, a picture and a page of its first window, and the record."""
+    picture, record_path, page = beside(output)
     frames = len(source)
     long.record["notes"] = long.notes
     long.notes.extend(
@@ -143,10 +144,14 @@ def write_long(
     window, video = long.windows[0], next(long.pieces())
     problem = window.problem(operator, source, description.noise_std)
     lifted = window.core(lift(problem.operator, problem.measurement))
-    report.write_picture(picture, {"measurement": lifted, "restored": video})
-    long.record["outputs"] = [str(output), str(picture), str(record_path)]
+    columns = {"measurement": lifted, "restored": video}
+    report.write_picture(picture, columns)
+    written = [output, picture, page, record_path]
+    long.record["outputs"] = [str(path) for path in written]
+    remark = f"These are the {len(video)} frames of the first of {len(long.windows)} windows."
+    write_page(page, columns, description.rate, long.record, remarks=[remark])
     report.write_json(record_path, long.record)
-    return [output, picture, record_path]
+    return written
 
 
 def _where_it_stopped(

@@ -127,7 +127,7 @@ def restore(
     overwrite: OverwriteOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """Restore a measurement; write the video, a picture and a record beside it."""
+    """Restore a measurement; write the video, and beside it a picture, a page and a record."""
     order = Order(
         task=task,
         noise=noise,

@@ -23,6 +23,7 @@ from visionxl.operators import lift
 from visionxl.planning import MemoryPlan, Persistent, plan_memory
 from visionxl.priors import DiffusersPrior, warm_up
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
+from visionxl.report import Album, Look, write_page
 from visionxl.solvers import FrameByFrame, Sampler, restore
 from visionxl.video import Clip
 from visionxl.writing import write_clip
@@ -63,8 +64,8 @@ class Run:
 
 def restored(
     problem: InverseProblem, prior: DiffusersPrior, sampler: Sampler, run: Run
-) -> tuple[Video, dict[str, Any], list[str]]:
-    """Run the method under a progress bar; the video, its record, and words on what was done."""
+) -> tuple[Video, dict[str, Any], list[str], list[Look]]:
+    """Run the method under a progress bar; the video, its record, words, and looks at its steps."""
     shape = lift(problem.operator, problem.measurement).shape
     if len(shape) == 4 and shape[1] != 3:
         raise InputError(
@@ -84,18 +85,22 @@ def restored(
     for network in (persistent, quick) if run.warm else ():
         if network is not None:
             warm_up_seconds += warmed(network, sampler, shape, plan)
+    album = Album(plan.video_device, run.checkpoints, done=len(trace))
     began = time.perf_counter()
     quiet = Console(stderr=True, quiet=not (run.show and run.group.first))
     with StepBar(quiet, len(sampler.times), shape[0], done=len(trace)) as bar:
 
         def observe(step: Step) -> None:
+            album.observe(step)
             trace.append(step.record)
             if run.checkpoints is not None and step.following is not None:
                 save_state(run.checkpoints, STEPS, step.following, trace)
+                album.keep()
             bar.observe(step)
 
         def shared(prior: LatentPrior) -> LatentPrior:
-            return shared_by(run.group, Watched(prior, bar.tell), plan.frames_at_once)
+            watched = Watched(prior, bar.tell)
+            return album.timed(shared_by(run.group, watched, plan.frames_at_once))
 
         result = restore(
             problem,
@@ -111,6 +116,7 @@ def restored(
     result = evolve(result, trace=tuple(trace))
     record = report.run_record(problem, sampler, result, run.settings, seconds)
     record["memory_plan"], record["processes"] = str(plan), run.group.size
+    record["start_seconds"], record["stages"] = album.start_seconds, album.stages(len(trace))
     if run.warm:
         record["warm_up_seconds"] = round(warm_up_seconds, 3)
     if record["data_residual"] > 2 * problem.noise_std + 0.01:
@@ -118,7 +124,7 @@ def restored(
             f"the data residual {record['data_residual']:.4f} is far above the noise "
             f"{problem.noise_std:g}: is it the right task, and the right noise?"
         )
-    return result.video.cpu(), record, notes
+    return result.video.cpu(), record, notes, album.looks
 
 
 def shared_by(group: Processes, prior: LatentPrior, frames_at_once: int) -> LatentPrior:
@@ -168,8 +174,10 @@ def warmed(prior: LatentPrior, sampler: Sampler, shape: torch.Size, plan: Memory
     return sum(warm_up(prior, sampler.times, n, height, width, where) for n in sorted(chunks))
 
 
-def beside(output: Path) -> tuple[Path, Path]:
-    return output.with_suffix(".png"), output.with_suffix(".json")
+def beside(output: Path) -> tuple[Path, Path, Path]:
+    """The picture, the record and the page that belong to an output."""
+    picture, record, page = (output.with_suffix(kind) for kind in (".png", ".json", ".html"))
+    return picture, record, page
 
 
 def write_all(
@@ -179,17 +187,22 @@ def write_all(
     truth: Clip | None,
     record: dict[str, Any],
     notes: list[str],
+    looks: list[Look],
     overwrite: bool,
 ) -> list[Path]:
-    """The video, the picture and the record."""
-    picture, record_path = beside(output)
+    """The video, the picture, the page and the record."""
+    picture, record_path, page = beside(output)
     notes += write_clip(output, clip.video, clip.rate, sound=clip.sound, overwrite=overwrite)
     reference = None if truth is None else truth.video
-    report.write_picture(picture, columns_of(problem, clip.video, reference))
-    record["notes"] = notes
-    record["outputs"] = [str(output), str(picture), str(record_path)]
+    columns = columns_of(problem, clip.video, reference)
+    if reference is not None and "measurement_measures" not in record:
+        record["measurement_measures"] = report.measures(columns["measurement"], reference)
+    report.write_picture(picture, columns)
+    written = [output, picture, page, record_path]
+    record["notes"], record["outputs"] = notes, [str(path) for path in written]
+    write_page(page, columns, clip.rate, record, looks)
     report.write_json(record_path, record)
-    return [output, picture, record_path]
+    return written
 
 
 def columns_of(problem: InverseProblem, restored: Video, truth: Video | None) -> dict[str, Video]:

@@ -1,0 +1,227 @@
+"""One HTML file about a run, which needs nothing but itself."""
+
+import shlex
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from visionxl.files import whole
+from visionxl.metrics import psnr
+from visionxl.protocols import Video
+from visionxl.report.media import data_uri, shown
+from visionxl.report.plots import Plot, plots
+from visionxl.report.watching import STAGES, Look
+
+MOST_LOOKS = 20  # steps of the filmstrip
+TRUTH = "truth"
+MEASURES: dict[str, str] = {
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "difference_psnr": "PSNR of frame differences, dB",
+    "lpips": "LPIPS",
+}
+RUN = {
+    "noise_std": "noise",
+    "measurement_shape": "measurement, shape",
+    "video_shape": "video, shape",
+    "data_residual": "data residual",
+    "seconds": "seconds",
+    "warm_up_seconds": "seconds of warming up",
+    "device": "device",
+    "threads": "threads",
+    "processes": "processes",
+    "memory_plan": "memory plan",
+}
+
+
+@frozen
+class Strip:
+    """A step of the filmstrip, ready to be shown."""
+
+    step: int
+    time: float
+    data_residual: float
+    estimate: str
+    corrected: str
+
+
+@frozen
+class Picture:
+    """A plot, ready to be shown."""
+
+    title: str
+    text: str
+    light: str
+    dark: str
+
+
+def write_page(
+    path: Path,
+    columns: Mapping[str, Video],
+    rate: Fraction | int,
+    record: Mapping[str, Any],
+    looks: Sequence[Look] = (),
+    remarks: Sequence[str] = (),
+) -> None:
+    """Write the page of :func:`render`, whole or not at all."""
+    page = render(columns, rate, record, looks, remarks)
+    with whole(path) as partial:
+        partial.write_text(page, encoding="utf-8")
+
+
+def render(
+    columns: Mapping[str, Video],
+    rate: Fraction | int,
+    record: Mapping[str, Any],
+    looks: Sequence[Look] = (),
+    remarks: Sequence[str] = (),
+) -> str:
+    """The page about a run, as HTML of at most 15 MB.
+
+    Args:
+        columns: videos of one size, (frames, channels, height, width) in [-1, 1], by title; what
+            is called ``truth`` is what the others are measured against.
+        rate: frames per second.
+        record: of the run, as it is kept beside the video.
+        looks: at its steps.
+        remarks: sentences on what is shown.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("visionxl.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = (_part(f"report.{kind}") for kind in ("css", "js"))
+    pictures = shown(columns)
+    trace = _trace(record)
+    return environment.get_template("report.html").render(
+        title=Path(record["outputs"][0]).name,
+        record=record,
+        style=Markup(style),  # our own files, and no part of a run
+        script=Markup(script),
+        script_hash=b64encode(sha256(script.encode()).digest()).decode(),
+        pictures=pictures,
+        clip={
+            "columns": [{"title": t, "frames": f} for t, f in pictures.columns.items()],
+            "numbers": pictures.numbers,
+            "frames": record["video_shape"][0],
+            "width": pictures.width,
+            "height": pictures.height,
+            "seconds_per_frame": _seconds_per_frame(pictures.numbers, rate),
+        },
+        remarks=[*remarks, *pictures.remarks],
+        tiles=list(_tiles(record, trace)),
+        measures=list(_measures(record)),
+        before="measurement_measures" in record,
+        strips=_strips(looks, trace),
+        plots=[_picture(plot) for plot in _plots(columns, record, trace)],
+        trace=trace,
+        stages=list(_stages(record)),
+        settings={k: v for k, v in record["settings"].items() if v not in (None, "")},
+        run={title: record[name] for name, title in RUN.items() if name in record},
+        command=shlex.join(record["command"]),
+    )
+
+
+def _part(name: str) -> str:
+    return files("visionxl.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _trace(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The steps; of a long clip those of all its windows, one after another."""
+    return (
+        record["trace"] if "trace" in record else [r for w in record["windows"] for r in w["trace"]]
+    )
+
+
+def _seconds_per_frame(numbers: Sequence[int], rate: Fraction | int) -> float:
+    every = numbers[1] - numbers[0] if len(numbers) > 1 else 1
+    return float(every / rate)
+
+
+def _tiles(
+    record: Mapping[str, Any], trace: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str, str]]:
+    """Name, value and a word on it: what one wants to know first."""
+    before = record.get("measurement_measures", {})
+    for name in ("psnr", "ssim"):
+        if name in record.get("measures", {}):
+            was = f"measurement {_number(before[name])}" if name in before else ""
+            yield MEASURES[name], _number(record["measures"][name]), was
+    noise = f"noise {record['noise_std']:g}"
+    yield "Data residual", f"{record['data_residual']:.4f}", noise
+    yield "Time", _duration(record["seconds"]), f"{len(trace)} steps"
+    peak = max((r["peak_bytes"] for r in trace), default=0)
+    if peak:
+        yield "Memory", f"{peak / 1e9:.2f} GB", f"on {record['device']}"
+
+
+def _measures(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    before = record.get("measurement_measures", {})
+    for name, value in record.get("measures", {}).items():
+        was = _number(before[name]) if name in before else "-"
+        yield MEASURES[name], _number(value), was
+
+
+def _number(value: float | None) -> str:
+    """A record has no infinity: what is equal to the truth is null there."""
+    return "∞" if value is None else f"{value:.4f}" if abs(value) < 2 else f"{value:.2f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _strips(looks: Sequence[Look], trace: Sequence[Mapping[str, Any]]) -> list[Strip]:
+    """The looks, or as many of them as a page holds, the first and the last among them."""
+    count = min(len(looks), MOST_LOOKS)
+    chosen = [round(i * (len(looks) - 1) / max(1, count - 1)) for i in range(count)]
+    return [_strip(looks[i], trace[looks[i].index]) for i in chosen]
+
+
+def _strip(look: Look, step: Mapping[str, Any]) -> Strip:
+    estimate, corrected = (data_uri(j, "image/webp") for j in (look.estimate, look.corrected))
+    return Strip(look.index + 1, step["time"], step["data_residual"], estimate, corrected)
+
+
+def _plots(
+    columns: Mapping[str, Video], record: Mapping[str, Any], trace: Sequence[Mapping[str, Any]]
+) -> list[Plot]:
+    truth = columns.get(TRUTH)
+    by_frame = {}
+    if truth is not None and len(truth) > 1:
+        for title, video in columns.items():
+            if title != TRUTH:
+                pairs = zip(video.split(1), truth.split(1), strict=True)
+                by_frame[title] = [psnr(a.expand_as(b), b) for a, b in pairs]
+    return plots(trace, record["noise_std"], record.get("stages", ()), by_frame)
+
+
+def _picture(plot: Plot) -> Picture:
+    light, dark = (data_uri(svg, "image/svg+xml") for svg in (plot.light, plot.dark))
+    return Picture(plot.title, plot.text, light, dark)
+
+
+def _stages(record: Mapping[str, Any]) -> Iterator[tuple[str, float, float, int]]:
+    """Stage, seconds, share of the steps that are known, and bytes it added to the peak."""
+    known = [stages for stages in record.get("stages", ()) if stages]
+    seconds = {n: sum(stages[n]["seconds"] for stages in known) for n in STAGES}
+    total = sum(seconds.values())
+    for name in STAGES if total else ():
+        added = sum(stages[name]["bytes"] for stages in known)
+        yield name, seconds[name], seconds[name] / total, added

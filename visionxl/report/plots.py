@@ -1,0 +1,194 @@
+"""The figures of a run as plots, in SVG, for light and for dark pages."""
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from attrs import frozen
+
+from visionxl.report.watching import STAGES
+
+INK, GRID = "#1f2328", "#d8dce1"
+DARK = {b"#1f2328": b"#e6e8eb", b"#d8dce1": b"#3a4048"}  # their places on a dark page
+BLUE, ORANGE, GREEN, GRAY = "#3f7fd9", "#e0892b", "#3fa06a", "#8b929b"
+STAGE_COLOURS: dict[str, str] = dict(zip(STAGES, (BLUE, ORANGE, GRAY, GREEN), strict=True))
+RC: dict[Any, Any] = {
+    "svg.fonttype": "path",
+    "svg.hashsalt": "visionxl",  # the same plot has the same bytes
+    "font.size": 9.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GRID,
+    "grid.color": GRID,
+    **{f"{name}.color": INK for name in ("xtick", "ytick", "text")},
+}
+Draw = Callable[[Any], None]
+
+
+@frozen
+class Plot:
+    """A plot.
+
+    Args:
+        title: above it.
+        text: what it shows, and for those who cannot see it, its figures.
+        light: the SVG file for a light page.
+        dark: for a dark one.
+    """
+
+    title: str
+    text: str
+    light: bytes
+    dark: bytes
+
+
+def plots(
+    trace: Sequence[Mapping[str, Any]],
+    noise_std: float,
+    stages: Sequence[Mapping[str, Any] | None] = (),
+    psnr_by_frame: Mapping[str, Sequence[float]] | None = None,
+) -> list[Plot]:
+    """Residual, solver, seconds and memory by step, and PSNR by frame.
+
+    Args:
+        trace: the records of the steps.
+        noise_std: of the measurement.
+        stages: what the stages of each step took; None where that is not known.
+        psnr_by_frame: in dB, by the title of a video.
+    """
+    made = list(_of_trace(trace, noise_std, stages)) if trace else []
+    if psnr_by_frame:
+        made.append(_psnr(psnr_by_frame))
+    return made
+
+
+def _of_trace(
+    trace: Sequence[Mapping[str, Any]],
+    noise_std: float,
+    stages: Sequence[Mapping[str, Any] | None],
+) -> Iterator[Plot]:
+    yield _residual([r["data_residual"] for r in trace], noise_std)
+    if any(r["iterations"] for r in trace):  # else it was solved in closed form
+        yield _iterations([r["iterations"] for r in trace])
+    residuals = [r["residuals"] for r in trace]
+    if any(len(one) > 1 for one in residuals):
+        yield _convergence(residuals)
+    yield _seconds([r["seconds"] for r in trace], stages)
+    if any(r["peak_bytes"] for r in trace):
+        yield _memory([r["peak_bytes"] / 1e9 for r in trace])
+
+
+def _residual(values: Sequence[float], noise_std: float) -> Plot:
+    def draw(axes: Any) -> None:
+        axes.plot(_steps(values), values, "o-", color=BLUE, markersize=4)
+        if noise_std > 0:
+            axes.axhline(noise_std, color=ORANGE, linestyle="--", linewidth=1.2)
+        if min(values) > 0 and max(values) > 5 * min(values):
+            axes.set_yscale("log")
+        axes.set_xlabel("step")
+
+    noise = f"; dashed: the noise, {noise_std:g}" if noise_std > 0 else ""
+    text = f"Root mean square of y - A x after each step{noise}. It ends at {values[-1]:.4g}."
+    return _plot("Data residual", text, draw)
+
+
+def _iterations(values: Sequence[int]) -> Plot:
+    def draw(axes: Any) -> None:
+        axes.bar(_steps(values), values, color=BLUE, width=0.7)
+        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.set_ylim(bottom=0, top=max(1, *values) * 1.08)
+        axes.set_xlabel("step")
+
+    text = f"Iterations of the consistency's solver, {sum(values)} in all."
+    return _plot("Solver iterations", text, draw)
+
+
+def _convergence(residuals: Sequence[Sequence[float]]) -> Plot:
+    def draw(axes: Any) -> None:
+        for index, values in enumerate(residuals):
+            share = (index + 1) / len(residuals)
+            floor = [max(value, 1e-16) for value in values]
+            axes.plot(range(len(values)), floor, color=BLUE, alpha=0.25 + 0.75 * share)
+        axes.set_yscale("log")
+        axes.set_xlabel("iteration")
+
+    text = "Relative residual of the solver within each step; the later the step, the stronger."
+    return _plot("Convergence of the solver", text, draw)
+
+
+def _seconds(seconds: Sequence[float], stages: Sequence[Mapping[str, Any] | None]) -> Plot:
+    known = [s if s is not None else {} for s in [*stages, *[None] * len(seconds)]][: len(seconds)]
+    parts = {n: [s[n]["seconds"] if s else 0.0 for s in known] for n in STAGES}
+    parts["not known by stage"] = [0.0 if s else t for s, t in zip(known, seconds, strict=True)]
+    parts = {name: values for name, values in parts.items() if any(values)}
+
+    def draw(axes: Any) -> None:
+        bottom = [0.0] * len(seconds)
+        for name, values in parts.items():
+            colour = STAGE_COLOURS.get(name, "#b9a7d6")
+            axes.bar(_steps(values), values, bottom=bottom, color=colour, width=0.7, label=name)
+            bottom = [b + v for b, v in zip(bottom, values, strict=True)]
+        axes.set_ylim(top=max(bottom) * 1.3)
+        axes.legend(frameon=False, fontsize=7.5, ncols=2, loc="upper right", labelcolor="linecolor")
+        axes.set_xlabel("step")
+        axes.set_ylabel("seconds")
+
+    shares = ", ".join(f"{name} {sum(values):.3g} s" for name, values in parts.items())
+    return _plot("Seconds", f"By stage: {shares}.", draw)
+
+
+def _memory(gigabytes: Sequence[float]) -> Plot:
+    values = list(accumulate(gigabytes, max))
+
+    def draw(axes: Any) -> None:
+        axes.step(_steps(values), values, where="mid", color=BLUE)
+        axes.plot(_steps(values), values, "o", color=BLUE, markersize=4)
+        axes.set_ylim(bottom=0, top=max(values) * 1.15)
+        axes.set_xlabel("step")
+        axes.set_ylabel("GB")
+
+    text = f"High-water mark so far; {values[-1]:.2f} GB at the end."
+    return _plot("Memory", text, draw)
+
+
+def _psnr(by_title: Mapping[str, Sequence[float]]) -> Plot:
+    def draw(axes: Any) -> None:
+        for (title, values), colour in zip(by_title.items(), (BLUE, ORANGE, GREEN), strict=False):
+            axes.plot(_steps(values), values, "o-", color=colour, markersize=3, label=title)
+        axes.legend(frameon=False, fontsize=7.5, labelcolor="linecolor")
+        axes.set_xlabel("frame")
+        axes.set_ylabel("dB")
+
+    means = ", ".join(f"{t}: from {min(v):.1f} to {max(v):.1f} dB" for t, v in by_title.items())
+    return _plot("PSNR of each frame", f"Against the truth; {means}.", draw)
+
+
+def _steps(values: Sequence[Any]) -> range:
+    return range(1, len(values) + 1)
+
+
+def _plot(title: str, text: str, draw: Draw) -> Plot:
+    light = dark = _svg(draw)
+    for ink, other in DARK.items():
+        dark = dark.replace(ink, other)
+    return Plot(title, text, light, dark)
+
+
+def _svg(draw: Draw) -> bytes:
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    with rc_context(RC):
+        figure = Figure(figsize=(4.6, 2.5), layout="constrained")
+        axes = figure.add_subplot()
+        axes.grid(axis="y", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        draw(axes)
+        file = io.BytesIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+    return file.getvalue()

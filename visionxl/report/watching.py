@@ -1,0 +1,187 @@
+"""What is seen of a run while it runs: a look at every step, and where its time goes."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from attrs import asdict, frozen
+
+from visionxl.checkpoints import CheckpointFolder
+from visionxl.protocols import (
+    Denoised,
+    Latent,
+    LatentPrior,
+    NoiseLevel,
+    NoiseSchedule,
+    Step,
+    StepRecord,
+    Video,
+)
+from visionxl.report.media import thumbnail
+from visionxl.solvers.contract import peak_bytes
+
+LOOK = "look"  # what checkpoints of looks are called
+REST = "consistency and the rest"
+STAGES = ("denoise", "decode", REST, "encode")
+
+
+@frozen
+class Spent:
+    """What a stage took: seconds, and bytes by which it raised the memory's high-water mark."""
+
+    seconds: float = 0.0
+    bytes: int = 0
+
+
+@frozen(eq=False)
+class Look:
+    """A step, as it is kept for the page.
+
+    Args:
+        index: of the step, from 0.
+        estimate: the middle frame of what the prior made, a small picture.
+        corrected: and after the consistency.
+        stages: what each of ``STAGES`` took.
+    """
+
+    index: int
+    estimate: bytes
+    corrected: bytes
+    stages: dict[str, Spent]
+
+
+@frozen
+class _Call:
+    stage: str
+    spent: Spent
+    ended: float
+
+
+class Album:
+    """Takes a look at every step of a run, and keeps it beside the run's checkpoints.
+
+    Args:
+        device: of the prior's answers; its work is awaited before a clock is read.
+        kept: where the looks outlive an interruption; None to keep them in memory alone.
+        done: steps that an earlier run has finished: their looks are read from ``kept``, as far
+            as they are there.
+    """
+
+    def __init__(
+        self, device: torch.device, kept: CheckpointFolder | None = None, done: int = 0
+    ) -> None:
+        self._device, self._kept = device, kept
+        self._calls: list[_Call] = []
+        self._began, self._peak = time.perf_counter(), peak_bytes(device)
+        self.start_seconds: float | None = None
+        found = [] if kept is None else [_load(kept, index) for index in range(done)]
+        self.looks: list[Look] = [look for look in found if look is not None]
+
+    def timed(self, prior: LatentPrior) -> LatentPrior:
+        """The prior, with its calls on this clock."""
+        return Timed(prior, self)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """A call of a network."""
+        self._settle()
+        before, began = peak_bytes(self._device), time.perf_counter()
+        yield
+        self._settle()
+        ended = time.perf_counter()
+        spent = Spent(ended - began, peak_bytes(self._device) - before)
+        self._calls.append(_Call(name, spent, ended))
+
+    def observe(self, step: Step) -> None:
+        """Take the look. It has to be called at once after the step: what ended since the step
+        began is the step's."""
+        record, middle = step.record, len(step.decoded) // 2
+        stages = self._stages(record, time.perf_counter() - record.seconds)
+        look = Look(
+            record.index,
+            thumbnail(step.decoded[middle : middle + 1]),
+            thumbnail(step.corrected[middle : middle + 1]),
+            stages,
+        )
+        self.looks.append(look)
+
+    def keep(self) -> None:
+        """Write the last look beside the checkpoints: after the state that the run goes on from."""
+        if self._kept is not None:
+            _save(self._kept, self.looks[-1])
+
+    def stages(self, steps: int) -> list[dict[str, Any] | None]:
+        """For each step what its stages took, as JSON holds it; None where it was not kept."""
+        known = {look.index: look.stages for look in self.looks}
+        told = [known.get(index) for index in range(steps)]
+        return [s and {name: asdict(spent) for name, spent in s.items()} for s in told]
+
+    def _stages(self, record: StepRecord, began: float) -> dict[str, Spent]:
+        """The calls since ``began`` belong to the step, and those before it to the start."""
+        if self.start_seconds is None:
+            self.start_seconds = max(0.0, began - self._began)
+        own = [call for call in self._calls if call.ended > began]
+        spent = {name: _sum(call.spent for call in own if call.stage == name) for name in STAGES}
+        in_calls = _sum(call.spent for call in self._calls)
+        spent[REST] = Spent(
+            max(0.0, record.seconds - sum(s.seconds for s in spent.values())),
+            max(0, record.peak_bytes - self._peak - in_calls.bytes),
+        )
+        self._calls.clear()
+        self._peak = max(self._peak, record.peak_bytes)
+        return spent
+
+    def _settle(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+@frozen(eq=False)
+class Timed:
+    """A prior whose calls are on an album's clock."""
+
+    prior: LatentPrior
+    album: Album
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return self.prior.schedule
+
+    def encode(self, video: Video) -> Latent:
+        with self.album.stage("encode"):
+            return self.prior.encode(video)
+
+    def decode(self, latent: Latent) -> Video:
+        with self.album.stage("decode"):
+            return self.prior.decode(latent)
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        with self.album.stage("denoise"):
+            return self.prior.denoise(latent, level)
+
+
+def _sum(spent: Iterator[Spent]) -> Spent:
+    listed = list(spent)
+    return Spent(sum((s.seconds for s in listed), 0.0), sum(s.bytes for s in listed))
+
+
+def _save(folder: CheckpointFolder, look: Look) -> None:
+    pictures = {
+        name: torch.frombuffer(bytearray(getattr(look, name)), dtype=torch.uint8)
+        for name in ("estimate", "corrected")
+    }
+    stages = {name: asdict(spent) for name, spent in look.stages.items()}
+    folder.save(f"{LOOK}-{look.index:04d}", pictures, {"stages": stages})
+
+
+def _load(folder: CheckpointFolder, index: int) -> Look | None:
+    part = folder.load(f"{LOOK}-{index:04d}")
+    if part is None:
+        return None
+    stages = {name: Spent(**spent) for name, spent in part.facts["stages"].items()}
+    estimate, corrected = (
+        part.tensors[name].numpy().tobytes() for name in ("estimate", "corrected")
+    )
+    return Look(index, estimate, corrected, stages)

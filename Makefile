@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
+# On a CPU build of torch: docs/deepinv.rst says why so, and why not on a newer Python.
+DEEPINV := 'deepinv; python_version < "3.12"' 'einops; python_version < "3.12"' 'h5py; python_version < "3.12"' 'natsort; python_version < "3.12"' 'torchvision==0.16.2; python_version < "3.12"'
+
 .PHONY: demo test docs wheel clean
 
 demo: .venv/installed
@@ -34,6 +37,7 @@ wheel: .venv/installed-dev
 
 .venv/installed-dev: .venv/created pyproject.toml constraints.txt
 	$(PIP) --editable ".[dev]"
+	-$(PIP) --no-deps $(DEEPINV) # its tests are skipped where it cannot be had
 	touch $@ .venv/installed
 
 clean:

@@ -87,6 +87,8 @@ def _residual(values: Sequence[float], noise_std: float) -> Plot:
             axes.axhline(noise_std, color=ORANGE, linestyle="--", linewidth=1.2)
         if min(values) > 0 and max(values) > 5 * min(values):
             axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0, top=1.15 * max(noise_std, *values, 1e-12))
         axes.set_xlabel("step")
 
     noise = f"; dashed: the noise, {noise_std:g}" if noise_std > 0 else ""

@@ -25,7 +25,7 @@ from visionxl.cli import running
 from visionxl.errors import InputError
 from visionxl.operators import GaussianBlur
 from visionxl.report import Album, render, write_page
-from visionxl.report.media import BUDGET, shown
+from visionxl.report.media import BUDGET, shown, thumbnail
 from visionxl.report.plots import plots
 from visionxl.report.watching import REST, STAGES
 from visionxl.solvers import PlainCG
@@ -230,6 +230,18 @@ def test_25_frames_of_768x1280_are_at_most_15_mb(run):
     page = render(dict.fromkeys(("measurement", "restored", "original"), video), 24, record, looks)
     assert len(page.encode()) <= 15e6
     assert (clip_of(page)["width"], len(clip_of(page)["numbers"])) == (1280, 25)
+
+
+def test_the_longest_and_noisiest_run_is_at_most_15_mb(run):
+    _, record, looks = run
+    noise = torch.rand(1, 3, 320, 320, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    hard = thumbnail(noise)  # nothing is harder to compress
+    many = [evolve(looks[0], index=i, estimate=hard, corrected=hard) for i in range(4000)]
+    step = {**record["trace"][0], "residuals": [0.5**i for i in range(30)]}
+    told = {**record, "trace": [step] * 4000, "stages": record["stages"][:1] * 4000}
+    page = render({"restored": noise.expand(60, -1, -1, -1)}, 24, told, many)
+    assert 10e6 < len(page.encode()) <= 15e6
+    assert "The first 1000 of 4000 steps" in page
 
 
 def test_frames_fit_a_budget_and_what_was_given_up_is_told():

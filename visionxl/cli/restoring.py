@@ -1,16 +1,12 @@
 """restore: one measurement or many, to be interrupted and gone on with."""
 
-import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from attrs import asdict, evolve
+from attrs import evolve
 
-from visionxl.checkpoints import CheckpointFolder, begin, begun, forget, only_run
 from visionxl.cli import report
 from visionxl.cli.app import (
     JsonOption,
@@ -28,27 +24,14 @@ from visionxl.cli.app import (
     integer,
     real,
     say,
-    stoppable,
 )
-from visionxl.cli.jobs import Job, LongClip, WholeClip
-from visionxl.cli.long import WINDOW
+from visionxl.cli.one import Answer, restore_one
 from visionxl.cli.order import Order
-from visionxl.cli.reading import (
-    ROUNDING,
-    Told,
-    read_mask,
-)
-from visionxl.cli.running import STEPS, beside, summary
 from visionxl.distributed import Processes, processes
 from visionxl.errors import InputError
-from visionxl.files import check_output, clear_partials
-from visionxl.measurements import Description
 from visionxl.solvers.methods import METHODS
-from visionxl.writing import check_kind
 
 NAME = "{name}"
-Answer = tuple[dict[str, Any], str, list[str], list[Path]]
-"""A record, a summary, notes, and the files that were written."""
 
 
 @app.command(
@@ -160,7 +143,7 @@ def restore(
             _many(measurement, output, order, priors, json_, group)
             return
         target = Path(str(output).replace(NAME, measurement[0].stem))
-        _say(_one(measurement[0], target, order, priors, group), json_)
+        _say(restore_one(measurement[0], target, order, priors, group), json_)
 
 
 def _say(told: Answer | None, as_json: bool) -> None:
@@ -191,7 +174,7 @@ def _many(
     for path in measurements:
         try:
             target = Path(str(output).replace(NAME, path.stem))
-            told = _one(path, target, order, priors, group)
+            told = restore_one(path, target, order, priors, group)
         except InputError as error:
             if group.size > 1:  # the others have to end as well
                 raise
@@ -209,111 +192,3 @@ def _many(
             f"{len(failed)} of {len(measurements)} measurements failed ({', '.join(failed)}): "
             "the others are finished; give the same command again with --resume for these"
         )
-
-
-def _one(
-    measurement: Path, output: Path, order: Order, priors: Any, group: Processes
-) -> Answer | None:
-    """Restore one measurement. Of several processes the first writes and tells, and others help."""
-    check_kind(output)
-    check_output(output, overwrite=True)
-    for path in (output, *beside(output)):
-        check_output(path, overwrite=True)
-        if path in (measurement, order.truth):
-            raise InputError(f"output {str(path)!r} would replace an input: choose another name")
-    folder = output.with_name(f"{output.name}.checkpoint")
-    if group.first and not order.resume and not begun(folder):
-        _check_outputs(output, order.overwrite)
-    told = Told(order.task, order.noise, order.seed, order.window, read_mask(order.mask))
-    job: Job = (WholeClip if order.windows is None else LongClip).of(measurement, told, order)
-    settings = settings_of(measurement, output, order, job.description)
-    if not group.first:
-        if group.share(None):
-            job.run(order, settings, priors, None, group)
-        return None
-    facts = {**settings, "measured": job.checksum(told.mask), "versions": report.deciding()}
-    with only_run(folder, output):
-        going_on = begun(folder)
-        if order.resume and not going_on and report.is_finished(beside(output)[1], output):
-            group.share(False)
-            record = report.read_json(beside(output)[1])
-            return record, f"{output.name} is finished: there is nothing to resume", [], []
-        if going_on and not order.resume:
-            if not order.overwrite:
-                raise InputError(
-                    f"output {str(output)!r} was begun and interrupted: give the same command with "
-                    "--resume to go on, or with --overwrite to begin anew"
-                )
-            _empty(folder)
-            going_on = False
-        if not going_on:
-            _check_outputs(output, order.overwrite)
-        reference = job.truth(order.truth)
-        priors()
-        checkpoints = CheckpointFolder(folder)
-        begin(checkpoints, facts, output)
-        for path in (output, *beside(output)):
-            clear_partials(path)
-        with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):
-            group.share(True)
-            answer = job.run(order, settings, priors, checkpoints, group)
-            if order.noise is None and job.description.noise_std == ROUNDING:
-                answer.notes.append(
-                    f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more"
-                )
-            written = job.write(output, answer, reference, order.overwrite or going_on)
-        forget(folder)
-    return answer.record, summary(answer.record), answer.notes, written
-
-
-def _check_outputs(output: Path, overwrite: bool) -> None:
-    for path in (output, *beside(output)):
-        check_output(path, overwrite)
-
-
-def _empty(folder: Path) -> None:
-    """Begin anew, with the lock held."""
-    for file in folder.iterdir():
-        if file.name != "lock":
-            file.unlink()
-
-
-def settings_of(
-    measurement: Path, output: Path, order: Order, description: Description
-) -> dict[str, Any]:
-    """What the record tells of the command."""
-    told = asdict(order)
-    for name in ("task", "noise", "window", "overwrite", "resume", "show"):
-        del told[name]
-    for name in ("mask", "truth"):
-        told[name] = None if told[name] is None else str(told[name])
-    measured = {k: getattr(description, k) for k in ("task", "noise_std", "window", "frames")}
-    return {
-        "measurement": str(measurement),
-        **measured,
-        "measurement_seed": description.seed,
-        **told,
-        "output": str(output),
-    }
-
-
-def _finished(checkpoints: CheckpointFolder) -> bool:
-    return bool(checkpoints.names(STEPS) or checkpoints.names(WINDOW))
-
-
-def _goodbye(checkpoints: CheckpointFolder) -> str:
-    again = shlex.join(report.command_line(report.RESUME))
-    if not _finished(checkpoints):
-        return "no step was finished, and nothing is left behind"
-    return f"what is finished is kept in {checkpoints.path.name}; go on with\n  {again}"
-
-
-@contextmanager
-def _kept(checkpoints: CheckpointFolder) -> Iterator[None]:
-    """An error says what it did not destroy."""
-    try:
-        yield
-    except InputError as error:
-        if not _finished(checkpoints):
-            raise
-        raise InputError(f"{error}; {_goodbye(checkpoints)}") from error

@@ -11,7 +11,7 @@ from visionxl.protocols import Video
 from visionxl.video import to_pictures
 
 LOSSLESS = 100  # the quality that keeps every value of 8 bits
-BUDGET = 8_500_000  # bytes of all frames; base64 makes a third more of them
+BUDGET = 10_500_000  # bytes of all pictures; base64 makes a third more of them
 THUMBNAIL = 320  # pixels across or down
 
 

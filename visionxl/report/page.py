@@ -14,11 +14,12 @@ from attrs import frozen
 from visionxl.files import whole
 from visionxl.metrics import psnr
 from visionxl.protocols import Video
-from visionxl.report.media import data_uri, shown
+from visionxl.report.media import BUDGET, data_uri, shown
 from visionxl.report.plots import Plot, plots
 from visionxl.report.watching import STAGES, Look
 
 MOST_LOOKS = 20  # steps of the filmstrip
+MOST_ROWS = 1000  # of the table of steps
 TRUTH = "truth"
 MEASURES: dict[str, str] = {
     "psnr": "PSNR, dB",
@@ -92,20 +93,15 @@ def render(
         looks: at its steps.
         remarks: sentences on what is shown.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("visionxl.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     style, script = (_part(f"report.{kind}") for kind in ("css", "js"))
-    pictures = shown(columns)
-    trace = _trace(record)
-    return environment.get_template("report.html").render(
+    trace, strip = _trace(record), _thinned(looks)
+    drawn = _plots(columns, record, trace)
+    others = [f for look in strip for f in (look.estimate, look.corrected)]
+    others += [f for plot in drawn for f in (plot.light, plot.dark)]
+    pictures = shown(columns, BUDGET - sum(map(len, others)))
+    return _template().render(
         title=Path(record["outputs"][0]).name,
         record=record,
         style=Markup(style),  # our own files, and no part of a run
@@ -124,14 +120,28 @@ def render(
         tiles=list(_tiles(record, trace)),
         measures=list(_measures(record)),
         before="measurement_measures" in record,
-        strips=_strips(looks, trace),
-        plots=[_picture(plot) for plot in _plots(columns, record, trace)],
+        strips=[_strip(look, trace[look.index]) for look in strip],
+        plots=[_picture(plot) for plot in drawn],
         trace=trace,
+        rows=trace[:MOST_ROWS],
         stages=list(_stages(record)),
         settings={k: v for k, v in record["settings"].items() if v not in (None, "")},
         run={title: record[name] for name, title in RUN.items() if name in record},
         command=shlex.join(record["command"]),
     )
+
+
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("visionxl.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html")
 
 
 def _part(name: str) -> str:
@@ -187,11 +197,10 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def _strips(looks: Sequence[Look], trace: Sequence[Mapping[str, Any]]) -> list[Strip]:
+def _thinned(looks: Sequence[Look]) -> list[Look]:
     """The looks, or as many of them as a page holds, the first and the last among them."""
     count = min(len(looks), MOST_LOOKS)
-    chosen = [round(i * (len(looks) - 1) / max(1, count - 1)) for i in range(count)]
-    return [_strip(looks[i], trace[looks[i].index]) for i in chosen]
+    return [looks[round(i * (len(looks) - 1) / max(1, count - 1))] for i in range(count)]
 
 
 def _strip(look: Look, step: Mapping[str, Any]) -> Strip:

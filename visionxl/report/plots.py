@@ -24,6 +24,7 @@ RC: dict[Any, Any] = {
     "grid.color": GRID,
     **{f"{name}.color": INK for name in ("xtick", "ytick", "text")},
 }
+FEW = 120  # steps that have a bar, a dot or a line of their own
 Draw = Callable[[Any], None]
 
 
@@ -82,11 +83,13 @@ def _of_trace(
 
 def _residual(values: Sequence[float], noise_std: float) -> Plot:
     def draw(axes: Any) -> None:
-        axes.plot(_steps(values), values, "o-", color=BLUE, markersize=4)
+        _line(axes, values, color=BLUE, markersize=4)
         if noise_std > 0:
             axes.axhline(noise_std, color=ORANGE, linestyle="--", linewidth=1.2)
         if min(values) > 0 and max(values) > 5 * min(values):
             axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0, top=1.15 * max(noise_std, *values, 1e-12))
         axes.set_xlabel("step")
 
     noise = f"; dashed: the noise, {noise_std:g}" if noise_std > 0 else ""
@@ -96,7 +99,7 @@ def _residual(values: Sequence[float], noise_std: float) -> Plot:
 
 def _iterations(values: Sequence[int]) -> Plot:
     def draw(axes: Any) -> None:
-        axes.bar(_steps(values), values, color=BLUE, width=0.7)
+        _bars(axes, values, [0] * len(values), color=BLUE)
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.set_ylim(bottom=0, top=max(1, *values) * 1.08)
         axes.set_xlabel("step")
@@ -107,8 +110,8 @@ def _iterations(values: Sequence[int]) -> Plot:
 
 def _convergence(residuals: Sequence[Sequence[float]]) -> Plot:
     def draw(axes: Any) -> None:
-        for index, values in enumerate(residuals):
-            share = (index + 1) / len(residuals)
+        for index in range(0, len(residuals), -(-len(residuals) // FEW)):
+            values, share = residuals[index], (index + 1) / len(residuals)
             floor = [max(value, 1e-16) for value in values]
             axes.plot(range(len(values)), floor, color=BLUE, alpha=0.25 + 0.75 * share)
         axes.set_yscale("log")
@@ -128,7 +131,7 @@ def _seconds(seconds: Sequence[float], stages: Sequence[Mapping[str, Any] | None
         bottom = [0.0] * len(seconds)
         for name, values in parts.items():
             colour = STAGE_COLOURS.get(name, "#b9a7d6")
-            axes.bar(_steps(values), values, bottom=bottom, color=colour, width=0.7, label=name)
+            _bars(axes, values, bottom, color=colour, label=name)
             bottom = [b + v for b, v in zip(bottom, values, strict=True)]
         axes.set_ylim(top=max(bottom) * 1.3)
         axes.legend(frameon=False, fontsize=7.5, ncols=2, loc="upper right", labelcolor="linecolor")
@@ -143,8 +146,7 @@ def _memory(gigabytes: Sequence[float]) -> Plot:
     values = list(accumulate(gigabytes, max))
 
     def draw(axes: Any) -> None:
-        axes.step(_steps(values), values, where="mid", color=BLUE)
-        axes.plot(_steps(values), values, "o", color=BLUE, markersize=4)
+        _line(axes, values, color=BLUE, markersize=4, drawstyle="steps-mid")
         axes.set_ylim(bottom=0, top=max(values) * 1.15)
         axes.set_xlabel("step")
         axes.set_ylabel("GB")
@@ -156,13 +158,32 @@ def _memory(gigabytes: Sequence[float]) -> Plot:
 def _psnr(by_title: Mapping[str, Sequence[float]]) -> Plot:
     def draw(axes: Any) -> None:
         for (title, values), colour in zip(by_title.items(), (BLUE, ORANGE, GREEN), strict=False):
-            axes.plot(_steps(values), values, "o-", color=colour, markersize=3, label=title)
+            _line(axes, values, color=colour, markersize=3, label=title)
         axes.legend(frameon=False, fontsize=7.5, labelcolor="linecolor")
         axes.set_xlabel("frame")
         axes.set_ylabel("dB")
 
     means = ", ".join(f"{t}: from {min(v):.1f} to {max(v):.1f} dB" for t, v in by_title.items())
     return _plot("PSNR of each frame", f"Against the truth; {means}.", draw)
+
+
+def _line(axes: Any, values: Sequence[float | int], **style: Any) -> None:
+    axes.plot(_steps(values), values, marker="o" if len(values) <= FEW else None, **style)
+
+
+def _bars(
+    axes: Any,
+    values: Sequence[float | int],
+    bottom: Sequence[float | int],
+    color: str,
+    label: str = "",
+) -> None:
+    if len(values) <= FEW:
+        axes.bar(_steps(values), values, bottom=bottom, width=0.7, color=color, label=label)
+        return
+    top = [b + v for b, v in zip(bottom, values, strict=True)]
+    style = {"step": "mid", "linewidth": 0, "color": color, "label": label}
+    axes.fill_between(_steps(values), bottom, top, **style)
 
 
 def _steps(values: Sequence[Any]) -> range:

@@ -1,0 +1,134 @@
+"""One measurement: begun, interrupted, gone on with, written."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict
+
+from visionxl.checkpoints import CheckpointFolder, begin, begun, forget, only_run
+from visionxl.cli import report
+from visionxl.cli.app import stoppable
+from visionxl.cli.jobs import Job, LongClip, WholeClip
+from visionxl.cli.long import WINDOW
+from visionxl.cli.order import Order
+from visionxl.cli.reading import ROUNDING, Told, read_mask
+from visionxl.cli.running import STEPS, beside, summary
+from visionxl.distributed import Processes
+from visionxl.errors import InputError
+from visionxl.files import check_output, clear_partials
+from visionxl.measurements import Description
+from visionxl.writing import check_kind
+
+Answer = tuple[dict[str, Any], str, list[str], list[Path]]
+"""A record, a summary, notes, and the files that were written."""
+
+
+def restore_one(
+    measurement: Path, output: Path, order: Order, priors: Any, group: Processes
+) -> Answer | None:
+    """Restore one measurement. Of several processes the first writes and tells, and others help."""
+    check_kind(output)
+    check_output(output, overwrite=True)
+    for path in (output, *beside(output)):
+        check_output(path, overwrite=True)
+        if path in (measurement, order.truth):
+            raise InputError(f"output {str(path)!r} would replace an input: choose another name")
+    folder = output.with_name(f"{output.name}.checkpoint")
+    if group.first and not order.resume and not begun(folder):
+        _check_outputs(output, order.overwrite)
+    told = Told(order.task, order.noise, order.seed, order.window, read_mask(order.mask))
+    job: Job = (WholeClip if order.windows is None else LongClip).of(measurement, told, order)
+    settings = settings_of(measurement, output, order, job.description)
+    if not group.first:
+        if group.share(None):
+            job.run(order, settings, priors, None, group)
+        return None
+    facts = {**settings, "measured": job.checksum(told.mask), "versions": report.deciding()}
+    with only_run(folder, output):
+        going_on = begun(folder)
+        if order.resume and not going_on and report.is_finished(beside(output)[1], output):
+            group.share(False)
+            record = report.read_json(beside(output)[1])
+            return record, f"{output.name} is finished: there is nothing to resume", [], []
+        if going_on and not order.resume:
+            if not order.overwrite:
+                raise InputError(
+                    f"output {str(output)!r} was begun and interrupted: give the same command with "
+                    "--resume to go on, or with --overwrite to begin anew"
+                )
+            _empty(folder)
+            going_on = False
+        if not going_on:
+            _check_outputs(output, order.overwrite)
+        reference = job.truth(order.truth)
+        priors()
+        checkpoints = CheckpointFolder(folder)
+        begin(checkpoints, facts, output)
+        for path in (output, *beside(output)):
+            clear_partials(path)
+        with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):
+            group.share(True)
+            answer = job.run(order, settings, priors, checkpoints, group)
+            if order.noise is None and job.description.noise_std == ROUNDING:
+                answer.notes.append(
+                    f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more"
+                )
+            written = job.write(output, answer, reference, order.overwrite or going_on)
+        forget(folder)
+    return answer.record, summary(answer.record), answer.notes, written
+
+
+def _check_outputs(output: Path, overwrite: bool) -> None:
+    for path in (output, *beside(output)):
+        check_output(path, overwrite)
+
+
+def _empty(folder: Path) -> None:
+    """Begin anew, with the lock held."""
+    for file in folder.iterdir():
+        if file.name != "lock":
+            file.unlink()
+
+
+def settings_of(
+    measurement: Path, output: Path, order: Order, description: Description
+) -> dict[str, Any]:
+    """What the record tells of the command."""
+    told = asdict(order)
+    for name in ("task", "noise", "window", "overwrite", "resume", "show"):
+        del told[name]
+    for name in ("mask", "truth"):
+        told[name] = None if told[name] is None else str(told[name])
+    measured = {k: getattr(description, k) for k in ("task", "noise_std", "window", "frames")}
+    return {
+        "measurement": str(measurement),
+        **measured,
+        "measurement_seed": description.seed,
+        **told,
+        "output": str(output),
+    }
+
+
+def _finished(checkpoints: CheckpointFolder) -> bool:
+    return bool(checkpoints.names(STEPS) or checkpoints.names(WINDOW))
+
+
+def _goodbye(checkpoints: CheckpointFolder) -> str:
+    again = shlex.join(report.command_line(report.RESUME))
+    if not _finished(checkpoints):
+        return "no step was finished, and nothing is left behind"
+    return f"what is finished is kept in {checkpoints.path.name}; go on with\n  {again}"
+
+
+@contextmanager
+def _kept(checkpoints: CheckpointFolder) -> Iterator[None]:
+    """An error says what it did not destroy."""
+    try:
+        yield
+    except InputError as error:
+        if not _finished(checkpoints):
+            raise
+        raise InputError(f"{error}; {_goodbye(checkpoints)}") from error

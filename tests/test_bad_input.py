@@ -119,7 +119,7 @@ CASES = {
     ),
     "a method of no known name": (
         RESTORE.format("y.safetensors") + " --method best",
-        ["method 'best'", "known are ddnm, dds", "vision_xl"],
+        ["method 'best'", "known are daps, ddnm", "vision_xl"],
     ),
     "a hub id without network": (
         RESTORE.format("y.safetensors") + " --prior nobody/nothing-here",

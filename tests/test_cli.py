@@ -50,6 +50,8 @@ def test_a_task_goes_from_clip_to_video_picture_and_record(task, place, monkeypa
     assert record["settings"]["task"] == task
     assert record["noise_std"] == 0.01
     assert record["settings"]["method"] == method
+    assert "SharedNoise" in record["method"]
+    assert "0x" not in record["method"]
     assert len(record["trace"]) == (8 if task in NONLINEAR_TASKS else 4)
     assert record["measures"]["psnr"] > 10
     assert Path("x.png").stat().st_size > 1000

@@ -214,7 +214,7 @@ def _record(
         "command": report.command_line(),
         "settings": run.settings,
         "operator": repr(operator),
-        "method": repr(sampler),
+        "method": report.told_of(sampler),
         "measurement_shape": list(source.shape),
         "data_residual": math.sqrt(squares / len(source)),
         "device": str(run.device),

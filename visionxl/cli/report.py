@@ -3,6 +3,7 @@
 import json
 import math
 import platform
+import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -61,6 +62,11 @@ def measures(video: Video, truth: Video) -> dict[str, float | None]:
     }
 
 
+def told_of(sampler: Sampler) -> str:
+    """The method in words that are the same in every run: without addresses in memory."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(sampler))
+
+
 def run_record(
     problem: InverseProblem,
     sampler: Sampler,
@@ -73,7 +79,7 @@ def run_record(
         "command": command_line(),
         "settings": settings,
         "operator": repr(problem.operator),
-        "method": repr(sampler),
+        "method": told_of(sampler),
         "noise_std": problem.noise_std,
         "video_shape": list(restoration.video.shape),
         "measurement_shape": list(problem.measurement.shape),

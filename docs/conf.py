@@ -3,7 +3,10 @@
 import inspect
 import re
 import sys
+from pathlib import Path
 
+from docutils.nodes import SkipNode
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.typing import stringify_annotation
 
@@ -15,12 +18,13 @@ author = "The visionxl developers"
 copyright = "The visionxl developers"
 version = release = visionxl.__version__
 
+sys.path.insert(0, str(Path(__file__).parent))  # for markdown.py
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
-    "sphinx.ext.mathjax",
     "sphinx_gallery.gen_gallery",
+    "markdown",
 ]
 exclude_patterns = ["_build", "gallery"]  # of the gallery, what its scripts make is built
 nitpicky = True
@@ -40,6 +44,9 @@ sphinx_gallery_conf = {
 
 html_theme = "furo"
 html_title = f"visionxl {release}"
+html_math_renderer = "mathml"
+html_static_path = ["static"]
+html_css_files = ["phone.css"]
 
 napoleon_numpy_docstring = False
 autodoc_member_order = "bysource"
@@ -111,7 +118,19 @@ def skip_fields(app, what, name, thing, skip, options):
     return True if what == "class" and not action else None
 
 
+def inline_math(translator, node):
+    translator.body.append(tex2mathml(node.astext()))
+    raise SkipNode
+
+
+def display_math(translator, node):
+    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    raise SkipNode
+
+
 def setup(app):
+    # Browsers set MathML by themselves: a formula needs no script, and no network.
+    app.add_html_math_renderer("mathml", (inline_math, None), (display_math, None))
     app.connect("autodoc-process-signature", shorter_signature)
     app.connect("autodoc-process-docstring", words_from_elsewhere)
     app.connect("autodoc-skip-member", skip_fields)

@@ -1,0 +1,83 @@
+"""The noise of a measurement, found in the measurement alone."""
+
+import math
+
+import pytest
+import torch
+
+from visionxl import InputError, simulate
+from visionxl.measurements import estimate_noise
+from visionxl.operators import TASKS
+from visionxl.sizes import cover
+from visionxl.video import DEMO_CLIP, read_clip
+
+FRAMES, HEIGHT, WIDTH = 9, 96, 160
+
+
+def chance(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return cover(read_clip(DEMO_CLIP, FRAMES).video, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("noise_std", [0.005, 0.02, 0.1])
+@pytest.mark.parametrize("task", ["temporal", "deblur", "sr4", "deblur+", "sr4+", "inpaint+"])
+def test_it_finds_the_noise_of_a_real_clip(task, noise_std, clip):
+    operator = TASKS[task](FRAMES, HEIGHT, WIDTH, chance())
+    problem = simulate(clip, operator, noise_std, generator=chance())
+    allowed = 0.06 * noise_std + 0.005 * ("sr4" in task)  # pooling leaves texture
+    assert estimate_noise(problem.measurement) == pytest.approx(noise_std, abs=allowed)
+
+
+@pytest.mark.parametrize("axes", [(0,), (-2, -1), (0, -2, -1), (0, 1, 2, 3)])
+def test_white_noise_alone_has_its_standard_deviation(axes):
+    noise = 0.3 * torch.randn(12, 5, 60, 80, generator=chance())
+    assert estimate_noise(noise, axes) == pytest.approx(0.3, rel=0.02)
+
+
+def test_what_is_straight_along_any_axis_adds_nothing():
+    still = torch.rand(1, 3, 40, 50, generator=chance()).expand(6, -1, -1, -1)
+    ramp = torch.linspace(-1, 1, 40)[:, None] + torch.rand(6, 3, 1, 50, generator=chance())
+    noise = 0.05 * torch.randn(6, 3, 40, 50, generator=chance(1))
+    assert estimate_noise(still) == pytest.approx(0, abs=1e-7)
+    assert estimate_noise(ramp) == pytest.approx(0, abs=1e-6)
+    assert estimate_noise(still + ramp + noise) == pytest.approx(0.05, rel=0.05)
+    assert estimate_noise(still + noise, (-2, -1)) > 0.2  # in space alone it is texture
+
+
+def test_it_scales_with_the_measurement(clip):
+    assert estimate_noise(4 * clip) == pytest.approx(4 * estimate_noise(clip), rel=1e-5)
+
+
+def test_a_few_wild_values_hardly_matter():
+    noise = 0.1 * torch.randn(8, 3, 60, 80, generator=chance())
+    noise[:, :, ::20, ::20] = 1e4  # 27 coefficients for each of 1 in 400 values
+    assert estimate_noise(noise) == pytest.approx(0.1, rel=0.1)
+
+
+def test_known_pixels_alone_can_be_asked_in_time(clip):
+    known = torch.rand(HEIGHT, WIDTH, generator=chance()) < 0.5
+    noise = 0.05 * torch.randn(clip.shape, generator=chance(1))
+    seen = (clip + noise)[..., known]
+    assert estimate_noise(seen, axes=(0,)) == pytest.approx(0.05, rel=0.2)
+
+
+@pytest.mark.parametrize("axes", [(), (0, 0), (0, -4), (4,), (-5,), (1,), (0, -2, -1, 1)])
+def test_axes_that_cannot_be_used_are_refused(axes):
+    video = torch.zeros(3, 2, 8, 8)
+    with pytest.raises(InputError, match=r"axes .*\(3, 2, 8, 8\).*-2, -1"):
+        estimate_noise(video, axes)
+
+
+def test_a_single_picture_is_told_what_to_do():
+    with pytest.raises(InputError, match=r"name fewer, such as \(-2, -1\) for a picture"):
+        estimate_noise(torch.zeros(1, 3, 8, 8))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_values_that_are_not_finite_are_refused(value):
+    with pytest.raises(InputError, match="not finite"):
+        estimate_noise(torch.full((4, 3, 8, 8), value))

@@ -16,12 +16,17 @@ from visionxl.operators import TASK_NAMES
 from visionxl.solvers.methods import METHODS
 from visionxl.video import DEMO_CLIP
 
-SYSTEM = ["system-ui", "sans-serif"]
-THEME: dict[str, Any] = {
-    "font": SYSTEM,  # nothing is fetched
-    "font_mono": ["ui-monospace", "monospace"],
-}
 KEPT_SECONDS = 3600  # of uploads and results, in the server's temporary folder
+
+
+def theme(gr: Any) -> Any:
+    """Its looks: with the fonts of the system, for nothing is to be fetched."""
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    readable = {
+        "block_info_text_color": "*neutral_600",
+        "block_info_text_color_dark": "*neutral_300",
+    }
+    return gr.themes.Default(**fonts).set(**readable)
 
 
 def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
@@ -58,13 +63,14 @@ def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
             with gr.Column(scale=3, min_width=320):
                 progress = gr.HTML(words.waiting(), elem_id="progress")
                 slider = gr.ImageSlider(
-                    label="measurement | restored, the middle frame",
+                    label="measurement | restored",
                     visible=False,
                     elem_id="slider",
                     buttons=["fullscreen"],
                 )
                 film = gr.Video(
                     label="side by side",
+                    show_label=False,
                     visible=False,
                     loop=True,
                     autoplay=True,
@@ -115,6 +121,10 @@ def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
                 traceback.print_exc(file=sys.stderr)
                 yield {progress: words.failed(), **idle}
 
+        def halt(mine: str) -> dict[Any, Any]:
+            desk.stop(mine)
+            return {progress: words.stopping(), stop: gr.update(interactive=False)}
+
         def shown(outcome: Outcome) -> dict[Any, Any]:
             values = (
                 (str(outcome.before), str(outcome.after)),
@@ -134,9 +144,10 @@ def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
             run,
             inputs=[session, upload, simulate, task, noise, method],
             outputs=[progress, *results, go, stop],
-            concurrency_limit=1,
+            concurrency_limit=None,  # the desk has them wait
+            scroll_to_output=True,
             **private,
         )
-        stop.click(desk.stop, inputs=session, queue=False, **private)
+        stop.click(halt, inputs=session, outputs=[progress, stop], queue=False, **private)
     page.queue(max_size=16, api_open=False)
     return page

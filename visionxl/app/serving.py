@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from visionxl.app.desk import Desk, Work
+from visionxl.app.page import build, theme
 from visionxl.app.uploads import Limits
 from visionxl.errors import InputError
 
@@ -37,8 +38,6 @@ def serve(
     """
     with TemporaryDirectory(prefix="visionxl-app-", ignore_cleanup_errors=True) as folder:
         gradio = _gradio(Path(folder) / "page")
-        from visionxl.app.page import THEME, build  # it needs gradio
-
         runs = Path(folder) / "runs"
         runs.mkdir()
         desk = Desk(work, runs)
@@ -48,7 +47,7 @@ def serve(
                 _, url, _ = page.launch(
                     server_name=host,
                     server_port=port,
-                    theme=gradio.themes.Default(**THEME),
+                    theme=theme(gradio),
                     prevent_thread_lock=True,
                     quiet=True,
                     share=False,

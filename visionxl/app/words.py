@@ -41,7 +41,7 @@ def waiting() -> str:
 
 def reading() -> str:
     """At the beginning of a run."""
-    return "<p>reading the clip</p><progress></progress>"
+    return f"<p>reading the clip</p>{_bar()}"
 
 
 def clip_told(clip: Clip, path: Path) -> str:
@@ -52,21 +52,25 @@ def clip_told(clip: Clip, path: Path) -> str:
 
 def progress(told: Progress) -> str:
     """How far a run is, with the latest pictures."""
-    if not told.steps:
-        return "<p>waiting for another run to end</p><progress></progress>"
+    if told.stage == "wait":
+        return f"<p>waiting for another run to end</p>{_bar()}"
     line = f"step {told.step} of {told.steps}, {STAGES[told.stage]}"
     if told.data_residual is not None:
         line += f"; data residual {told.data_residual:.4f}"
-    bar = f'<progress max="{told.steps}" value="{told.step}"></progress>'
-    return f"<p>{line}</p>{bar}{_look(told)}"
+    return f"<p>{line}</p>{_bar(told)}{_look(told)}"
+
+
+def _bar(told: Progress | None = None) -> str:
+    at = "" if told is None else f' max="{told.steps}" value="{told.step}"'
+    return f'<progress style="width:100%;height:16px"{at}></progress>'
 
 
 def _look(told: Progress) -> str:
     if told.look is None:
         return ""
     pictures = (
-        ("what the prior makes of it", told.look.estimate),
-        ("after the measurement was heard", told.look.corrected),
+        ("estimate of the prior", told.look.estimate),
+        ("corrected by the measurement", told.look.corrected),
     )
     figures = "".join(
         f'<figure style="margin:0;flex:1 1 140px"><img style="width:100%" alt="{title}" '
@@ -80,6 +84,11 @@ def outcome(told: Outcome) -> str:
     """At the end of a run."""
     notes = "".join(f"<li>{escape(note)}</li>" for note in told.notes)
     return f"<p><b>Done:</b> {escape(told.summary)}.</p><ul>{notes}</ul>"
+
+
+def stopping() -> str:
+    """When stop was pressed."""
+    return f"<p>stopping</p>{_bar()}"
 
 
 def stopped() -> str:

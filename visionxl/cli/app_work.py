@@ -101,10 +101,12 @@ class Watching:
         self.album: Album = album
         self._tell = tell
         self._now = Progress("start", 0, steps)
+        tell(self._now)
 
     def tell_stage(self, stage: str, frames: int) -> None:
         """Called by :class:`Watched`, before every call of a network."""
-        self._now = evolve(self._now, stage=stage if self._now.step else "start")
+        if self._now.step:
+            self._now = evolve(self._now, stage=stage)
         self._tell(self._now)
 
     def observe(self, step: Step) -> None:

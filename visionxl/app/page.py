@@ -1,0 +1,153 @@
+"""The page: what it shows, and what its buttons do."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copyfile
+from typing import Any
+from uuid import uuid4
+
+from visionxl.app import words
+from visionxl.app.desk import Desk, Outcome, Request, Stopped
+from visionxl.app.uploads import Limits, read_upload
+from visionxl.errors import InputError
+from visionxl.operators import TASK_NAMES
+from visionxl.solvers.methods import METHODS
+from visionxl.video import DEMO_CLIP
+
+KEPT_SECONDS = 3600  # of uploads and results, in the server's temporary folder
+
+
+def theme(gr: Any) -> Any:
+    """Its looks: with the fonts of the system, for nothing is to be fetched."""
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    readable = {
+        "block_info_text_color": "*neutral_600",
+        "block_info_text_color_dark": "*neutral_300",
+    }
+    return gr.themes.Default(**fonts).set(**readable)
+
+
+def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
+    """The page, as gradio's Blocks.
+
+    Args:
+        gr: gradio.
+        desk: does the work.
+        limits: of uploads.
+        prior: its name.
+    """
+    with gr.Blocks(
+        title="visionxl", analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)
+    ) as page:
+        session = gr.State(lambda: uuid4().hex, delete_callback=desk.stop)
+        gr.HTML(words.heading(prior, limits))
+        with gr.Row():
+            with gr.Column(scale=2, min_width=320):
+                upload = gr.File(label="1. A clip: a video or an image", height=150)
+                flower = gr.Button("or take the flower that comes with visionxl", size="sm")
+                said = gr.HTML(elem_id="said")
+                simulate = gr.Radio(words.MODES, value=True, label="2. What it is", elem_id="mode")
+                task = gr.Dropdown(
+                    TASK_NAMES,
+                    value=TASK_NAMES[0],
+                    label="3. How it is, or was, measured",
+                    info=words.TASK,
+                )
+                noise = gr.Slider(0, 0.2, value=0.01, step=0.005, label="Noise", info=words.NOISE)
+                method = gr.Dropdown(list(METHODS), value="vision_tv", label="Method")
+                with gr.Row():
+                    go = gr.Button("Restore", variant="primary", elem_id="go")
+                    stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False)
+            with gr.Column(scale=3, min_width=320):
+                progress = gr.HTML(words.waiting(), elem_id="progress")
+                slider = gr.ImageSlider(
+                    label="measurement | restored",
+                    visible=False,
+                    elem_id="slider",
+                    buttons=["fullscreen"],
+                )
+                film = gr.Video(
+                    label="side by side",
+                    show_label=False,
+                    visible=False,
+                    loop=True,
+                    autoplay=True,
+                    elem_id="film",
+                    buttons=[],
+                )
+                with gr.Row():
+                    video = gr.DownloadButton("Download the video", visible=False)
+                    report = gr.DownloadButton("Download the report", visible=False)
+
+        results = (slider, film, video, report)
+        hidden = {part: gr.update(visible=False, value=None) for part in results}
+        idle = {go: gr.update(interactive=True), stop: gr.update(interactive=False)}
+        busy = {go: gr.update(interactive=False), stop: gr.update(interactive=True)}
+
+        def check(path: str | None, simulated: bool) -> str:
+            if path is None:
+                return ""
+            try:
+                return words.clip_told(read_upload(Path(path), limits, fit=simulated), Path(path))
+            except InputError as error:
+                return words.refusal(str(error))
+
+        def take_flower() -> str:
+            folder = Path(gr.utils.get_upload_folder()) / uuid4().hex
+            folder.mkdir(parents=True)
+            return str(copyfile(DEMO_CLIP, folder / DEMO_CLIP.name))
+
+        def run(
+            mine: str, path: str | None, simulated: bool, task: str, noise: float, method: str
+        ) -> Iterator[dict[Any, Any]]:
+            yield {progress: words.reading(), **hidden, **busy}
+            try:
+                if path is None:
+                    raise InputError("there is no clip yet: drop one, or take the flower")
+                clip = read_upload(Path(path), limits, fit=simulated)
+                request = Request(Path(path).name, clip, simulated, task, noise, method)
+                for told in desk.run(mine, request):
+                    if isinstance(told, Outcome):
+                        yield {progress: words.outcome(told), **shown(told), **idle}
+                    else:
+                        yield {progress: words.progress(told)}
+            except Stopped:
+                yield {progress: words.stopped(), **idle}
+            except InputError as error:
+                yield {progress: words.refusal(str(error)), **idle}
+            except Exception:
+                traceback.print_exc(file=sys.stderr)
+                yield {progress: words.failed(), **idle}
+
+        def halt(mine: str) -> dict[Any, Any]:
+            desk.stop(mine)
+            return {progress: words.stopping(), stop: gr.update(interactive=False)}
+
+        def shown(outcome: Outcome) -> dict[Any, Any]:
+            values = (
+                (str(outcome.before), str(outcome.after)),
+                str(outcome.comparison),
+                str(outcome.video),
+                str(outcome.page),
+            )
+            parts = zip(results, values, strict=True)
+            return {part: gr.update(visible=True, value=value) for part, value in parts}
+
+        private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        checked = {"fn": check, "inputs": [upload, simulate], "outputs": said, **private}
+        upload.change(**checked)
+        simulate.change(**checked)
+        flower.click(take_flower, outputs=upload, **private)
+        go.click(
+            run,
+            inputs=[session, upload, simulate, task, noise, method],
+            outputs=[progress, *results, go, stop],
+            concurrency_limit=None,  # the desk has them wait
+            scroll_to_output=True,
+            **private,
+        )
+        stop.click(halt, inputs=session, outputs=[progress, stop], queue=False, **private)
+    page.queue(max_size=16, api_open=False)
+    return page

@@ -1,0 +1,82 @@
+"""The server of the page: to this machine alone unless told otherwise, and without a trace."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from visionxl.app.desk import Desk, Work
+from visionxl.app.page import build, theme
+from visionxl.app.uploads import Limits
+from visionxl.errors import InputError
+
+LARGEST_UPLOAD = "500mb"
+
+
+def serve(
+    work: Work,
+    limits: Limits,
+    prior: str,
+    host: str,
+    port: int,
+    ready: Callable[[str], object],
+) -> None:
+    """Serve the page until the process is interrupted; then stop the work and remove all files.
+
+    Args:
+        work: what is done with an upload.
+        limits: of uploads.
+        prior: its name, for the page.
+        host: the address to listen on.
+        port: likewise.
+        ready: called with the page's address.
+
+    Raises:
+        InputError: gradio is not installed, or the address cannot be listened on.
+    """
+    with TemporaryDirectory(prefix="visionxl-app-", ignore_cleanup_errors=True) as folder:
+        gradio = _gradio(Path(folder) / "page")
+        runs = Path(folder) / "runs"
+        runs.mkdir()
+        desk = Desk(work, runs)
+        page = build(gradio, desk, limits, prior)
+        try:
+            try:
+                _, url, _ = page.launch(
+                    server_name=host,
+                    server_port=port,
+                    theme=theme(gradio),
+                    prevent_thread_lock=True,
+                    quiet=True,
+                    share=False,
+                    allowed_paths=[],
+                    max_file_size=LARGEST_UPLOAD,
+                    footer_links=[],
+                    ssr_mode=False,
+                    mcp_server=False,
+                    pwa=False,
+                    enable_monitoring=False,
+                )
+            except OSError as error:
+                raise InputError(
+                    f"--host {host} --port {port} cannot be listened on ({error}): "
+                    "choose another --port"
+                ) from error
+            ready(url)
+            threading.Event().wait()
+        finally:
+            desk.close()
+            page.close(verbose=False)
+
+
+def _gradio(folder: Path) -> Any:
+    """The library, told to keep its files in that folder and to itself."""
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    try:
+        import gradio  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise InputError("the app needs gradio: pip install 'visionxl[app]'") from error
+    return gradio

@@ -1,0 +1,109 @@
+"""What the page says, as HTML; everything that comes from outside is escaped."""
+
+from html import escape
+from pathlib import Path
+
+from visionxl.app.desk import Outcome, Progress
+from visionxl.app.uploads import Limits
+from visionxl.report.media import data_uri
+from visionxl.video import Clip
+
+MODES: list[tuple[str, bool]] = [
+    ("A good clip: spoil it, restore it, and compare with the truth", True),
+    ("A spoilt clip: restore it", False),
+]
+TASK = "sr4 is 4 times smaller, inpaint lacks half of the pixels; + also averages over 7 frames."
+NOISE = "Standard deviation; the range of the pixels is [-1, 1]. One grey level is 0.008."
+STAGES = {
+    "start": "finding where to start",
+    "denoise": "denoising",
+    "decode": "decoding",
+    "encode": "encoding",
+    "step": "going on",
+    "write": "writing the video and the report",
+}
+
+
+def heading(prior: str, limits: Limits) -> str:
+    """The top of the page."""
+    return (
+        "<h1>visionxl</h1><p>Restores a short clip with an image model, here the prior "
+        f"<b>{escape(prior)}</b>. At most {limits.max_frames} frames of {limits.max_pixels:,} "
+        "pixels; a good clip beyond that is shortened and shrunk first. Nothing leaves the machine "
+        "that serves this page.</p>"
+    )
+
+
+def waiting() -> str:
+    """Before the first run."""
+    return "<p>Here the restoration will appear, step by step.</p>"
+
+
+def reading() -> str:
+    """At the beginning of a run."""
+    return f"<p>reading the clip</p>{_bar()}"
+
+
+def clip_told(clip: Clip, path: Path) -> str:
+    """What was found in an upload."""
+    frames, _, height, width = clip.video.shape
+    return f"<p>{escape(path.name)}: {frames} frames of {height}x{width} are taken.</p>"
+
+
+def progress(told: Progress) -> str:
+    """How far a run is, with the latest pictures."""
+    if told.stage == "wait":
+        return f"<p>waiting for another run to end</p>{_bar()}"
+    line = f"step {told.step} of {told.steps}, {STAGES[told.stage]}"
+    if told.data_residual is not None:
+        line += f"; data residual {told.data_residual:.4f}"
+    return f"<p>{line}</p>{_bar(told)}{_look(told)}"
+
+
+def _bar(told: Progress | None = None) -> str:
+    at = "" if told is None else f' max="{told.steps}" value="{told.step}"'
+    return f'<progress style="width:100%;height:16px"{at}></progress>'
+
+
+def _look(told: Progress) -> str:
+    if told.look is None:
+        return ""
+    pictures = (
+        ("estimate of the prior", told.look.estimate),
+        ("corrected by the measurement", told.look.corrected),
+    )
+    figures = "".join(
+        f'<figure style="margin:0;flex:1 1 140px"><img style="width:100%" alt="{title}" '
+        f'src="{data_uri(picture, "image/webp")}"><figcaption>{title}</figcaption></figure>'
+        for title, picture in pictures
+    )
+    return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div>'
+
+
+def outcome(told: Outcome) -> str:
+    """At the end of a run."""
+    notes = "".join(f"<li>{escape(note)}</li>" for note in told.notes)
+    return f"<p><b>Done:</b> {escape(told.summary)}.</p><ul>{notes}</ul>"
+
+
+def stopping() -> str:
+    """When stop was pressed."""
+    return f"<p>stopping</p>{_bar()}"
+
+
+def stopped() -> str:
+    """After a run was stopped."""
+    return "<p>Stopped. Nothing of the run is kept.</p>"
+
+
+def refusal(sentence: str) -> str:
+    """What cannot be done, and the way out."""
+    return f'<p role="alert"><b>Not possible:</b> {escape(sentence)}.</p>'
+
+
+def failed() -> str:
+    """After an error of the program's own."""
+    return (
+        '<p role="alert"><b>Something went wrong</b> that should not: the terminal where visionxl '
+        "app runs tells what.</p>"
+    )

@@ -1,0 +1,42 @@
+"""app: the page in the browser."""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from visionxl.app import Limits, serve
+from visionxl.cli.app import app, err, examples, integer
+from visionxl.cli.app_work import Restorer
+from visionxl.cli.reading import prior_named
+
+
+@app.command(
+    "app",
+    short_help="A page in the browser: drop a clip, watch, compare.",
+    epilog=examples("visionxl app", "visionxl app --port 8000 --max-frames 100"),
+)
+def app_(
+    prior: Annotated[str, typer.Option(help="pocket, a folder, or a hub id.")] = "pocket",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(parser=integer(1, 65535), help="To listen on.")] = 7860,
+    max_frames: Annotated[
+        int, typer.Option(parser=integer(1), help="Of a clip.")
+    ] = Limits().max_frames,
+    max_pixels: Annotated[
+        int, typer.Option(parser=integer(1), help="Of a frame: height times width.")
+    ] = Limits().max_pixels,
+) -> None:
+    """Serve a page to this machine's browser: drop a clip, watch its restoration, compare."""
+    limits = Limits(max_frames, max_pixels)
+    name = Path(prior).name if Path(prior).is_dir() else prior  # no folder of this machine is told
+    loaded = prior_named(prior, device, dtype)
+    work = Restorer(loaded, name, limits, torch.device(device))
+    if host not in ("127.0.0.1", "localhost", "::1"):
+        err.print(f"note: whoever reaches {host} can use the page; there is no password")
+    serve(work, limits, name, host, port, ready=lambda url: print(f"{url} (Ctrl-C ends it)"))

@@ -1,0 +1,183 @@
+"""What the app does with an upload: the commands simulate and restore, in one go."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from attrs import evolve, frozen
+from PIL import Image
+
+from visionxl.app import Limits, Outcome, Progress, Request
+from visionxl.cli import report
+from visionxl.cli.memory import check_memory
+from visionxl.cli.progress import Watched
+from visionxl.cli.reading import Told, described, prior_for
+from visionxl.cli.running import columns_of, summary, write_all
+from visionxl.errors import InputError
+from visionxl.measurements import Description, generator_of
+from visionxl.operators import lift
+from visionxl.priors import DiffusersPrior
+from visionxl.protocols import InverseProblem, Step, Video
+from visionxl.report import Album
+from visionxl.simulation import simulate
+from visionxl.solvers import Sampler, restore
+from visionxl.solvers.methods import method_named
+from visionxl.video import Clip, to_pictures
+from visionxl.writing import write_clip
+
+SEED = 0
+VIDEO, COMPARISON, MEASUREMENT = "restored.mp4", "comparison.mp4", "measurement.safetensors"
+Tell = Callable[[Progress], None]
+
+
+@frozen(eq=False)
+class Restorer:
+    """Restores what the page asks for, as the commands simulate and restore do: to the same bytes.
+
+    Args:
+        prior: of every run.
+        name: of the prior, as it is told to whoever looks at the page.
+        limits: of the restored video.
+        device: of the prior.
+    """
+
+    prior: DiffusersPrior
+    name: str
+    limits: Limits
+    device: torch.device
+
+    def __call__(self, request: Request, folder: Path, tell: Tell) -> Outcome:
+        """Do it, and write all into the folder. What ``tell`` raises ends it."""
+        problem, description = posed(request)
+        truth = request.clip if request.simulate else None
+        sampler = method_named(request.method)()
+        video, record, notes, album = self._restored(request, problem, sampler, tell)
+        if truth is not None:
+            record["measures"] = report.measures(video, truth.video)
+        clip = Clip(video, description.rate, description.sound)
+        told = (record, notes, album.looks)
+        _, _, page, _ = write_all(folder / VIDEO, clip, problem, truth, *told, overwrite=False)
+        columns = columns_of(problem, video, None if truth is None else truth.video)
+        write_clip(folder / COMPARISON, report.side_by_side(columns), clip.rate)
+        before = middle(folder / "before.png", columns["measurement"])
+        after = middle(folder / "after.png", video)
+        return Outcome(
+            summary(record), notes, folder / VIDEO, page, folder / COMPARISON, before, after
+        )
+
+    def _restored(
+        self, request: Request, problem: InverseProblem, sampler: Sampler, tell: Tell
+    ) -> tuple[Video, dict[str, Any], list[str], Album]:
+        shape = lift(problem.operator, problem.measurement).shape
+        self.limits.check_size(f"what is restored from {request.name}", *shape[-2:])
+        check_memory(*shape)
+        fitted, notes = prior_for(self.prior, *shape[-2:])
+        watching = Watching(Album(self.device), len(sampler.times), tell)
+        problem = evolve(problem, measurement=problem.measurement.to(self.device))
+        began = time.perf_counter()
+        result = restore(
+            problem,
+            watching.album.timed(Watched(fitted, watching.tell_stage)),
+            sampler,
+            generator=generator_of(SEED),
+            observe=watching.observe,
+        )
+        seconds = time.perf_counter() - began
+        settings = settings_of(request, self.name, str(self.device))
+        record = report.run_record(problem, sampler, result, settings, seconds)
+        record["command"] = command_of(request, self.name)
+        album = watching.album
+        record["start_seconds"] = album.start_seconds
+        record["stages"] = album.stages(len(result.trace))
+        return result.video.cpu(), record, notes, album
+
+
+class Watching:
+    """Tells of a run as it goes on, and takes looks for its report."""
+
+    def __init__(self, album: Album, steps: int, tell: Tell) -> None:
+        self.album: Album = album
+        self._tell = tell
+        self._now = Progress("start", 0, steps)
+        tell(self._now)
+
+    def tell_stage(self, stage: str, frames: int) -> None:
+        """Called by :class:`Watched`, before every call of a network."""
+        if self._now.step:
+            self._now = evolve(self._now, stage=stage)
+        self._tell(self._now)
+
+    def observe(self, step: Step) -> None:
+        """Called by ``restore``, after every step."""
+        self.album.observe(step)
+        number = step.record.index + 1
+        self._now = Progress(
+            "write" if number == self._now.steps else "step",
+            number,
+            self._now.steps,
+            self.album.looks[-1],
+            step.record.data_residual,
+        )
+        self._tell(self._now)
+
+
+def posed(request: Request) -> tuple[InverseProblem, Description]:
+    """The measurement: of the clip, or the clip itself."""
+    clip = request.clip
+    frames, _, height, width = clip.video.shape
+    if request.simulate:
+        size = (frames, height, width)
+        description = Description(
+            request.task, *size, request.noise, SEED, rate=clip.rate, sound=clip.sound
+        )
+        generator = generator_of(SEED)
+        operator = description.operator(generator)
+        problem = simulate(clip.video, operator, description.noise_std, generator=generator)
+    else:
+        told = Told(request.task, request.noise, SEED)
+        name, shape = Path(request.name), tuple(clip.video.shape)
+        description = described(name, None, shape, clip.rate, clip.sound, told)
+        operator = description.operator(generator_of(SEED))
+        problem = InverseProblem(operator, clip.video, description.noise_std)
+    shape = lift(problem.operator, problem.measurement).shape
+    if len(shape) != 4 or shape[1] != 3:
+        raise InputError(
+            f"task {request.task!r} measures another number of channels than the red, green and "
+            f"blue of {request.name}: choose another task"
+        )
+    return problem, description
+
+
+def settings_of(request: Request, prior: str, device: str) -> dict[str, Any]:
+    """What was chosen in the page, for the record."""
+    return {
+        "clip": request.name,
+        "task": request.task,
+        "noise_std": request.noise,
+        "measurement": "simulated" if request.simulate else "the clip",
+        "method": request.method,
+        "prior": prior,
+        "seed": SEED,
+        "device": device,
+    }
+
+
+def command_of(request: Request, prior: str) -> list[str]:
+    """The words of the command that restores the same; a simulated measurement is made before."""
+    measured = ["--task", request.task, "--noise", f"{request.noise:g}"]
+    own = [] if prior == "pocket" else ["--prior", prior]
+    command = ["visionxl", "restore"]
+    if request.simulate:
+        command += [MEASUREMENT, "--truth", request.name]
+    else:
+        command += [request.name, *measured]
+    return [*command, "--method", request.method, *own, "--output", VIDEO]
+
+
+def middle(path: Path, video: Video) -> Path:
+    """The middle frame as a picture."""
+    half = len(video) // 2
+    Image.fromarray(next(to_pictures(video[half : half + 1]))).save(path)
+    return path

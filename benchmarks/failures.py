@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 from attrs import evolve
+from pictures import grid
 from PIL import Image
 from torch import Generator
 
-from pictures import grid
 from visionxl import (
     InverseProblem,
     PlainCG,
@@ -64,10 +64,14 @@ def noise_level() -> Panels:
     problem = simulate(truth, operator, noise_std=0.05, generator=chance())
     found = round(estimate_noise(problem.measurement), 3)
     told = {"a fifth": 0.01, "right": 0.05, f"estimated, {found}": found, "five times": 0.25}
-    return {"measurement": problem.measurement} | {
-        label: restored(evolve(problem, noise_std=noise_std), vision_tv())
-        for label, noise_std in told.items()
-    } | {"truth": truth}
+    return (
+        {"measurement": problem.measurement}
+        | {
+            label: restored(evolve(problem, noise_std=noise_std), vision_tv())
+            for label, noise_std in told.items()
+        }
+        | {"truth": truth}
+    )
 
 
 def operator() -> Panels:
@@ -80,10 +84,14 @@ def operator() -> Panels:
         "told 4 px": GaussianBlur(sigma=4.0),
         "told a circular border": GaussianBlur(sigma=3.0, boundary="circular"),
     }
-    return {"measurement": problem.measurement} | {
-        label: restored(evolve(problem, operator=blur), vision_tv())
-        for label, blur in told.items()
-    } | {"truth": truth}
+    return (
+        {"measurement": problem.measurement}
+        | {
+            label: restored(evolve(problem, operator=blur), vision_tv())
+            for label, blur in told.items()
+        }
+        | {"truth": truth}
+    )
 
 
 def motion(speed: int) -> Panels:

@@ -178,7 +178,7 @@ def picture(panels: Panels, found: dict[str, float]) -> Image.Image:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--case", action="append", choices=list(CASES), help="all without it")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="gets a picture of each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="gets every figure")

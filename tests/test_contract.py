@@ -1,5 +1,8 @@
 """Parts of a user's own that break their contract are told what to change."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from attrs import evolve
@@ -104,3 +107,42 @@ def test_a_breakdown_of_the_solver_is_warned_of():
 
     with pytest.warns(UserWarning, match="step 0: breakdown"):
         run(sampler=vision_xl(count=3, consistency=OwnConsistency(broken)))
+
+
+# Arguments that are no such thing: told by a process of its own, where no types are checked
+
+WRONG = {
+    "a method's name": ("restore(p, prior, 'vision_xl', generator=g)", "sampler str"),
+    "no parentheses": ("restore(p, prior, vision_xl, generator=g)", "sampler vision_xl"),
+    "a prior's class": ("restore(p, PocketPrior, vision_xl(), generator=g)", "PocketPrior.load()"),
+    "no generator": ("restore(p, prior, vision_xl(), generator=None)", "torch.Generator()"),
+    "a start's class": ("restore(p, prior, vision_xl(initializer=Noise), generator=g)", "add ()"),
+    "an operator's class": (
+        "restore(InverseProblem(GaussianBlur, x), prior, vision_xl(), generator=g)",
+        "operator GaussianBlur is a class",
+    ),
+    "plain CG in vision_tv": ("vision_tv(consistency=PlainCG(10))", "attrs.evolve(vision_tv()"),
+    "8 bits": ("simulate(x.byte(), a, generator=g)", "video.float() / 127.5 - 1"),
+    "0 to 255": ("simulate(255 * x, a, generator=g)", "video / 127.5 - 1"),
+    "a picture": ("simulate(x[0], a, generator=g)", "unsqueeze"),
+    "channels last": ("simulate(x.permute(0, 2, 3, 1), a, generator=g)", "permute(0, 3, 1, 2)"),
+}
+
+
+def test_what_is_no_such_thing_is_told_with_a_way_out():
+    program = """
+import torch
+from visionxl import *
+from visionxl.init import Noise
+from visionxl.operators import GaussianBlur
+g, a, prior = torch.Generator().manual_seed(0), GaussianBlur(1.0), GaussianPrior.natural(16, 16)
+x = torch.rand(3, 3, 16, 16, generator=g)
+p = simulate(x, a, generator=g)
+"""
+    for call, _ in WRONG.values():
+        program += f"try:\n    {call}\nexcept InputError as error:\n    print(error)\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    told = done.stdout.splitlines()
+    assert len(told) == len(WRONG), done.stderr
+    for line, (name, (_, words)) in zip(told, WRONG.items(), strict=True):
+        assert words in line, name

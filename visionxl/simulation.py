@@ -1,8 +1,9 @@
 """Make an inverse problem from a known video."""
 
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
+from visionxl.errors import InputError
 from visionxl.protocols import ForwardOperator, InverseProblem, NonlinearOperator, Video
 
 
@@ -20,9 +21,35 @@ def simulate(
         operator: ``A``, linear or not.
         noise_std: in units of the range [-1, 1].
         generator: of the noise.
+
+    Raises:
+        InputError: what is given is no such video.
     """
+    _check_video(video)
     measurement = operator.forward(video)
     if noise_std > 0:
         noise = torch.randn(measurement.shape, generator=generator, device=generator.device)
         measurement = measurement + noise_std * noise.to(measurement)
     return InverseProblem(operator, measurement, noise_std)
+
+
+FAR = 16.0  # no video in units of the range [-1, 1] has such values, and one of 0 to 255 has
+
+
+def _check_video(video: object) -> None:
+    if not isinstance(video, Tensor) or not video.is_floating_point():
+        kind = getattr(video, "dtype", type(video).__name__)
+        raise InputError(
+            f"video is {kind}: expected floating point numbers in [-1, 1]; of 8-bit pictures take "
+            "video.float() / 127.5 - 1"
+        )
+    if video.ndim != 4 or (video.shape[-1] in (1, 3) and video.shape[1] > 4):
+        raise InputError(
+            f"video has shape {tuple(video.shape)}: expected (frames, channels, height, width); "
+            "unsqueeze a picture's first dimension, and permute(0, 3, 1, 2) where channels are last"
+        )
+    if video.numel() and video.abs().max() > FAR:
+        raise InputError(
+            f"video has values up to {video.abs().max():.4g}: expected about -1 to 1; of values "
+            "from 0 to 255 take video / 127.5 - 1"
+        )

@@ -29,7 +29,8 @@ from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of, save_measurement
 from visionxl.metrics import check_same_shape
-from visionxl.operators import TASK_NAMES
+from visionxl.operators import TASK_NAMES, TemporalAverage
+from visionxl.operators.composition import find_parts
 from visionxl.protocols import InverseProblem
 from visionxl.simulation import simulate as make_problem
 from visionxl.video import read_clip
@@ -89,7 +90,13 @@ def simulate(
         "output": str(output),
         "notes": notes,
     }
-    say(told, json_, f"{operator!r}, noise {description.noise_std}", notes, [output])
+    longest = max((part.window for part in find_parts(operator, TemporalAverage)), default=1)
+    if longest > count:
+        notes.append(f"the average over {longest} frames is longer than the clip, {count} frames")
+    if frames is not None and count < frames:
+        notes.append(f"the clip has {count} frames, fewer than --frames {frames}")
+    line = f"{count} frames of {height}x{width}, {operator!r}, noise {description.noise_std:g}"
+    say(told, json_, line, notes, [output])
 
 
 @app.command(

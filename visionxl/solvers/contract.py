@@ -23,6 +23,8 @@ from visionxl.solvers.finite import check_finite
 def check_problem(problem: InverseProblem) -> None:
     """Raise InputError, with the way out, for an operator or measurement that cannot be used."""
     operator, measurement = problem.operator, problem.measurement
+    if isinstance(operator, type):
+        raise InputError(f"operator {operator.__name__} is a class: make a value of it")
     if not isinstance(operator, ForwardOperator | NonlinearOperator):
         raise InputError(
             f"operator {operator!r} is no forward operator: it needs the methods "
@@ -64,6 +66,18 @@ class Linearizing(Protocol):
     def linearized(self, problem: InverseProblem, video: Video) -> InverseProblem:
         """The linear problem that is nearest at ``video``."""
         ...
+
+
+def check_given(**parts: tuple[object, type, str]) -> None:
+    """Raise InputError for an argument that is not of its kind, or is a class and no value.
+
+    Args:
+        parts: by the argument's name: what was given, its kind, and what to give instead.
+    """
+    for name, (given, kind, way_out) in parts.items():
+        if isinstance(given, type) or not isinstance(given, kind):
+            told = getattr(given, "__name__", type(given).__name__)
+            raise InputError(f"{name} {told} is no {kind.__name__}: {way_out}")
 
 
 def check_linear(problem: InverseProblem, part: object) -> None:

@@ -27,6 +27,7 @@ from visionxl.protocols import (
 )
 from visionxl.solvers.contract import (
     check_correction,
+    check_given,
     check_linear,
     check_problem,
     check_state,
@@ -178,6 +179,15 @@ def restore(
         InputError: the operator breaks its contract, or the measurement is not finite.
         NotFiniteError: a stage answered NaN or infinity.
     """
+    check_given(
+        problem=(problem, InverseProblem, "make one, or simulate() it"),
+        prior=(prior, LatentPrior, "give a value, such as PocketPrior.load()"),
+        sampler=(sampler, Sampler, "give a method's value, such as vision_xl()"),
+        generator=(generator, Generator, "give torch.Generator().manual_seed(0)"),
+    )
+    for name in ("initializer", "consistency"):
+        if isinstance(getattr(sampler, name), type):
+            raise InputError(f"{name} {getattr(sampler, name).__name__} is a class: add ()")
     check_problem(problem)
     check_linear(problem, sampler.consistency)
     if sampler.condition is not unconditioned:

@@ -78,7 +78,12 @@ def vision_tv(
         low_pass: default ``ScheduledLowPass()``.
         renoise: default ``SharedNoise(0.2)``.
     """
-    consistency = consistency or SpaceTimeTV()
+    consistency = SpaceTimeTV() if consistency is None else consistency
+    if not isinstance(consistency, SpaceTimeTV):
+        raise InputError(
+            f"consistency {consistency!r} is no SpaceTimeTV, from which this method also makes its "
+            "start: take vision_xl(consistency=...), or attrs.evolve(vision_tv(), consistency=...)"
+        )
     alone = evolve(consistency, spread=ConstantSpread(math.inf))
     return Sampler(
         times=leading_times(count, start),

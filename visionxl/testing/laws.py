@@ -65,7 +65,16 @@ def ask(
     """
     watched = (given, *others)
     before = [tensor.clone() for tensor in watched]
-    answer = question()
+    try:
+        answer = question()
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ContractError(
+            part,
+            f"{method} answers for {given.dtype} tensors of shape {tuple(given.shape)}",
+            f"{type(error).__name__}: {error}",
+            "take the arguments that its protocol names, and bring constants to the argument's "
+            "dtype and device: constant.to(video)",
+        ) from error
     first = [_sound(part, method, given, value).clone() for value in tensors(answer)]
     for tensor, copy in zip(watched, before, strict=True):
         require(

@@ -10,8 +10,8 @@ import argparse
 from pathlib import Path
 
 import torch
-
 from clips import name_of, sized
+
 from visionxl import Measurement, simulate
 from visionxl.measurements import estimate_noise
 from visionxl.operators import TASKS

@@ -1,8 +1,8 @@
 """Where a restoration fails, in small pictures: ``python benchmarks/failures.py --output FOLDER``.
 
 Each case is the package's clip, measured and restored twice or three times, once as it should be
-and then with one thing wrong. ``FOLDER`` gets a picture of each case; with ``--json`` a record of
-every figure. The page ``docs/limits.rst`` shows them.
+and then with one thing wrong. ``FOLDER`` gets a picture of each case; ``--json FILE`` every
+figure, beside those of other cases that it has. The page ``docs/limits.rst`` shows them.
 """
 
 import argparse
@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 from attrs import evolve
+from pictures import grid
 from PIL import Image
 from torch import Generator
 
-from pictures import grid
 from visionxl import (
     InverseProblem,
     PlainCG,
@@ -64,10 +64,14 @@ def noise_level() -> Panels:
     problem = simulate(truth, operator, noise_std=0.05, generator=chance())
     found = round(estimate_noise(problem.measurement), 3)
     told = {"a fifth": 0.01, "right": 0.05, f"estimated, {found}": found, "five times": 0.25}
-    return {"measurement": problem.measurement} | {
-        label: restored(evolve(problem, noise_std=noise_std), vision_tv())
-        for label, noise_std in told.items()
-    } | {"truth": truth}
+    return (
+        {"measurement": problem.measurement}
+        | {
+            label: restored(evolve(problem, noise_std=noise_std), vision_tv())
+            for label, noise_std in told.items()
+        }
+        | {"truth": truth}
+    )
 
 
 def operator() -> Panels:
@@ -80,10 +84,14 @@ def operator() -> Panels:
         "told 4 px": GaussianBlur(sigma=4.0),
         "told a circular border": GaussianBlur(sigma=3.0, boundary="circular"),
     }
-    return {"measurement": problem.measurement} | {
-        label: restored(evolve(problem, operator=blur), vision_tv())
-        for label, blur in told.items()
-    } | {"truth": truth}
+    return (
+        {"measurement": problem.measurement}
+        | {
+            label: restored(evolve(problem, operator=blur), vision_tv())
+            for label, blur in told.items()
+        }
+        | {"truth": truth}
+    )
 
 
 def motion(speed: int) -> Panels:
@@ -175,7 +183,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="gets a picture of each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="gets every figure")
     arguments = parser.parse_args()
-    record = {}
+    kept = arguments.json is not None and arguments.json.exists()
+    record = json.loads(arguments.json.read_text()) if kept else {}
     for name in arguments.case or CASES:
         panels = CASES[name]()
         record[name] = found = figures(panels)
@@ -185,9 +194,9 @@ def main() -> None:
             arguments.output.mkdir(parents=True, exist_ok=True)
             with whole(arguments.output / f"{name}.jpg") as path:
                 picture(panels, found).save(path, quality=85, format="JPEG")
-    if arguments.json:
-        with whole(arguments.json) as path:
-            path.write_text(json.dumps(record, indent=1) + "\n")
+        if arguments.json:
+            with whole(arguments.json) as path:
+                path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

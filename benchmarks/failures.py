@@ -1,8 +1,8 @@
 """Where a restoration fails, in small pictures: ``python benchmarks/failures.py --output FOLDER``.
 
 Each case is the package's clip, measured and restored twice or three times, once as it should be
-and then with one thing wrong. ``FOLDER`` gets a picture of each case; with ``--json`` a record of
-every figure. The page ``docs/limits.rst`` shows them.
+and then with one thing wrong. ``FOLDER`` gets a picture of each case; ``--json FILE`` every
+figure, beside those of other cases that it has. The page ``docs/limits.rst`` shows them.
 """
 
 import argparse
@@ -183,7 +183,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="gets a picture of each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="gets every figure")
     arguments = parser.parse_args()
-    record = {}
+    kept = arguments.json is not None and arguments.json.exists()
+    record = json.loads(arguments.json.read_text()) if kept else {}
     for name in arguments.case or CASES:
         panels = CASES[name]()
         record[name] = found = figures(panels)
@@ -193,9 +194,9 @@ def main() -> None:
             arguments.output.mkdir(parents=True, exist_ok=True)
             with whole(arguments.output / f"{name}.jpg") as path:
                 picture(panels, found).save(path, quality=85, format="JPEG")
-    if arguments.json:
-        with whole(arguments.json) as path:
-            path.write_text(json.dumps(record, indent=1) + "\n")
+        if arguments.json:
+            with whole(arguments.json) as path:
+                path.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

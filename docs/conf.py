@@ -5,8 +5,6 @@ import re
 import sys
 from pathlib import Path
 
-from docutils.nodes import SkipNode
-from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.typing import stringify_annotation
 
@@ -18,13 +16,14 @@ author = "The visionxl developers"
 copyright = "The visionxl developers"
 version = release = visionxl.__version__
 
-sys.path.insert(0, str(Path(__file__).parent))  # for markdown.py
+sys.path.insert(0, str(Path(__file__).parent))  # for the extensions beside this file
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_gallery.gen_gallery",
-    "markdown",
+    "markdown_pages",
+    "mathml",
 ]
 exclude_patterns = ["_build", "gallery"]  # of the gallery, what its scripts make is built
 nitpicky = True
@@ -118,19 +117,7 @@ def skip_fields(app, what, name, thing, skip, options):
     return True if what == "class" and not action else None
 
 
-def inline_math(translator, node):
-    translator.body.append(tex2mathml(node.astext()))
-    raise SkipNode
-
-
-def display_math(translator, node):
-    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
-    raise SkipNode
-
-
 def setup(app):
-    # Browsers set MathML by themselves: a formula needs no script, and no network.
-    app.add_html_math_renderer("mathml", (inline_math, None), (display_math, None))
     app.connect("autodoc-process-signature", shorter_signature)
     app.connect("autodoc-process-docstring", words_from_elsewhere)
     app.connect("autodoc-skip-member", skip_fields)

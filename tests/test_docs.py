@@ -3,15 +3,19 @@
 import ast
 import importlib
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
 from itertools import pairwise
 from pathlib import Path
 
+import models
 import pytest
+import torch
 
 import visionxl
+from visionxl import SDXLPrior
 
 REPOSITORY = Path(__file__).parent.parent
 DOCS = REPOSITORY / "docs"
@@ -45,6 +49,85 @@ def test_the_docs_build_without_a_warning(tmp_path):
     assert pages <= {page.stem for page in (tmp_path / "html").glob("*.html")}
 
 
+# In a browser
+
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
+ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PHONE = {"width": 390, "height": 844}
+CUT_OFF = """() => [...document.querySelectorAll('article *')].filter(
+    part => part.getBoundingClientRect().right > innerWidth + 1
+        && !part.closest('.table-wrapper, .highlight, .sig, div.math')
+).map(part => part.tagName + ' ' + part.textContent.slice(0, 40))"""
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory):
+    """The pages, built from a copy that does not run the gallery."""
+    pytest.importorskip("furo", reason="furo is not installed: pip install 'visionxl[docs]'")
+    folder = tmp_path_factory.mktemp("manual")
+    made = shutil.ignore_patterns("_build", "auto_gallery", "__pycache__")
+    shutil.copytree(DOCS, folder / "docs", ignore=made)
+    for page in REPOSITORY.glob("*.md"):
+        shutil.copy(page, folder)
+    options = ["-q", "-b", "html", "-D", "plot_gallery=0", "docs", "html"]
+    command = [sys.executable, "-m", "sphinx", *options]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium: apt-get install chromium")
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+def test_pages_fit_a_phone_need_no_network_and_are_found(html, browser):
+    context = browser.new_context(viewport=PHONE)
+    tab, requests = context.new_page(), []
+    tab.on("request", lambda request: requests.append(request.url))
+    for page in sorted(html.glob("*.html")):
+        tab.goto(page.as_uri(), wait_until="domcontentloaded")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], page.name
+        assert tab.evaluate(CUT_OFF) == [], page.name
+    for word, page in (("estimate_noise", "noise.html"), ("saturated", "limits.html")):
+        tab.goto(f"{(html / 'search.html').as_uri()}?q={word}")
+        tab.wait_for_selector(f"#search-results a[href*='{page}']", timeout=10_000)
+    assert {url.partition(":")[0] for url in requests} <= {"file", "data"}
+    context.close()
+
+
+@pytest.fixture
+def extensions(monkeypatch):
+    """The modules beside the configuration can be imported."""
+    pytest.importorskip("sphinx", reason="sphinx is not installed: pip install 'visionxl[docs]'")
+    monkeypatch.syspath_prepend(DOCS)
+
+
+@pytest.mark.parametrize("accented", [r"\hat z_0", r"\bar\alpha_t", r"\hat\varepsilon_\lambda"])
+def test_the_subscript_of_an_accented_letter_stands_beside_it(accented, extensions):
+    formula = importlib.import_module("mathml").mathml(accented)
+    assert re.search(r"<msub>\s*<mover accent", formula)
+    assert "munder" not in formula
+
+
+def test_markdown_pages_become_pages(extensions):
+    text = "# A `b`\n\n- [c](https://d) [e](CHANGELOG.md) [`f`](f.py)\n\n|g|h|\n|---|---|\n|i||\n"
+    text += "\n```bash\nj | k\n```\n"
+    assert [
+        line for line in importlib.import_module("markdown_pages").restructured(text) if line
+    ] == [
+        *("A ``b``", "======="),
+        "- `c <https://d>`__ :doc:`changelog` ``f``",
+        *(".. list-table::", "   :header-rows: 1", "   * - g", "     - h", "   * - i", "     -"),
+        *(".. code-block:: bash", "   j | k"),
+    ]
+
+
 MARKDOWN_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 RST_BLOCK = re.compile(
     r"^\.\. code-block:: python\n(?:[ ]+:.*\n)*\n((?:[ ]+.*\n|\n)+)", re.MULTILINE
@@ -58,12 +141,25 @@ def code_blocks(path):
         yield "\n" * text.count("\n", 0, found.start(1)) + textwrap.dedent(found[1])
 
 
+def miniature(folder):
+    """What loads SDXL, in small, on the CPU, with what the page says beside."""
+    load = SDXLPrior.from_pretrained
+
+    def from_pretrained(source, *, device, **options):
+        assert (source, torch.device(device).type) == (BASE, "cuda")
+        return load(models.sdxl(folder / "sdxl"), **options)
+
+    return from_pretrained
+
+
+BASE = "stabilityai/stable-diffusion-xl-base-1.0"
 PAGES = [REPOSITORY / "README.md", *sorted(DOCS.glob("*.rst"))]
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if list(code_blocks(p))], ids=lambda p: p.name)
 def test_every_example_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(SDXLPrior, "from_pretrained", miniature(tmp_path))
     namespace = {"__name__": "__main__"}
     for block in code_blocks(page):
         exec(compile(block, str(page), "exec"), namespace)

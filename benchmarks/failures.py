@@ -183,8 +183,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="gets a picture of each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="gets every figure")
     arguments = parser.parse_args()
-    kept = arguments.json is not None and arguments.json.exists()
-    record = json.loads(arguments.json.read_text()) if kept else {}
+    record = {}
+    if arguments.json is not None and arguments.json.exists():
+        record = json.loads(arguments.json.read_text())
     for name in arguments.case or CASES:
         panels = CASES[name]()
         record[name] = found = figures(panels)

@@ -66,6 +66,7 @@ class Outcome:
         video: the restored one.
         page: the report.
         comparison: a video, all side by side.
+        columns: what is side by side in it.
         before: a picture of the middle frame of the measurement.
         after: the same, restored.
     """
@@ -75,6 +76,7 @@ class Outcome:
     video: Path
     page: Path
     comparison: Path
+    columns: tuple[str, ...]
     before: Path
     after: Path
 
@@ -145,8 +147,8 @@ class Desk:
             try:
                 with self._turn(tell), Stoppable(stop):
                     told.put(self._work(request, folder, tell))
-            except BaseException as error:
-                told.put(error)
+            except BaseException as error:  # being stopped may come out as an error of any kind
+                told.put(Stopped() if stop.is_set() else error)
 
         run = _Run(threading.Thread(target=work, daemon=True), stop)
         self._runs[session] = run

@@ -70,7 +70,6 @@ def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
                 )
                 film = gr.Video(
                     label="side by side",
-                    show_label=False,
                     visible=False,
                     loop=True,
                     autoplay=True,
@@ -126,14 +125,13 @@ def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
             return {progress: words.stopping(), stop: gr.update(interactive=False)}
 
         def shown(outcome: Outcome) -> dict[Any, Any]:
-            values = (
-                (str(outcome.before), str(outcome.after)),
-                str(outcome.comparison),
-                str(outcome.video),
-                str(outcome.page),
-            )
-            parts = zip(results, values, strict=True)
-            return {part: gr.update(visible=True, value=value) for part, value in parts}
+            pictures, names = (str(outcome.before), str(outcome.after)), " | ".join(outcome.columns)
+            return {
+                slider: gr.update(visible=True, value=pictures),
+                film: gr.update(visible=True, value=str(outcome.comparison), label=names),
+                video: gr.update(visible=True, value=str(outcome.video)),
+                report: gr.update(visible=True, value=str(outcome.page)),
+            }
 
         private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         checked = {"fn": check, "inputs": [upload, simulate], "outputs": said, **private}

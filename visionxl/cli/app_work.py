@@ -60,11 +60,18 @@ class Restorer:
         told = (record, notes, album.looks)
         _, _, page, _ = write_all(folder / VIDEO, clip, problem, truth, *told, overwrite=False)
         columns = columns_of(problem, video, None if truth is None else truth.video)
-        write_clip(folder / COMPARISON, report.side_by_side(columns), clip.rate)
+        write_clip(folder / COMPARISON, torch.cat(list(columns.values()), dim=-1), clip.rate)
         before = middle(folder / "before.png", columns["measurement"])
         after = middle(folder / "after.png", video)
         return Outcome(
-            summary(record), notes, folder / VIDEO, page, folder / COMPARISON, before, after
+            summary=summary(record),
+            notes=notes,
+            video=folder / VIDEO,
+            page=page,
+            comparison=folder / COMPARISON,
+            columns=tuple(columns),
+            before=before,
+            after=after,
         )
 
     def _restored(

@@ -209,7 +209,9 @@ def test_the_page_gives_what_the_commands_give(simulate, tmp_path, monkeypatch, 
     page = outcome.page.read_text()
     assert " ".join(command) in page
     assert str(tmp_path) not in page
-    assert Image.open(outcome.before).size == Image.open(outcome.after).size == (48, 32)
+    for picture in (outcome.before, outcome.after):
+        with Image.open(picture) as opened:
+            assert opened.size == (48, 32)
 
 
 def test_what_would_be_restored_beyond_the_limits_is_refused(tmp_path):

@@ -38,7 +38,7 @@ def main() -> None:
         print(f"{name_of(path):24}" + "".join(f"{noise:>9}" for noise in NOISES))
         for task, make in TASKS.items():
             generator = torch.Generator().manual_seed(0)
-            operator = make(len(truth), height, width, generator)
+            operator = make(len(truth), truth.shape[-2], truth.shape[-1], generator)
             seen = [simulate(truth, operator, n, generator=generator).measurement for n in NOISES]
             for label, change in ((task, lambda y: y), (f"{task} in 8 bits", in_8_bits)):
                 found = [estimate_noise(change(y)) for y in seen]

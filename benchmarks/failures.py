@@ -95,9 +95,9 @@ def operator() -> Panels:
 
 
 def motion(speed: int) -> Panels:
-    """A window that moves over one picture, so many pixels in each frame."""
+    """A window moves over one picture, so many pixels a frame; the middle one is the same."""
     wide = clip_at(1, 3 * HEIGHT, 3 * WIDTH)
-    lefts = [speed * index for index in range(FRAMES)]
+    lefts = [WIDTH + speed * (index - FRAMES // 2) for index in range(FRAMES)]
     truth = torch.cat([wide[..., HEIGHT : 2 * HEIGHT, x : x + WIDTH] for x in lefts])
     problem = simulate(truth, AveragePool(4), noise_std=0.01, generator=chance())
     still = vision_tv(consistency=SpaceTimeTV(motion=False))
@@ -178,14 +178,13 @@ def picture(panels: Panels, found: dict[str, float]) -> Image.Image:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(description="Where a restoration fails, in pictures.")
     parser.add_argument("--case", action="append", choices=list(CASES), help="all without it")
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="gets a picture of each")
     parser.add_argument("--json", type=Path, metavar="FILE", help="gets every figure")
     arguments = parser.parse_args()
-    record = {}
-    if arguments.json is not None and arguments.json.exists():
-        record = json.loads(arguments.json.read_text())
+    told: Path | None = arguments.json
+    record = json.loads(told.read_text()) if told and told.exists() else {}
     for name in arguments.case or CASES:
         panels = CASES[name]()
         record[name] = found = figures(panels)
@@ -195,8 +194,8 @@ def main() -> None:
             arguments.output.mkdir(parents=True, exist_ok=True)
             with whole(arguments.output / f"{name}.jpg") as path:
                 picture(panels, found).save(path, quality=85, format="JPEG")
-        if arguments.json:
-            with whole(arguments.json) as path:
+        if told:
+            with whole(told) as path:
                 path.write_text(json.dumps(record, indent=1) + "\n")
 
 

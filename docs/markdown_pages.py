@@ -35,7 +35,7 @@ def table(rows: list[str]) -> list[str]:
     """A table with a head; a cell may be empty."""
     lines = [".. list-table::", "   :header-rows: 1", ""]
     for row in rows[:1] + rows[2:]:
-        for index, cell in enumerate(row.strip().strip("|").split("|")):
+        for index, cell in enumerate(row.strip()[1:-1].split("|")):
             lines.append(f"   {'* -' if index == 0 else '  -'} {inline(cell.strip())}".rstrip())
     return [*lines, ""]
 

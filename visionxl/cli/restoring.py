@@ -59,7 +59,7 @@ def restore(
     ] = None,
     unet: Annotated[
         str | None,
-        typer.Option(help="Of a few-step SDXL (Lightning, DMD2, LCM): a .safetensors file, ..."),
+        typer.Option(help="Of a few-step SDXL: a .safetensors file, ..."),
     ] = None,
     output: Annotated[
         Path,
@@ -110,7 +110,7 @@ def restore(
     overwrite: OverwriteOption = False,
     json_: JsonOption = False,
 ) -> None:
-    """Restore a measurement; write the video, and beside it a picture, a page and a record."""
+    """Restore a measurement; write the video, a picture, a page and a record."""
     order = Order(
         task=task,
         noise=noise,

@@ -116,6 +116,7 @@ def test_ctrl_c_leaves_the_terminal_clean_and_tells_how_to_go_on(measured):
     assert {path.name for path in measured.iterdir() if path.name.startswith("x")} == {
         "x.safetensors",
         "x.png",
+        "x.html",
         "x.json",
     }
 

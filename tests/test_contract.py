@@ -146,3 +146,9 @@ p = simulate(x, a, generator=g)
     assert len(told) == len(WRONG), done.stderr
     for line, (name, (_, words)) in zip(told, WRONG.items(), strict=True):
         assert words in line, name
+
+
+def test_a_problem_is_told_in_a_line():
+    problem = InverseProblem(Identity(), torch.zeros(3, 3, 8, 8), 0.1)
+    assert "measurement=<3x3x8x8>" in repr(problem)
+    assert len(repr(problem).splitlines()) == 1

@@ -163,6 +163,11 @@ def _operator(value: ForwardOperator | NonlinearOperator) -> Any:
     return value  # it is read as a ForwardOperator: see InverseProblem
 
 
+def _shape_of(value: object) -> str:
+    """A tensor's shape, for a line in place of its values."""
+    return f"<{'x'.join(map(str, getattr(value, 'shape', ())))}>"
+
+
 @frozen(eq=False)
 class InverseProblem:
     """``y = A x + noise``: find ``x``.
@@ -176,7 +181,7 @@ class InverseProblem:
     """
 
     operator: ForwardOperator = field(converter=_operator)
-    measurement: Tensor
+    measurement: Tensor = field(repr=_shape_of)
     noise_std: float = field(default=0.0, validator=_noise_std)
 
 

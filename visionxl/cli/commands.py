@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from attrs import evolve
 
 from visionxl.cli import report
 from visionxl.cli.app import (
@@ -120,7 +121,11 @@ def evaluate(
 ) -> None:
     """Measure a restored video against the original: PSNR, SSIM, flicker, residual."""
     restored = read_clip(video, frames).video
-    truth = resized(read_clip(clip, frames or len(restored)), size).video
+    original = read_clip(clip, frames or len(restored) + 1)
+    longer = frames is None and len(original.video) > len(restored)
+    if longer:
+        original = evolve(original, video=original.video[: len(restored)])
+    truth = resized(original, size).video
     if size is None and restored.shape[-2:] != truth.shape[-2:]:
         height, width = restored.shape[-2:]
         raise InputError(
@@ -136,5 +141,6 @@ def evaluate(
         told["data_residual"] = round(report.data_residual(problem, restored), 6)
         told["noise_std"] = description.noise_std
     lines = ", ".join(f"{name} {value}" for name, value in told.items())
-    notes = [] if "lpips" in told else ["lpips is left out: its weights are not on this machine"]
+    notes = [f"the clip is longer: its first {len(truth)} frames are compared"] if longer else []
+    notes += [] if "lpips" in told else ["lpips is left out: its weights are not on this machine"]
     say(told, json_, lines, notes, [])

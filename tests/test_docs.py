@@ -35,12 +35,21 @@ NAMES = [
 ]
 
 
+def copied(folder):
+    """The pages, in a copy: several builds at once would write into one another's gallery."""
+    made = shutil.ignore_patterns("_build", "auto_gallery", "sg_execution_times.rst", "__pycache__")
+    shutil.copytree(DOCS, folder / "docs", ignore=made)
+    for page in REPOSITORY.glob("*.md"):
+        shutil.copy(page, folder)
+    return folder / "docs"
+
+
 def test_the_docs_build_without_a_warning(tmp_path):
     pytest.importorskip("sphinx", reason="sphinx is not installed: pip install 'visionxl[docs]'")
     pytest.importorskip("furo", reason="furo is not installed: pip install 'visionxl[docs]'")
     options = ["-W", "--keep-going", "-q", "-b", "html", "-d", str(tmp_path / "doctrees")]
     built = subprocess.run(
-        [sys.executable, "-m", "sphinx", *options, str(DOCS), str(tmp_path / "html")],
+        [sys.executable, "-m", "sphinx", *options, str(copied(tmp_path)), str(tmp_path / "html")],
         capture_output=True,
         text=True,
     )
@@ -65,10 +74,7 @@ def html(tmp_path_factory):
     """The pages, built from a copy that does not run the gallery."""
     pytest.importorskip("furo", reason="furo is not installed: pip install 'visionxl[docs]'")
     folder = tmp_path_factory.mktemp("manual")
-    made = shutil.ignore_patterns("_build", "auto_gallery", "__pycache__")
-    shutil.copytree(DOCS, folder / "docs", ignore=made)
-    for page in REPOSITORY.glob("*.md"):
-        shutil.copy(page, folder)
+    copied(folder)
     options = ["-q", "-b", "html", "-D", "plot_gallery=0", "docs", "html"]
     command = [sys.executable, "-m", "sphinx", *options]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)

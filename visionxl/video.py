@@ -172,7 +172,9 @@ def _header(path: Path) -> tuple[Fraction, Path | None]:
 def _container(path: Path, whole: bool) -> Iterator[np.ndarray]:
     with _opened(path) as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        # Threads that decode ahead may still be at work when the reader stops: closing then waits
+        # for them with Python's lock held, and they may wait for that lock.
+        stream.thread_type = "SLICE"
         count = 0
         for frame in container.decode(stream):
             count += 1

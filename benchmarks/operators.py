@@ -51,9 +51,9 @@ def main(words: list[str] | None = None) -> None:
         for row in measured:
             print(line(row), flush=True)
             rows.append(row)
-        if options.json is not None:
-            with whole(options.json) as partial:
-                partial.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
+            if options.json is not None:
+                with whole(options.json) as partial:
+                    partial.write_text("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
     except InputError as error:
         sys.exit(f"operators.py: {error}")
 
@@ -138,10 +138,7 @@ def compare(operator: ForwardOperator, peer: Peer, video: Tensor) -> Iterator[di
 def ours_solve(operator: ForwardOperator, measured: Tensor, steps: int) -> Tensor:
     """Conjugate gradients on the normal equations, this library's own."""
     right = operator.adjoint(measured)
-    start = torch.zeros_like(right)
-    return conjugate_gradient(
-        lambda x: normal(operator, x), right, start, iterations=steps
-    ).solution
+    return conjugate_gradient(lambda x: normal(operator, x), right, None, iterations=steps).solution
 
 
 def check_same(ours: Tensor, theirs: Tensor) -> None:

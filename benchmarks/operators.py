@@ -137,8 +137,9 @@ def compare(operator: ForwardOperator, peer: Peer, video: Tensor) -> Iterator[di
 
 def ours_solve(operator: ForwardOperator, measured: Tensor, steps: int) -> Tensor:
     """Conjugate gradients on the normal equations, this library's own."""
-    right = operator.adjoint(measured)
-    return conjugate_gradient(lambda x: normal(operator, x), right, None, iterations=steps).solution
+    return conjugate_gradient(
+        lambda x: normal(operator, x), operator.adjoint(measured), None, iterations=steps
+    ).solution
 
 
 def check_same(ours: Tensor, theirs: Tensor) -> None:

@@ -123,6 +123,12 @@ WRONG = {
     ),
     "plain CG in vision_tv": ("vision_tv(consistency=PlainCG(10))", "attrs.evolve(vision_tv()"),
     "8 bits": ("simulate(x.byte(), a, generator=g)", "video.float() / 127.5 - 1"),
+    "an array": ("simulate(x.numpy(), a, generator=g)", "torch.from_numpy(video)"),
+    "an operator's class in simulate": (
+        "simulate(x, GaussianBlur, generator=g)",
+        "GaussianBlur(...)",
+    ),
+    "no generator of the noise": ("simulate(x, a, 0.1, generator=None)", "torch.Generator()"),
     "0 to 255": ("simulate(255 * x, a, generator=g)", "video / 127.5 - 1"),
     "a picture": ("simulate(x[0], a, generator=g)", "unsqueeze"),
     "channels last": ("simulate(x.permute(0, 2, 3, 1), a, generator=g)", "permute(0, 3, 1, 2)"),

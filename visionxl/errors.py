@@ -40,6 +40,15 @@ class NotFiniteError(InputError):
         return NotFiniteError(self.stage, self.frame, self.dtype, self.way_out, step)
 
 
+def told(part: object) -> str:
+    """What a message calls a part of somebody's own: its representation, if it has a short one."""
+    kind = type(part)
+    if kind.__repr__ is object.__repr__:
+        return kind.__name__
+    text = repr(part)
+    return text if len(text) <= 200 else f"{kind.__name__}(...)"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Words for an unknown ``name``: the nearest known one, or all of them."""
     known = sorted(known)

@@ -32,7 +32,9 @@ def check_output(path: Path, overwrite: bool) -> None:
             f"output {str(path)!r}: the folder {str(folder)!r} cannot be written; choose another"
         )
     if path.exists() and not overwrite:
-        raise InputError(f"output {str(path)!r} exists: choose another name, or give --overwrite")
+        raise InputError(
+            f"output {str(path)!r} exists: choose another name, or overwrite it (--overwrite)"
+        )
     if path.is_dir():
         foreign = sorted(f.name for f in path.iterdir() if not PICTURE.fullmatch(f.name))
         if foreign:

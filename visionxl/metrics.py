@@ -22,19 +22,23 @@ def check_same_shape(video: Tensor, truth: Tensor) -> None:
 
 def psnr(video: Video, truth: Video) -> float:
     """Peak signal-to-noise ratio in dB: ``10 log10(2^2 / mean square error)`` of each frame,
-    averaged over the frames. Values are clipped to [-1, 1] first."""
+    averaged over the frames. The values of both are clipped to [-1, 1] first."""
     check_same_shape(video, truth)
-    return _peak_ratio((video.clamp(-1, 1) - truth).square().mean(dim=(1, 2, 3)))
+    return _peak_ratio(_apart(video, truth).square().mean(dim=(1, 2, 3)))
 
 
 def difference_psnr(video: Video, truth: Video) -> float:
     """Flicker: the PSNR, in dB, of the differences between consecutive frames,
-    ``x[t+1] - x[t]``, against those of the truth; NaN for a single frame."""
+    ``x[t+1] - x[t]``, against those of the truth; NaN for a single frame. Clipped likewise."""
     check_same_shape(video, truth)
     if len(video) < 2:
         return float("nan")
-    difference = (video.clamp(-1, 1) - truth).diff(dim=0)
+    difference = _apart(video, truth).diff(dim=0)
     return _peak_ratio(difference.square().mean(dim=(1, 2, 3)))
+
+
+def _apart(video: Video, truth: Video) -> Video:
+    return video.clamp(-1, 1).sub_(truth.clamp(-1, 1))
 
 
 def _peak_ratio(errors: Tensor) -> float:
@@ -49,7 +53,9 @@ def ssim(video: Video, truth: Video) -> float:
     check_same_shape(video, truth)
     values = [
         structural_similarity_index_measure(
-            frame.clamp(-1, 1).add(1).unsqueeze(0), true.add(1).unsqueeze(0), data_range=RANGE
+            frame.clamp(-1, 1).add(1).unsqueeze(0),
+            true.clamp(-1, 1).add(1).unsqueeze(0),
+            data_range=RANGE,
         )
         for frame, true in zip(video, truth, strict=True)
     ]
@@ -64,7 +70,7 @@ def lpips(video: Video, truth: Video) -> float | None:
         return None
     check_same_shape(video, truth)
     values = [
-        measure(frame.clamp(-1, 1).unsqueeze(0), true.unsqueeze(0)).mean().item()
+        measure(frame.clamp(-1, 1).unsqueeze(0), true.clamp(-1, 1).unsqueeze(0)).mean().item()
         for frame, true in zip(video, truth, strict=True)
     ]
     return sum(values) / len(values)

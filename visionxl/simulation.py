@@ -26,6 +26,13 @@ def simulate(
         InputError: what is given is no such video.
     """
     _check_video(video)
+    if isinstance(operator, type) or not hasattr(operator, "forward"):
+        name = getattr(operator, "__name__", type(operator).__name__)
+        raise InputError(f"operator {name} has no forward of a value: give one, as {name}(...)")
+    if noise_std > 0 and not isinstance(generator, Generator):
+        raise InputError(
+            f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"
+        )
     measurement = operator.forward(video)
     if noise_std > 0:
         noise = torch.randn(measurement.shape, generator=generator, device=generator.device)
@@ -37,8 +44,13 @@ FAR = 16.0  # no video in units of the range [-1, 1] has such values, and one of
 
 
 def _check_video(video: object) -> None:
-    if not isinstance(video, Tensor) or not video.is_floating_point():
-        kind = getattr(video, "dtype", type(video).__name__)
+    if not isinstance(video, Tensor):
+        raise InputError(
+            f"video is a {type(video).__name__}: expected a tensor of torch; of an array take "
+            "torch.from_numpy(video)"
+        )
+    if not video.is_floating_point():
+        kind = video.dtype
         raise InputError(
             f"video is {kind}: expected floating point numbers in [-1, 1]; of 8-bit pictures take "
             "video.float() / 127.5 - 1"

@@ -59,7 +59,7 @@ def check_kind(path: Path) -> None:
 def write_clip(
     path: str | Path,
     video: Video,
-    rate: Fraction | int,
+    rate: Fraction | float | int,
     *,
     sound: Path | None = None,
     overwrite: bool = False,
@@ -78,6 +78,9 @@ def write_clip(
 
     Returns:
         Words on what was changed to fit the file, for people to read.
+
+    Raises:
+        InputError: the path cannot be written, or a value is not finite.
     """
     return write_pieces(
         path, lambda: iter([video]), len(video), rate, sound=sound, overwrite=overwrite
@@ -88,7 +91,7 @@ def write_pieces(
     path: str | Path,
     pieces: Callable[[], Iterator[Video]],
     frames: int,
-    rate: Fraction | int,
+    rate: Fraction | float | int,
     *,
     sound: Path | None = None,
     overwrite: bool = False,
@@ -106,9 +109,10 @@ def write_pieces(
     Returns:
         Words on what was changed to fit the file.
     """
-    path = Path(path)
+    path, rate = Path(path), Fraction(rate).limit_denominator(100_000)
     check_kind(path)
     check_output(path, overwrite)
+    pieces = partial(_finite_pieces, pieces)
     notes: list[str] = []
     with whole(path) as unfinished:
         if path.suffix.lower() == ".safetensors":
@@ -127,18 +131,26 @@ def write_pieces(
                 fitted = partial(_fitted, pieces, *up)
             else:
                 fitted = pieces
-            _encode_or_fail(unfinished, fitted, frames, Fraction(rate), encoding, sound, notes)
+            _encode_or_fail(unfinished, fitted, frames, rate, encoding, sound, notes)
             return notes
     if sound is not None:
         notes.append(f"the sound of {sound.name} is not kept: {path.name} holds none")
     return notes
 
 
+def _finite_pieces(pieces: Callable[[], Iterator[Video]]) -> Iterator[Video]:
+    for piece in pieces():
+        if not bool(piece.isfinite().all()):
+            count = int((~piece.isfinite()).sum())
+            raise InputError(f"video has {count} values that are not finite: it is not written")
+        yield piece
+
+
 def _fitted(pieces: Callable[[], Iterator[Video]], height: int, width: int) -> Iterator[Video]:
     return (fit_to(piece, height, width) for piece in pieces())
 
 
-def _write_tensor(path: Path, pieces: Iterator[Video], frames: int, rate: Fraction | int) -> None:
+def _write_tensor(path: Path, pieces: Iterator[Video], frames: int, rate: Fraction) -> None:
     """Safetensors with a tensor ``video``: the header, and then the values as they come."""
     first = next(pieces)
     shape = [frames, *first.shape[1:]]

@@ -1,10 +1,12 @@
 """Tools to examine an operator: the dot test, ``A^T A``, the norm."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Generator, Tensor
 
+from visionxl.errors import told
 from visionxl.protocols import ForwardOperator, Video
 
 
@@ -29,10 +31,12 @@ def check_adjoint(
 
     Returns:
         The largest ``|<Ax, y> - <x, A^T y>| / (|Ax| |y| + |x| |A^T y|)``, about 1e-16 for an
-        exact adjoint in float64 and about 1e-7 in float32.
+        exact adjoint in float64 and about 1e-7 in float32; infinite where forward or adjoint
+        answers a value that is not finite.
 
     Raises:
         ValueError: the adjoint does not return a video of ``shape``.
+        TypeError: it returns no tensor.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -45,15 +49,22 @@ def check_adjoint(
         measured = operator.forward(video)
         measurement = random(measured.shape)
         projected = operator.adjoint(measurement)
+        if not isinstance(projected, Tensor):
+            raise TypeError(
+                f"adjoint of {told(operator)} returned {type(projected).__name__}: it has to "
+                "return a tensor"
+            )
         if projected.shape != video.shape:
             raise ValueError(
-                f"adjoint of {operator!r} returned {tuple(projected.shape)} for a video of "
+                f"adjoint of {told(operator)} returned {tuple(projected.shape)} for a video of "
                 f"{tuple(video.shape)}: it has to return the shape that forward took"
             )
         left, right = _dot(measured, measurement), _dot(video, projected)
         scale = (measured.double().norm() * measurement.double().norm()).item() + (
             video.double().norm() * projected.double().norm()
         ).item()
+        if not math.isfinite(scale):
+            return math.inf
         worst = max(worst, abs(left - right) / scale if scale else 0.0)
     return worst
 

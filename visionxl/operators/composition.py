@@ -42,10 +42,12 @@ class Composition(Composable):
     inner: Any = field(validator=_is_operator)
 
     def forward(self, video: Video) -> Measurement:
-        return self.outer.forward(self.inner.forward(video))
+        video = self.inner.forward(video)  # the name lets go of a video that nobody else has
+        return self.outer.forward(video)
 
     def adjoint(self, measurement: Measurement) -> Video:
-        return self.inner.adjoint(self.outer.adjoint(measurement))
+        measurement = self.outer.adjoint(measurement)
+        return self.inner.adjoint(measurement)
 
     def lift(self, measurement: Tensor) -> Tensor:
         return lift(self.inner, lift(self.outer, measurement))

@@ -6,11 +6,14 @@ than a one-channel convolution.
 """
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from visionxl.operators.boundary import OUTSIDE, Boundary, extension
+from visionxl.operators.differentiable import by_adjoint
 
 Taps = Sequence[float]
 
@@ -39,6 +42,41 @@ def fold(extended: Tensor, dim: int, index: Sequence[int], size: int) -> Tensor:
 
 def correlate_frames(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
     """Correlation along time: ``out[t] = sum_k taps[k] * video[t + k - centre]``."""
+    return _both_ways(video, _frames, _frames_adjoint, taps, boundary)
+
+
+def correlate_frames_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
+    """The adjoint of :func:`correlate_frames`."""
+    return _both_ways(video, _frames_adjoint, _frames, taps, boundary)
+
+
+def correlate_separable(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
+    """The same taps along height and then width, frame by frame."""
+    return _both_ways(video, _separable, _separable_adjoint, taps, boundary)
+
+
+def correlate_separable_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
+    """The adjoint of :func:`correlate_separable`."""
+    return _both_ways(video, _separable_adjoint, _separable, taps, boundary)
+
+
+def correlate_plane(video: Tensor, kernel: Sequence[Taps], boundary: Boundary) -> Tensor:
+    """A two-dimensional kernel (rows of taps, both sizes odd), frame by frame; zeros are free."""
+    return _both_ways(video, _plane, _plane_adjoint, kernel, boundary)
+
+
+def correlate_plane_adjoint(video: Tensor, kernel: Sequence[Taps], boundary: Boundary) -> Tensor:
+    """The adjoint of :func:`correlate_plane`."""
+    return _both_ways(video, _plane_adjoint, _plane, kernel, boundary)
+
+
+def _both_ways(video: Tensor, there: Any, back: Any, taps: Any, boundary: Boundary) -> Tensor:
+    # Work in place is not for automatic differentiation: the adjoint is.
+    there, back = (partial(way, taps=taps, boundary=boundary) for way in (there, back))
+    return by_adjoint(video, there, back)
+
+
+def _frames(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
     index = extension(len(video), len(taps) // 2, len(taps) // 2, boundary)
     result = torch.zeros_like(video)
     for t, frame in enumerate(result):
@@ -48,8 +86,7 @@ def correlate_frames(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
     return result
 
 
-def correlate_frames_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
-    """The adjoint of :func:`correlate_frames`."""
+def _frames_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
     index = extension(len(video), len(taps) // 2, len(taps) // 2, boundary)
     result = torch.zeros_like(video)
     for t, frame in enumerate(video):
@@ -80,8 +117,7 @@ def _correlate_axis_adjoint(frame: Tensor, taps: Taps, dim: int, boundary: Bound
     return fold(extended, dim, extension(size, reach, reach, boundary), size)
 
 
-def correlate_separable(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
-    """The same taps along height and then width, frame by frame."""
+def _separable(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
     result = torch.empty_like(video)
     for frame, out in zip(video, result, strict=True):
         columns = _correlate_axis(frame, taps, -2, boundary)
@@ -89,8 +125,7 @@ def correlate_separable(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor
     return result
 
 
-def correlate_separable_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
-    """The adjoint of :func:`correlate_separable`."""
+def _separable_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
     result = torch.empty_like(video)
     for frame, out in zip(video, result, strict=True):
         rows = _correlate_axis_adjoint(frame, taps, -1, boundary)
@@ -98,30 +133,28 @@ def correlate_separable_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -
     return result
 
 
-def correlate_plane(video: Tensor, kernel: Sequence[Taps], boundary: Boundary) -> Tensor:
-    """A two-dimensional kernel (rows of taps, both sizes odd), frame by frame; zeros are free."""
-    (height, width), (up, left) = video.shape[-2:], (len(kernel) // 2, len(kernel[0]) // 2)
+def _plane(video: Tensor, taps: Sequence[Taps], boundary: Boundary) -> Tensor:
+    (height, width), (up, left) = video.shape[-2:], (len(taps) // 2, len(taps[0]) // 2)
     rows = extension(height, up, up, boundary)
     columns = extension(width, left, left, boundary)
     result = torch.zeros_like(video)
     for frame, out in zip(video, result, strict=True):
         extended = extend(extend(frame, -2, rows), -1, columns)
-        for i, row in enumerate(kernel):
+        for i, row in enumerate(taps):
             for j, tap in enumerate(row):
                 if tap != 0:
                     out.add_(extended[..., i : i + height, j : j + width], alpha=tap)
     return result
 
 
-def correlate_plane_adjoint(video: Tensor, kernel: Sequence[Taps], boundary: Boundary) -> Tensor:
-    """The adjoint of :func:`correlate_plane`."""
-    (height, width), (up, left) = video.shape[-2:], (len(kernel) // 2, len(kernel[0]) // 2)
+def _plane_adjoint(video: Tensor, taps: Sequence[Taps], boundary: Boundary) -> Tensor:
+    (height, width), (up, left) = video.shape[-2:], (len(taps) // 2, len(taps[0]) // 2)
     rows = extension(height, up, up, boundary)
     columns = extension(width, left, left, boundary)
     result = torch.empty_like(video)
     for frame, out in zip(video, result, strict=True):
         extended = frame.new_zeros(*frame.shape[:-2], len(rows), len(columns))
-        for i, row in enumerate(kernel):
+        for i, row in enumerate(taps):
             for j, tap in enumerate(row):
                 if tap != 0:
                     extended[..., i : i + height, j : j + width].add_(frame, alpha=tap)

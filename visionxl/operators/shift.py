@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from visionxl.errors import InputError
 from visionxl.operators.boundary import Boundary, check_boundary, extension
 from visionxl.operators.composition import Composable
+from visionxl.operators.differentiable import by_adjoint
 from visionxl.operators.factors import Factors, Shape, on_axis
 from visionxl.operators.filtering import extend, fold
 from visionxl.operators.lifting import divide_where_seen
@@ -89,14 +90,20 @@ class Shift(Composable):
 
     def forward(self, video: Video) -> Video:
         self._check(video)
+        return by_adjoint(video, self._forward, self._adjoint)
+
+    def adjoint(self, measurement: Video) -> Video:
+        self._check(measurement)
+        return by_adjoint(measurement, self._adjoint, self._forward)
+
+    def _forward(self, video: Video) -> Video:
         result = torch.empty_like(video)
         for frame, (down, right), out in zip(video, self.offsets, result, strict=True):
             rows = _displace(frame, -2, down, self.boundary)
             out.copy_(_displace(rows, -1, right, self.boundary))
         return result
 
-    def adjoint(self, measurement: Video) -> Video:
-        self._check(measurement)
+    def _adjoint(self, measurement: Video) -> Video:
         result = torch.empty_like(measurement)
         for frame, (down, right), out in zip(measurement, self.offsets, result, strict=True):
             columns = _displace_adjoint(frame, -1, right, self.boundary)

@@ -36,7 +36,7 @@ class GaussianPrior:
         schedule: default, that of Stable Diffusion.
     """
 
-    spectrum: Tensor = field(validator=_spectrum)
+    spectrum: Tensor = field(validator=_spectrum, repr=lambda s: f"<{s.shape[0]}x{s.shape[1]}>")
     mean: float = 0.0
     schedule: NoiseSchedule = field(factory=DiscreteSchedule.stable_diffusion)
 

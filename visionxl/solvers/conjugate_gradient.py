@@ -74,10 +74,11 @@ def conjugate_gradient(
     tolerance = max(tolerance, torch.finfo(b.dtype).eps ** 2)
     x = torch.zeros_like(b) if x0 is None else x0.clone()
     r = b.clone() if x0 is None else normal(x).neg().add_(b)
+    size = math.sqrt(inner_product(b, b)) or 1.0
+    del b, x0  # nothing is kept that nobody else needs
     z = r if preconditioner is None else preconditioner(r)
     p = z.clone()
     rz = inner_product(r, z)
-    size = math.sqrt(inner_product(b, b)) or 1.0
     residuals = [math.sqrt(inner_product(r, r)) / size]
 
     for iteration in range(iterations):

@@ -57,10 +57,9 @@ class DampedCG:
         check_linear(problem, self)
         operator = problem.operator
         damping = damping_of(problem, level, self.spread, self.least_noise)
-        right = operator.adjoint(problem.measurement - operator.forward(estimate))
         result = conjugate_gradient(
-            lambda x: normal(operator, x).add(x, alpha=damping),
-            right,
+            lambda x: normal(operator, x).add_(x, alpha=damping),
+            operator.adjoint(problem.measurement - operator.forward(estimate)),
             None,
             iterations=self.iterations,
             tolerance=self.tolerance,

@@ -1,6 +1,8 @@
 """What is checked where a problem enters, and what is measured at every step."""
 
+import math
 import sys
+import warnings
 from abc import abstractmethod
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -8,26 +10,33 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, NotFiniteError, told
 from visionxl.protocols import (
     Correction,
     ForwardOperator,
     InverseProblem,
+    LatentPrior,
+    NoiseSchedule,
     NonlinearOperator,
     State,
     Video,
 )
-from visionxl.solvers.finite import check_finite
+from visionxl.solvers.conjugate_gradient import NOT_A_NUMBER, dot
+from visionxl.solvers.finite import WAYS_OUT, check_finite
 
 
-def check_problem(problem: InverseProblem) -> None:
-    """Raise InputError, with the way out, for an operator or measurement that cannot be used."""
+def check_problem(problem: InverseProblem) -> int:
+    """The frames of the video that was measured.
+
+    Raises InputError, with the way out, for an operator or measurement that cannot be used, and
+    warns of an adjoint that is not the transpose of forward, as ``|A^T y|^2 = <A A^T y, y>`` tells.
+    """
     operator, measurement = problem.operator, problem.measurement
     if isinstance(operator, type):
         raise InputError(f"operator {operator.__name__} is a class: make a value of it")
     if not isinstance(operator, ForwardOperator | NonlinearOperator):
         raise InputError(
-            f"operator {operator!r} is no forward operator: it needs the methods "
+            f"operator {told(operator)} is no forward operator: it needs the methods "
             "forward(video) and adjoint(measurement), or forward, linearize and lift"
         )
     if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
@@ -42,19 +51,44 @@ def check_problem(problem: InverseProblem) -> None:
     back = "adjoint" if isinstance(operator, ForwardOperator) else "lift"
     video = getattr(operator, back)(measurement)
     _check_answer(operator, back, measurement, video)
+    _check_sound(operator, back, video)
     if video.ndim != 4:
         raise InputError(
-            f"{operator!r}: {back} returned shape {tuple(video.shape)}; make it return a video "
+            f"{told(operator)}: {back} returned shape {tuple(video.shape)}; make it return a video "
             "of 4 dimensions (frames, channels, height, width)"
         )
     again = operator.forward(video)
     _check_answer(operator, "forward", measurement, again)
+    _check_sound(operator, "forward", again)
     if again.shape != measurement.shape:
         raise InputError(
-            f"measurement has shape {tuple(measurement.shape)}, but forward of {operator!r} turns "
-            f"a video of {tuple(video.shape)}, which its {back} made of it, into "
+            f"measurement has shape {tuple(measurement.shape)}, but forward of {told(operator)} "
+            f"turns a video of {tuple(video.shape)}, which its {back} made of it, into "
             f"{tuple(again.shape)}: give the measurement of this operator, or mend forward and "
             f"{back} so that their shapes agree"
+        )
+    if isinstance(operator, ForwardOperator):
+        _check_transpose(operator, measurement, video, again)
+    return len(video)
+
+
+def _check_sound(operator: object, method: str, answer: Tensor) -> None:
+    if not bool(torch.isfinite(answer).all()):
+        raise InputError(
+            f"{told(operator)}: {method} returned values that are not finite (NaN or infinity) for "
+            "finite ones: look for a division by 0 in it, or for memory that it never writes"
+        )
+
+
+def _check_transpose(operator: object, y: Tensor, back: Tensor, again: Tensor) -> None:
+    left, right = dot(again, y), dot(back, back)
+    size = math.sqrt(dot(again, again) * dot(y, y)) + right
+    if abs(left - right) > max(1e-3, torch.finfo(y.dtype).eps ** 0.5) * size:
+        warnings.warn(
+            f"adjoint of {told(operator)} is not the transpose of its forward: <A A^T y, y> is "
+            f"{left:.6g} and |A^T y|^2 is {right:.6g}, which are the same for one that is; "
+            "visionxl.testing.check_operator says what to mend",
+            stacklevel=4,
         )
 
 
@@ -76,8 +110,8 @@ def check_given(**parts: tuple[object, type, str]) -> None:
     """
     for name, (given, kind, way_out) in parts.items():
         if isinstance(given, type) or not isinstance(given, kind):
-            told = getattr(given, "__name__", type(given).__name__)
-            raise InputError(f"{name} {told} is no {kind.__name__}: {way_out}")
+            what = getattr(given, "__name__", type(given).__name__)
+            raise InputError(f"{name} {what} is no {kind.__name__}: {way_out}")
 
 
 def check_linear(problem: InverseProblem, part: object) -> None:
@@ -85,29 +119,36 @@ def check_linear(problem: InverseProblem, part: object) -> None:
     operator = problem.operator
     if not isinstance(operator, ForwardOperator) and not isinstance(part, Linearizing):
         raise InputError(
-            f"{part!r} needs a linear operator, and {operator!r} is not linear: use the method "
-            "gauss_newton, or GaussNewton() as the consistency"
+            f"{told(part)} needs a linear operator, and {told(operator)} is not linear: use "
+            "the method gauss_newton, or GaussNewton() as the consistency"
         )
 
 
 def _check_answer(part: object, method: str, given: Tensor, answer: object) -> Tensor:
     if not isinstance(answer, Tensor):
         raise InputError(
-            f"{part!r}: {method} returned {type(answer).__name__}; make it return a tensor"
+            f"{told(part)}: {method} returned {type(answer).__name__}; make it return a tensor"
         )
     for name in ("dtype", "device"):
         expected, came = getattr(given, name), getattr(answer, name)
         if expected != came:
             raise InputError(
-                f"{part!r}: {method} returned {name} {came} for an argument of {expected}; "
+                f"{told(part)}: {method} returned {name} {came} for an argument of {expected}; "
                 f"make it keep its argument's {name} (create constants with tensor.to(argument))"
             )
     return answer
 
 
-def check_state(state: State | None, steps: int) -> None:
-    """Raise InputError for a state that belongs to a run of fewer steps."""
-    if state is not None and not 0 <= state.index < steps:
+def check_state(state: State | None, steps: int, frames: int) -> None:
+    """Raise InputError for a state that belongs to a run of fewer steps, or of other frames."""
+    if state is None:
+        return
+    if len(state.latent) != frames:
+        raise InputError(
+            f"state has latents of {len(state.latent)} frames, and the problem {frames}: give a "
+            "state of a run of this problem"
+        )
+    if not 0 <= state.index < steps:
         raise InputError(
             f"state is before step {state.index}, and the sampler has the steps 0 to {steps - 1}: "
             "give a state of a run of this sampler"
@@ -119,8 +160,8 @@ def check_frames(prior: object, method: str, given: Tensor, answer: object) -> T
     checked = _check_answer(prior, method, given, answer)
     if checked.ndim != 4 or len(checked) != len(given):
         raise InputError(
-            f"{prior!r}: {method} returned shape {tuple(checked.shape)} for {len(given)} frames; "
-            "make it return four dimensions, the first one frames"
+            f"{told(prior)}: {method} returned shape {tuple(checked.shape)} for {len(given)} "
+            "frames; make it return four dimensions, the first one frames"
         )
     return checked
 
@@ -129,17 +170,49 @@ def check_correction(consistency: object, estimate: Tensor, correction: object) 
     """Raise InputError where a consistency did not return a Correction of the estimate's kind."""
     if not isinstance(correction, Correction):
         raise InputError(
-            f"{consistency!r}: correct returned {type(correction).__name__}; make it return "
+            f"{told(consistency)}: correct returned {type(correction).__name__}; make it return "
             "Correction(video, iterations, residuals, stopped)"
         )
     video = _check_answer(consistency, "correct", estimate, correction.video)
     if video.shape != estimate.shape:
         raise InputError(
-            f"{consistency!r}: correct returned a video of {tuple(video.shape)} for an estimate of "
-            f"{tuple(estimate.shape)}; make it keep the shape"
+            f"{told(consistency)}: correct returned a video of {tuple(video.shape)} for an "
+            f"estimate of {tuple(estimate.shape)}; make it keep the shape"
         )
     check_finite("decode", estimate)
     check_finite("consistency", video)
+    if correction.stopped == NOT_A_NUMBER:  # the solver kept what it had before
+        dtype = str(video.dtype).removeprefix("torch.")
+        raise NotFiniteError("consistency", 0, dtype, WAYS_OUT["consistency"])
+
+
+def check_decoded(prior: object, problem: InverseProblem, decoded: Video) -> None:
+    """Raise InputError where a prior decodes videos that the operator cannot have measured."""
+    words = (
+        f"{told(prior)}: decode returned shape {tuple(decoded.shape)} and {told(problem.operator)}"
+    )
+    way_out = (
+        "make encode and decode keep height and width, and denoise the latents' shape "
+        "(visionxl.testing.check_prior tries it); Padded(prior, ...) fits sizes"
+    )
+    try:
+        measured = tuple(problem.operator.forward(decoded).shape)
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise InputError(f"{words} cannot measure that ({error}): {way_out}") from error
+    if measured != tuple(problem.measurement.shape):
+        raise InputError(
+            f"{words} turns that into {measured}, where the measurement has "
+            f"{tuple(problem.measurement.shape)}: {way_out}"
+        )
+
+
+def check_schedule(prior: LatentPrior) -> None:
+    """Raise InputError for a prior whose schedule is none."""
+    if not isinstance(prior.schedule, NoiseSchedule):
+        raise InputError(
+            f"schedule of {told(prior)} is {prior.schedule!r}: expected a value with level(time), "
+            "such as visionxl.priors.DiscreteSchedule.stable_diffusion()"
+        )
 
 
 def data_residual(problem: InverseProblem, video: Video) -> float:

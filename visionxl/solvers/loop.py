@@ -27,9 +27,11 @@ from visionxl.protocols import (
 )
 from visionxl.solvers.contract import (
     check_correction,
+    check_decoded,
     check_given,
     check_linear,
     check_problem,
+    check_schedule,
     check_state,
     data_residual,
     peak_bytes,
@@ -121,6 +123,8 @@ def trajectory(
         with step_named(index):
             denoised = prior.denoise(latent, level)
             decoded = prior.decode(denoised.clean)
+            if index == first:
+                check_decoded(prior, problem, decoded)
             corrected = sampler.consistency.correct(decoded, problem, level)
             check_correction(sampler.consistency, decoded, corrected)
             if index + 1 < len(levels):
@@ -188,11 +192,12 @@ def restore(
     for name in ("initializer", "consistency"):
         if isinstance(getattr(sampler, name), type):
             raise InputError(f"{name} {getattr(sampler, name).__name__} is a class: add ()")
-    check_problem(problem)
+    check_schedule(prior)
+    frames = check_problem(problem)
     check_linear(problem, sampler.consistency)
     if sampler.condition is not unconditioned:
         check_linear(problem, sampler.condition)
-    check_state(state, len(sampler.times))
+    check_state(state, len(sampler.times), frames)
     frugal = FrameByFrame(prior, frames_at_once)
     for part in (sampler.initializer, sampler.consistency, sampler.renoise, sampler.condition):
         if isinstance(part, Demanding):

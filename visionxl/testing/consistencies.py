@@ -81,9 +81,16 @@ def _corrected(
     words = "a video of the estimate's shape"
     way_out = "correct the estimate, and return all of its frames and pixels"
     check_shape(consistency, "correct", found.video, estimate.shape, words, way_out)
+    require(
+        bool(found.stopped),
+        consistency,
+        "a correction tells in words why it ended",
+        "stopped is empty",
+        "give stopped='converged', or what else ended it",
+    )
     told = found.iterations >= 0 and all(map(math.isfinite, found.residuals))
     require(
-        told and bool(found.stopped) and not found.stopped.startswith("breakdown"),
+        told and not found.stopped.startswith("breakdown"),
         consistency,
         "a correction tells how it ended, and for a sound problem it is no breakdown",
         f"iterations {found.iterations}, residuals {found.residuals}, stopped {found.stopped!r}",

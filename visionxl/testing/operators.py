@@ -126,20 +126,27 @@ def _check_factors(operator: Any, video: Tensor, measured: Tensor, enough: float
     factors = operator.factors(tuple(video.shape))
     if factors is None:
         return
-    product = video
-    for axis, matrix in enumerate(factors.axes):
-        if matrix is not None:
-            product = along(product, axis, matrix.to(video))
-    if factors.mask is not None:
-        product = product * factors.mask.to(video)
-    error = apart(measured, product)
-    require(
-        error <= enough,
-        operator,
-        "factors are those of forward, A = mask * (T (x) C (x) H (x) W)",
-        f"their product lies {error:.1e} away from forward, as a share of its size",
-        "return the matrices that forward applies, measured size x video size, or None",
+    law = "factors are those of forward, A = mask * (T (x) C (x) H (x) W)"
+    way_out = (
+        "return Factors((T, C, H, W), mask): float64 matrices, measured size x video size, None "
+        "for an axis that forward leaves alone; or return None"
     )
+    try:
+        product = _product(factors, video)
+    except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+        sizes = [m if m is None else tuple(m.shape) for m in getattr(factors, "axes", ())]
+        seen = f"{type(factors).__name__} of matrices {sizes} for a video of {tuple(video.shape)}"
+        raise ContractError(operator, law, f"{seen} ({error})", way_out) from error
+    require(
+        product.shape == measured.shape,
+        operator,
+        law,
+        f"their product has shape {tuple(product.shape)}, and forward {tuple(measured.shape)}",
+        way_out,
+    )
+    error = apart(measured, product)
+    seen = f"their product lies {error:.1e} away from forward, as a share of its size"
+    require(error <= enough, operator, law, seen, way_out)
     try:
         hash(operator)
     except TypeError as error:
@@ -149,6 +156,14 @@ def _check_factors(operator: Any, video: Tensor, measured: Tensor, enough: float
             str(error),
             "make it a frozen value: attrs.frozen, or dataclass(frozen=True)",
         ) from error
+
+
+def _product(factors: Any, video: Tensor) -> Tensor:
+    product = video
+    for axis, matrix in enumerate(factors.axes):
+        if matrix is not None:
+            product = along(product, axis, matrix.to(video))
+    return product if factors.mask is None else product * factors.mask.to(video)
 
 
 def _check_nonlinear(operator: Any, shape: Sequence[int], draws: Draws, seed: int) -> None:

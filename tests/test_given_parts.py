@@ -1,0 +1,196 @@
+"""What a user's own operator, prior or state may get wrong is told before it costs anything."""
+
+import math
+
+import pytest
+import torch
+from attrs import evolve, frozen
+
+from visionxl import GaussianPrior, InputError, PlainCG, restore, simulate, vision_xl
+from visionxl.errors import NotFiniteError
+from visionxl.metrics import difference_psnr, psnr
+from visionxl.operators import (
+    TASK_NAMES,
+    AveragePool,
+    BicubicDownsample,
+    MotionBlur,
+    TemporalAverage,
+    check_adjoint,
+    task_named,
+)
+from visionxl.protocols import ForwardOperator, InverseProblem
+from visionxl.video import read_clip
+from visionxl.writing import write_clip
+
+SHAPE = (3, 3, 16, 16)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape):
+    return torch.randn(*shape, dtype=torch.float64, generator=seeded())
+
+
+@pytest.fixture
+def prior():
+    return GaussianPrior.natural(16, 16)
+
+
+@pytest.fixture
+def problem(prior):
+    return simulate(prior.sample(3, 3, seeded()), AveragePool(2), 0.02, generator=seeded())
+
+
+MADE = {name: (task_named(name), (8, 3, 32, 48)) for name in TASK_NAMES}
+MADE["motion"] = (lambda *_: MotionBlur(5.0, 30.0), SHAPE)
+MADE["bicubic"] = (lambda *_: BicubicDownsample(2), SHAPE)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_gradients_come_through_every_operator_by_its_adjoint(name):
+    make, shape = MADE[name]
+    operator = make(shape[0], *shape[2:], seeded())
+    video = (0.3 * noise(*shape)).requires_grad_()
+    measured = operator.forward(video)
+    weights = noise(*measured.shape)
+    (gradient,) = torch.autograd.grad((measured * weights).sum(), video)
+    linear = isinstance(operator, ForwardOperator)
+    derivative = operator if linear else operator.linearize(video.detach())
+    torch.testing.assert_close(gradient, derivative.adjoint(weights))
+    weights.requires_grad_()
+    back = derivative.adjoint(weights)
+    direction = noise(*back.shape)
+    (gradient,) = torch.autograd.grad((back * direction).sum(), weights)
+    torch.testing.assert_close(gradient, derivative.forward(direction))
+
+
+@frozen
+class Broken:
+    """An operator that answers ``forward_factor x`` and ``adjoint_factor y``."""
+
+    forward_factor: float = 1.0
+    adjoint_factor: float = 1.0
+
+    def forward(self, video):
+        return self.forward_factor * video
+
+    def adjoint(self, measurement):
+        return self.adjoint_factor * measurement
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("method", ["forward", "adjoint"])
+def test_the_dot_test_fails_where_values_are_not_finite(method, value):
+    assert check_adjoint(Broken(**{f"{method}_factor": value}), SHAPE) == math.inf
+
+
+def test_the_dot_test_names_an_adjoint_that_returns_no_tensor():
+    class Pair(Broken):
+        def adjoint(self, measurement):
+            return measurement, measurement
+
+    with pytest.raises(TypeError, match=r"adjoint of .* returned tuple"):
+        check_adjoint(Pair(), SHAPE)
+
+
+@pytest.mark.parametrize("method", ["forward", "adjoint"])
+def test_an_operator_that_answers_nan_is_refused_before_the_first_evaluation(
+    method, problem, prior
+):
+    operator = Broken(**{f"{method}_factor": math.nan})
+    measured = InverseProblem(operator, noise(*SHAPE).float(), 0.02)
+    with pytest.raises(InputError, match=f"Broken.*: {method} returned values that are not finite"):
+        restore(measured, prior, vision_xl(), generator=seeded())
+
+
+def test_a_solver_that_breaks_down_at_a_nan_stops_the_run(problem, prior):
+    class Failing(AveragePool):
+        calls = 0
+
+        def adjoint(self, measurement):
+            Failing.calls += 1
+            return super().adjoint(measurement) * (math.nan if Failing.calls > 3 else 1.0)
+
+    sampler = vision_xl(consistency=PlainCG(3))
+    with pytest.raises(NotFiniteError, match="consistency answered NaN"):
+        restore(evolve(problem, operator=Failing(2)), prior, sampler, generator=seeded())
+
+
+def test_a_wrong_adjoint_is_told_where_a_run_begins(prior):
+    class Exposure:
+        def forward(self, video):
+            return 0.1 * video.roll(1, 0) + 0.2 * video + 0.7 * video.roll(-1, 0)
+
+        adjoint = forward  # its transpose rolls the other way
+
+    wrong = simulate(prior.sample(3, 3, seeded()), Exposure(), 0.02, generator=seeded())
+    with pytest.warns(UserWarning, match="is not the transpose of its forward"):
+        restore(wrong, prior, vision_xl(consistency=PlainCG(1)), generator=seeded())
+
+
+def test_a_state_of_other_frames_is_refused(problem, prior):
+    states = []
+    restore(
+        problem,
+        prior,
+        vision_xl(),
+        generator=seeded(),
+        observe=lambda s: states.append(s.following),
+    )
+    other = simulate(prior.sample(5, 3, seeded()), AveragePool(2), 0.02, generator=seeded())
+    with pytest.raises(InputError, match="state has latents of 3 frames, and the problem 5"):
+        restore(other, prior, vision_xl(), generator=seeded(), state=states[0])
+
+
+@frozen
+class Wrapped:
+    """A prior with one part changed."""
+
+    prior: object
+    shorter: bool = False
+    schedule_of: object = ...
+
+    @property
+    def schedule(self):
+        return self.prior.schedule if self.schedule_of is ... else self.schedule_of
+
+    def encode(self, video):
+        return self.prior.encode(video)
+
+    def decode(self, latent):
+        return self.prior.decode(latent)[..., : -1 if self.shorter else None]
+
+    def denoise(self, latent, level):
+        return self.prior.denoise(latent, level)
+
+
+def test_a_prior_that_loses_a_column_is_named(problem, prior):
+    with pytest.raises(InputError, match=r"decode returned shape \(3, 3, 16, 15\)"):
+        restore(problem, Wrapped(prior, shorter=True), vision_xl(), generator=seeded())
+    average = simulate(prior.sample(3, 3, seeded()), TemporalAverage(3), 0.02, generator=seeded())
+    with pytest.raises(InputError, match=r"into \(3, 3, 16, 15\), where the measurement has"):
+        restore(average, Wrapped(prior, shorter=True), vision_xl(), generator=seeded())
+
+
+@pytest.mark.parametrize("schedule", [None, 0.5])
+def test_a_prior_without_a_schedule_is_told_so(schedule, problem, prior):
+    with pytest.raises(InputError, match=rf"schedule of .* is {schedule}: expected"):
+        restore(problem, Wrapped(prior, schedule_of=schedule), vision_xl(), generator=seeded())
+
+
+def test_a_video_beyond_the_range_is_as_far_from_itself_as_any():
+    video = 2 * noise(*SHAPE)
+    assert psnr(video, video) == difference_psnr(video, video) == math.inf
+
+
+def test_a_video_of_nan_is_not_written_and_a_broadcast_rate_is(tmp_path):
+    video = torch.zeros(3, 3, 16, 16)
+    write_clip(tmp_path / "x.mkv", video, 29.97)
+    assert float(read_clip(tmp_path / "x.mkv").rate) == pytest.approx(29.97)
+    video[1, 0, 2, 3] = math.nan
+    for name in ("y.mkv", "y.mp4", "y.safetensors", "y"):
+        with pytest.raises(InputError, match="1 values that are not finite: it is not written"):
+            write_clip(tmp_path / name, video, 25)
+        assert not (tmp_path / name).exists()

@@ -117,6 +117,10 @@ CASES = {
         RESTORE.format("y.safetensors") + " --method vision-tv",
         ["method 'vision-tv'", "did you mean 'vision_tv'"],
     ),
+    "the beginning of two methods": (
+        RESTORE.format("y.safetensors") + " --method vision",
+        ["method 'vision'", "did you mean 'vision_tv' or 'vision_xl'?"],
+    ),
     "a method of no known name": (
         RESTORE.format("y.safetensors") + " --method best",
         ["method 'best'", "known are daps, ddnm", "vision_xl"],

@@ -119,6 +119,20 @@ def test_a_lossless_video_and_options_stand_for_a_described_measurement(place, m
     assert psnr(read_clip("b.mkv").video, read_clip("c.mkv").video) > 30
 
 
+def test_a_truth_that_is_longer_is_cut_and_told(place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", "sr4", "--frames", "2", "--output", "y.safetensors"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "y.safetensors", "--output", "x.mkv", "--truth", "clip.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 0, answer.err
+    assert "--truth is longer: its first 2 frames are compared" in answer.out + answer.err
+    record = json.loads(Path("x.json").read_text())
+    truth, video = read_clip("clip.mkv").video[:2], read_clip("x.mkv").video
+    assert record["measures"]["psnr"] == pytest.approx(psnr(video, truth), abs=0.1)  # 8 bits
+    assert record["steps"] == len(record["trace"]) == 4
+    assert record["settings"]["steps"] == 25
+
+
 def test_sizes_that_do_not_suit_the_prior_are_padded_and_told(place, monkeypatch, capfd):
     make_clip(Path("odd.mkv"), frames=2, height=42, width=51)
     words = ["simulate", "odd.mkv", "--task", "deblur", "--output", "y.safetensors"]

@@ -101,6 +101,33 @@ def test_a_consistency_that_breaks_its_contract_is_told(case):
         run(sampler=vision_xl(consistency=OwnConsistency(spoil)))
 
 
+SMALL_PARTS = {
+    "a low-pass that crops": (
+        {"low_pass": lambda video, level: video[..., 1:, :]},
+        r"low-pass returned shape \(3, 1, 7, 8\) for an argument of \(3, 1, 8, 8\).*keep the shape",
+    ),
+    "a low-pass of nothing": (
+        {"low_pass": lambda video, level: None},
+        r"low-pass returned NoneType; make it return a tensor",
+    ),
+    "a renoise of one frame": (
+        {"renoise": lambda clean, noise, level, generator: clean[:1]},
+        r"renoise returned shape \(1, 1, 8, 8\) for an argument of \(3, 1, 8, 8\).*keep the shape",
+    ),
+    "a renoise in double": (
+        {"renoise": lambda clean, noise, level, generator: clean.double()},
+        r"renoise returned dtype torch.float64.*torch.float32",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SMALL_PARTS)
+def test_a_low_pass_or_renoise_that_breaks_its_contract_is_told(case):
+    part, message = SMALL_PARTS[case]
+    with pytest.raises(InputError, match=message):
+        run(sampler=vision_xl(**part))
+
+
 def test_a_breakdown_of_the_solver_is_warned_of():
     def broken(correction):
         return evolve(correction, stopped="breakdown: it is not positive definite")

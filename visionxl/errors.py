@@ -50,7 +50,10 @@ def told(part: object) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Words for an unknown ``name``: the nearest known one, or all of them."""
+    """Words for an unknown ``name``: those it begins, the nearest known one, or all of them."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    close = [other for other in known if name and other.startswith(name)]
+    close = close or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if not close:
+        return f"known are {', '.join(known)}"
+    return f"did you mean {' or '.join(map(repr, close))}?"

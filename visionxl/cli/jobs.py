@@ -5,7 +5,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.checkpoints import CheckpointFolder
@@ -42,8 +42,8 @@ class Job(Protocol):
         ...
 
     @abstractmethod
-    def truth(self, path: Path | None) -> Clip | None:
-        """The original clip in the size that was measured, if it is given."""
+    def truth(self, path: Path | None) -> tuple[Clip | None, list[str]]:
+        """The original clip in the size that was measured, if it is given, and words on it."""
         ...
 
     @abstractmethod
@@ -90,10 +90,14 @@ class WholeClip:
     def checksum(self, mask: Tensor | None) -> str:
         return checksum_of(self.problem.measurement, mask)
 
-    def truth(self, path: Path | None) -> Clip | None:
+    def truth(self, path: Path | None) -> tuple[Clip | None, list[str]]:
         if path is None:
-            return None
-        return truth_for(self.problem, read_clip(path, self.description.frames))
+            return None, []
+        frames = self.description.frames
+        clip = read_clip(path, frames + 1)
+        longer = len(clip.video) > frames
+        notes = [f"--truth is longer: its first {frames} frames are compared"] if longer else []
+        return truth_for(self.problem, evolve(clip, video=clip.video[:frames])), notes
 
     def run(
         self,
@@ -147,13 +151,13 @@ class LongClip:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
 
-    def truth(self, path: Path | None) -> Clip | None:
+    def truth(self, path: Path | None) -> tuple[Clip | None, list[str]]:
         if path is not None:
             raise InputError(
                 f"--truth {str(path)!r} with --windows: leave it out, and compare afterwards with "
                 "visionxl evaluate"
             )
-        return None
+        return None, []
 
     def run(
         self,

@@ -63,7 +63,7 @@ def restore_one(
             going_on = False
         if not going_on:
             _check_outputs(output, order.overwrite)
-        reference = job.truth(order.truth)
+        reference, about_truth = job.truth(order.truth)
         priors()
         checkpoints = CheckpointFolder(folder)
         begin(checkpoints, facts, output)
@@ -72,6 +72,7 @@ def restore_one(
         with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):
             group.share(True)
             answer = job.run(order, settings, priors, checkpoints, group)
+            answer.notes.extend(about_truth)
             if order.noise is None and job.description.noise_std == ROUNDING:
                 answer.notes.append(
                     f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more"

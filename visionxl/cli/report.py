@@ -84,6 +84,7 @@ def run_record(
         "video_shape": list(restoration.video.shape),
         "measurement_shape": list(problem.measurement.shape),
         "data_residual": data_residual(problem, restoration.video),
+        "steps": len(restoration.trace),
         "seconds": round(seconds, 3),
         "device": str(problem.measurement.device),
         "threads": torch.get_num_threads(),

@@ -215,6 +215,17 @@ def check_schedule(prior: LatentPrior) -> None:
         )
 
 
+def check_same_shape(name: str, part: object, given: Tensor, answer: object) -> Tensor:
+    """What a low-pass or a renoise returned: a tensor of its argument's shape, dtype and device."""
+    checked = _check_answer(part, name, given, answer)
+    if checked.shape != given.shape:
+        raise InputError(
+            f"{part!r}: {name} returned shape {tuple(checked.shape)} for an argument of "
+            f"{tuple(given.shape)}; make it keep the shape"
+        )
+    return check_finite(name, checked)
+
+
 def data_residual(problem: InverseProblem, video: Video) -> float:
     """Root mean square of ``y - A x``, in units of the range [-1, 1]."""
     difference = problem.operator.forward(video) - problem.measurement

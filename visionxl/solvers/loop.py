@@ -31,6 +31,7 @@ from visionxl.solvers.contract import (
     check_given,
     check_linear,
     check_problem,
+    check_same_shape,
     check_schedule,
     check_state,
     data_residual,
@@ -128,14 +129,15 @@ def trajectory(
             corrected = sampler.consistency.correct(decoded, problem, level)
             check_correction(sampler.consistency, decoded, corrected)
             if index + 1 < len(levels):
-                filtered = check_finite("low-pass", sampler.low_pass(corrected.video, level))
+                filtered = sampler.low_pass(corrected.video, level)
+                check_same_shape("low-pass", sampler.low_pass, corrected.video, filtered)
                 # What nothing has changed need not be encoded again.
                 clean = denoised.clean if filtered is decoded else prior.encode(filtered)
                 del filtered
                 after = levels[index + 1]
                 passage = Passage(after.time, after.signal, after.noise, level, latent, problem)
                 latent = sampler.renoise(clean, denoised.noise, passage, generator)
-                check_finite("renoise", latent)
+                check_same_shape("renoise", sampler.renoise, clean, latent)
                 following = State(index + 1, latent, generator.get_state())
         record = StepRecord(
             index=index,

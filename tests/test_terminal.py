@@ -125,7 +125,9 @@ def test_ctrl_c_leaves_the_terminal_clean_and_tells_how_to_go_on(measured):
 
 
 def test_ctrl_c_while_torch_is_loaded_is_a_line(tmp_path):
-    (tmp_path / "torch.py").write_text("import time\nprint('loading', flush=True)\ntime.sleep(60)\n")
+    (tmp_path / "torch.py").write_text(
+        "import time\nprint('loading', flush=True)\ntime.sleep(60)\n"
+    )
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     module, _, function = settings["project"]["scripts"]["visionxl"].partition(":")
     script = f"from {module} import {function}; {function}()"

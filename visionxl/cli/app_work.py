@@ -13,8 +13,9 @@ from visionxl.app import Limits, Outcome, Progress, Request
 from visionxl.cli import report
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import Watched
-from visionxl.cli.reading import Told, described, prior_for
+from visionxl.cli.reading import described, prior_for
 from visionxl.cli.running import columns_of, summary, write_all
+from visionxl.cli.told import Told
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift

@@ -20,12 +20,8 @@ from visionxl.cli.app import (
     examples,
     say,
 )
-from visionxl.cli.reading import (
-    Told,
-    measurement_and_description,
-    read_mask,
-    resized,
-)
+from visionxl.cli.reading import measurement_and_description, read_mask, resized
+from visionxl.cli.told import Told
 from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of, save_measurement

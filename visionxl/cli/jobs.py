@@ -13,13 +13,12 @@ from visionxl.cli import report
 from visionxl.cli.long import Long, restored_in_windows, write_long
 from visionxl.cli.order import Order
 from visionxl.cli.reading import (
-    Frames,
-    Told,
     measurement_and_description,
     measurement_in_frames,
     truth_for,
 )
 from visionxl.cli.running import checksum_of, restored, write_all
+from visionxl.cli.told import Frames, Told
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of

@@ -14,8 +14,9 @@ from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import report
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import StepBar, Watched
-from visionxl.cli.reading import Frames, fitted_like, prior_for
+from visionxl.cli.reading import fitted_like, prior_for
 from visionxl.cli.running import Run, beside, plan_for, shared_by, warmed
+from visionxl.cli.told import Frames
 from visionxl.distributed.frames import EVERY
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift

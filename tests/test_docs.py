@@ -25,6 +25,7 @@ PACKAGES = (
     "visionxl.priors",
     "visionxl.solvers",
     "visionxl.init",
+    "visionxl.report",
     "visionxl.testing",
 )
 NAMES = [

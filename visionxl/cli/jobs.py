@@ -9,7 +9,6 @@ from attrs import frozen
 from torch import Tensor
 
 from visionxl.checkpoints import CheckpointFolder
-from visionxl.cli import report
 from visionxl.cli.long import Long, restored_in_windows, write_long
 from visionxl.cli.order import Order
 from visionxl.cli.reading import (
@@ -23,7 +22,7 @@ from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.protocols import ForwardOperator, InverseProblem, Video
-from visionxl.report import Look
+from visionxl.report import Look, measures
 from visionxl.solvers.windows import CONTEXT
 from visionxl.video import Clip, read_clip
 
@@ -110,7 +109,7 @@ class WholeClip:
         self, output: Path, answer: Any, reference: Clip | None, overwrite: bool
     ) -> list[Path]:
         if reference is not None:
-            answer.record["measures"] = report.measures(answer.video, reference.video)
+            answer.record["measures"] = measures(answer.video, reference.video)
         clip = Clip(answer.video, self.description.rate, self.description.sound)
         told = (answer.record, answer.notes, answer.looks)
         return write_all(output, clip, self.problem, reference, *told, overwrite)

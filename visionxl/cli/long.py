@@ -24,6 +24,7 @@ from visionxl.planning import Persistent
 from visionxl.priors import DiffusersPrior
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import write_page
+from visionxl.report.record import told_of, versions
 from visionxl.solvers import Sampler
 from visionxl.solvers.windows import CONTEXT, RestoredWindow, Window, restore_windows, windows_of
 from visionxl.writing import write_pieces
@@ -215,13 +216,13 @@ def _record(
         "command": report.command_line(),
         "settings": run.settings,
         "operator": repr(operator),
-        "method": report.told_of(sampler),
+        "method": told_of(sampler),
         "measurement_shape": list(source.shape),
         "data_residual": math.sqrt(squares / len(source)),
         "device": str(run.device),
         "threads": torch.get_num_threads(),
         "processes": run.group.size,
-        "versions": report.versions(),
+        "versions": versions(),
         "context": CONTEXT,
         "windows": told,
     }

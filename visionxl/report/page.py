@@ -63,7 +63,7 @@ class Picture:
 
 
 def write_page(
-    path: Path,
+    path: str | Path,
     columns: Mapping[str, Video],
     rate: Fraction | int,
     record: Mapping[str, Any],
@@ -72,7 +72,7 @@ def write_page(
 ) -> None:
     """Write the page of :func:`render`, whole or not at all."""
     page = render(columns, rate, record, looks, remarks)
-    with whole(path) as partial:
+    with whole(Path(path)) as partial:
         partial.write_text(page, encoding="utf-8")
 
 
@@ -102,7 +102,7 @@ def render(
     others += [f for plot in drawn for f in (plot.light, plot.dark)]
     pictures = shown(columns, BUDGET - sum(map(len, others)))
     return _template().render(
-        title=Path(record["outputs"][0]).name,
+        title=Path(next(iter(record["outputs"]), "restoration")).name,
         record=record,
         style=Markup(style),  # our own files, and no part of a run
         script=Markup(script),

@@ -11,8 +11,9 @@ from sphinx_gallery.scrapers import figure_rst, matplotlib_scraper
 def scraper(block, block_vars, gallery_conf):
     """The pictures of a block, in reStructuredText."""
     written = ""
+    figures = [plt.figure(number) for number in plt.get_fignums()]
     for animation in block_vars["example_globals"].values():
-        if isinstance(animation, Animation) and plt.fignum_exists(animation._fig.number):
+        if isinstance(animation, Animation) and animation._fig in figures:
             path = Path(next(block_vars["image_path_iterator"])).with_suffix(".webp")
             animation.save(path, writer="pillow")
             plt.close(animation._fig)

@@ -74,7 +74,7 @@ def run_record(
 
 
 def measures(video: Video, truth: Video) -> dict[str, float | None]:
-    """Every measure of :mod:`visionxl.metrics` that can be had here.
+    """Every measure of ``visionxl.metrics`` that can be had here.
 
     Args:
         video: (frames, channels, height, width), values in [-1, 1].

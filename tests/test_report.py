@@ -262,6 +262,13 @@ def test_frames_fit_a_budget_and_what_was_given_up_is_told():
     assert sizes[20_000].remarks[0].startswith(f"{len(sizes[20_000].numbers)} of the 12 frames")
 
 
+def test_frames_are_kept_without_loss_where_they_are_small():
+    video = torch.rand(24, 3, 96, 160, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert shown({"restored": video}).remarks == ()  # 24 x 96 x 160 x 3 bytes: 1.1 MB
+    twice = shown({"measurement": video, "restored": video})
+    assert twice.remarks == ("Frames are compressed, at WebP quality 95.",)
+
+
 # How it is written
 
 

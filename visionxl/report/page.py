@@ -126,7 +126,7 @@ def render(
         rows=trace[:MOST_ROWS],
         stages=list(_stages(record)),
         settings={k: v for k, v in record["settings"].items() if v not in (None, "")},
-        run={title: record[name] for name, title in RUN.items() if name in record},
+        run={title: _told(record[name]) for name, title in RUN.items() if name in record},
         command=shlex.join(record["command"]),
     )
 
@@ -182,6 +182,11 @@ def _measures(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for name, value in record.get("measures", {}).items():
         was = _number(before[name]) if name in before else "-"
         yield MEASURES[name], _number(value), was
+
+
+def _told(value: Any) -> Any:
+    """A value of the record, in no more digits than one reads."""
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _number(value: float | None) -> str:

@@ -1,11 +1,14 @@
 """Animations of the gallery become pictures that loop in the page, and need neither network nor
 ffmpeg. Every other figure is left to sphinx-gallery."""
 
+import logging
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.animation import Animation
 from sphinx_gallery.scrapers import figure_rst, matplotlib_scraper
+
+logging.getLogger("matplotlib.animation").setLevel(logging.WARNING)  # else it tells of every film
 
 
 def scraper(block, block_vars, gallery_conf):

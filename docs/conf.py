@@ -34,6 +34,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
     "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ("films.scraper",),
     "capture_repr": (),
     "inspect_global_variables": False,
     "show_signature": False,

@@ -14,6 +14,7 @@ PACKAGES = (
     "visionxl.operators",
     "visionxl.planning",
     "visionxl.priors",
+    "visionxl.report",
     "visionxl.solvers",
     "visionxl.testing",
 )

@@ -254,6 +254,9 @@ def test_gradio_is_not_imported_before_the_page_is_served():
 # In a browser
 
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
+CUT_OFF = """() => [...document.querySelectorAll('main *')].filter(
+    part => part.getBoundingClientRect().right > innerWidth + 1
+).map(part => part.tagName + ' ' + part.textContent.slice(0, 40))"""
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -339,6 +342,22 @@ def test_from_upload_to_download(tab, served, tmp_path):
     assert names == {"video": "restored.mp4", "report": "restored.html"}
     assert read_clip(tmp_path / "restored.mp4").video.shape == (5, 3, 64, 96)
     assert "visionxl-app-" not in (tmp_path / "restored.html").read_text()
+
+
+def test_the_page_fits_a_phone(tab, tmp_path):
+    tab.set_viewport_size({"width": 390, "height": 844})
+    tab.set_input_files("input[type=file]", make_clip(tmp_path / "x.mp4", 2, 64, 96))
+    wait_for(tab, "said", "2 frames")
+    go, stop = (tab.locator(f"#{name}").bounding_box() for name in ("go", "stop"))
+    assert go["y"] == stop["y"]
+    tab.click("#go")
+    wait_for(tab, "progress", "Done")
+    tab.wait_for_selector("#film video")
+    assert "Side by side: measurement, restored, truth." in tab.inner_text("body")
+    labels = tab.locator("#film label")  # which would lie on the pictures
+    assert labels.evaluate_all("all => all.every(one => one.getBoundingClientRect().width <= 1)")
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert tab.evaluate(CUT_OFF) == []
 
 
 def test_an_upload_that_is_no_video_is_refused(tab, tmp_path):

@@ -1,15 +1,20 @@
 """The noise of a measurement, found in the measurement alone."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from command_line import make_clip, visionxl
 
 from visionxl import InputError, simulate
+from visionxl.cli.told import ROUNDING
 from visionxl.measurements import estimate_noise
 from visionxl.operators import TASKS
 from visionxl.sizes import cover
 from visionxl.video import DEMO_CLIP, read_clip
+from visionxl.writing import write_clip
 
 FRAMES, HEIGHT, WIDTH = 9, 96, 160
 
@@ -81,3 +86,50 @@ def test_a_single_picture_is_told_what_to_do():
 def test_values_that_are_not_finite_are_refused(value):
     with pytest.raises(InputError, match="not finite"):
         estimate_noise(torch.full((4, 3, 8, 8), value))
+
+
+# On the command line
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch, capfd):
+    """clip.mkv, and what was made of it: y.mkv, which does not tell how, and y.safetensors."""
+    monkeypatch.chdir(tmp_path)
+    make_clip(Path("clip.mkv"), frames=6, height=48, width=64)
+    words = ["simulate", "clip.mkv", "--task", "deblur", "--noise", "0.05", "--output"]
+    for name in ("y.mkv", "y.safetensors"):
+        assert visionxl(monkeypatch, capfd, *words, name).code == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--windows", "3"]])
+def test_restore_estimates_it_tells_it_and_keeps_it(more, measured, monkeypatch, capfd):
+    words = ["restore", "y.mkv", "--task", "deblur", "--noise", "estimate", "--output", "x.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words, *more)
+    assert answer.code == 0, answer.err
+    found = estimate_noise(read_clip("y.mkv").video)
+    assert found == pytest.approx(0.05, rel=0.05)
+    note = f"noise {found:.4g} was estimated"
+    assert f"note: {note}" in answer.out
+    record = json.loads(Path("x.json").read_text())
+    assert record["noise_std"] == record["settings"]["noise_std"] == found
+    assert any(told.startswith(note) for told in record["notes"])
+
+
+def test_restore_estimates_no_less_than_the_rounding_of_8_bits(measured, monkeypatch, capfd):
+    write_clip(Path("gray.mkv"), torch.zeros(2, 3, 32, 48), 24)
+    words = ["restore", "gray.mkv", "--task", "deblur", "--noise", "estimate", "--output", "x.mkv"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    assert json.loads(Path("x.json").read_text())["noise_std"] == ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["y.mkv", "--task", "deblur", "--noise", "much"], "--noise 'much' is not a number"),
+        (["y.safetensors", "--noise", "estimate"], "y.safetensors knows how it was measured"),
+    ],
+)
+def test_restore_says_what_else_to_give(words, sentence, measured, monkeypatch, capfd):
+    answer = visionxl(monkeypatch, capfd, "restore", *words, "--output", "x.mkv")
+    assert answer.code == 2
+    assert sentence in answer.err

@@ -23,8 +23,9 @@ from PIL import Image
 from visionxl import GaussianPrior, restore, simulate, vision_xl
 from visionxl.cli import running
 from visionxl.errors import InputError
+from visionxl.metrics import psnr
 from visionxl.operators import GaussianBlur
-from visionxl.report import Album, render, write_page
+from visionxl.report import Album, measures, render, run_record, write_page
 from visionxl.report.media import BUDGET, shown, thumbnail
 from visionxl.report.plots import plots
 from visionxl.report.watching import REST, STAGES
@@ -218,6 +219,24 @@ def test_the_same_run_has_the_same_page(page, run):
     assert render(columns, Fraction(24), record, looks) == page
 
 
+def test_a_record_made_in_python_is_json_and_has_a_page():
+    clip, generator = moving_scene(3, 32, 48), torch.Generator().manual_seed(0)
+    problem = simulate(clip, GaussianBlur(sigma=2.0), noise_std=0.02, generator=generator)
+    sampler, album = vision_xl(count=10), Album(torch.device("cpu"))
+    prior = album.timed(GaussianPrior.natural(32, 48))
+    result = restore(problem, prior, sampler, generator=generator, observe=album.observe)
+    told = run_record(problem, sampler, result, 1.5, command=["python", "mine.py"], album=album)
+    told["measures"] = measures(result.video, clip)
+    again = json.loads(json.dumps(told))
+    assert again["measures"]["psnr"] == pytest.approx(psnr(result.video, clip), abs=1e-4)
+    assert [step["index"] for step in again["trace"]] == list(range(len(sampler.times)))
+    columns = {"restored": result.video, "truth": clip}
+    page = render(columns, 24, again, album.looks)
+    assert "<h1>restoration</h1>" in page  # there is no file to name it after
+    assert page.count("<b>step ") == len(sampler.times)
+    assert "python mine.py" in page
+
+
 # How large it is
 
 
@@ -260,6 +279,13 @@ def test_frames_fit_a_budget_and_what_was_given_up_is_told():
     assert sizes[60_000].width < 96
     assert "not 96x64" in sizes[60_000].remarks[0]
     assert sizes[20_000].remarks[0].startswith(f"{len(sizes[20_000].numbers)} of the 12 frames")
+
+
+def test_frames_are_kept_without_loss_where_they_are_small():
+    video = torch.rand(24, 3, 96, 160, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    assert shown({"restored": video}).remarks == ()  # 24 x 96 x 160 x 3 bytes: 1.1 MB
+    twice = shown({"measurement": video, "restored": video})
+    assert twice.remarks == ("Frames are compressed, at WebP quality 95.",)
 
 
 # How it is written

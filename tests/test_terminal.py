@@ -6,6 +6,8 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,8 @@ from visionxl.cli.app import app
 from visionxl.operators import TASK_NAMES
 from visionxl.solvers import METHODS
 
-PAGE = Path(__file__).parent.parent / "docs" / "cli.rst"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "cli.rst"
 COMMANDS = typer.main.get_command(app).commands
 COLOUR = re.compile(rb"\x1b\[[0-9;]*3[0-9][0-9;]*m")
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
@@ -119,6 +122,26 @@ def test_ctrl_c_leaves_the_terminal_clean_and_tells_how_to_go_on(measured):
         "x.html",
         "x.json",
     }
+
+
+def test_ctrl_c_while_torch_is_loaded_is_a_line(tmp_path):
+    (tmp_path / "torch.py").write_text(
+        "import time\nprint('loading', flush=True)\ntime.sleep(60)\n"
+    )
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    module, _, function = settings["project"]["scripts"]["visionxl"].partition(":")
+    script = f"from {module} import {function}; {function}()"
+    kept = environment()
+    started = subprocess.Popen(
+        [sys.executable, "-c", script, "info"],
+        env=kept | {"PYTHONPATH": os.pathsep.join([str(tmp_path), kept["PYTHONPATH"]])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert started.stdout.readline() == b"loading\n"
+    started.send_signal(signal.SIGINT)
+    _, told = started.communicate(timeout=30)
+    assert (started.returncode, told) == (130, b"stopped: nothing had begun\n")
 
 
 def test_a_terminal_that_cannot_move_gets_lines_and_sigterm_is_told(measured):

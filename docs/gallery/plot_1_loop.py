@@ -10,6 +10,7 @@ we run the method by hand, three steps of it, and look at everything that comes 
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.animation import FuncAnimation
 
 from visionxl import PocketPrior, restore, simulate, vision_xl
 from visionxl.metrics import psnr
@@ -23,8 +24,14 @@ operator = GaussianBlur(sigma=2.0) @ TemporalAverage(window=7)
 problem = simulate(clip, operator, noise_std=0.02, generator=generator)
 
 
+def picture(video):
+    """The middle of its middle frame."""
+    middle = video[len(video) // 2, :, 16:80, 40:120]
+    return middle.add(1).div(2).clamp(0, 1).permute(1, 2, 0).numpy()
+
+
 def show(rows):
-    """A list of rows, each a dictionary of videos: the middle of their middle frame."""
+    """A list of rows, each a dictionary of videos by title."""
     columns = max(map(len, rows))
     size = (9.0, 9.0 / columns * 0.9 * len(rows))
     _, axes = plt.subplots(len(rows), columns, figsize=size, layout="constrained")
@@ -32,8 +39,7 @@ def show(rows):
         ax.axis("off")
     for row, line in zip(rows, axes.reshape(len(rows), columns), strict=True):
         for (title, video), ax in zip(row.items(), line, strict=False):
-            middle = video[len(video) // 2, :, 16:80, 40:120]
-            ax.imshow(middle.add(1).div(2).clamp(0, 1).permute(1, 2, 0).numpy())
+            ax.imshow(picture(video))
             ax.set_title(title, fontsize=10)
 
 
@@ -125,3 +131,35 @@ again = torch.Generator().manual_seed(0)
 problem = simulate(clip, operator, noise_std=0.02, generator=again)
 result = restore(problem, prior, sampler, generator=again, frames_at_once=len(clip))
 print("largest difference:", (result.video - corrected).abs().max().item())
+
+# %%
+# The whole loop, as a film
+# -------------------------
+#
+# All pictures again, one after another, and where each is on the way.
+
+scenes = [("measurement", problem.measurement)]
+scenes += [(f"step {i + 1}: {name}", row[name]) for i, row in enumerate(rows) for name in row]
+scenes += [("truth", clip)]
+qualities = [psnr(video, clip) for _, video in scenes[:-1]]
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+image = left.imshow(picture(clip))
+title = left.set_title("")
+left.axis("off")
+right.plot(qualities, ".-", color="tab:gray")
+(dot,) = right.plot([0], qualities[:1], "o", color="tab:red", markersize=10)
+right.set_xticks([])
+right.set_ylabel("PSNR in dB")
+
+
+def draw(index):
+    """One scene of the film."""
+    name, video = scenes[index]
+    image.set_data(picture(video))
+    title.set_text(name)
+    now = slice(index, index + 1) if index < len(qualities) else slice(0)
+    dot.set_data(range(len(qualities))[now], qualities[now])
+
+
+film = FuncAnimation(figure, draw, frames=len(scenes), interval=800)

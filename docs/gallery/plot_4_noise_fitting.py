@@ -8,6 +8,7 @@ is the wrong thing to want.
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.animation import FuncAnimation
 
 from visionxl import DampedCG, NoiseAware, PlainCG, PocketPrior, restore, simulate, vision_xl
 from visionxl.metrics import psnr
@@ -104,6 +105,25 @@ for ax, (title, video) in zip(axes.flat, shown.items(), strict=True):
     ax.imshow(picture(video))
     ax.set_title(f"{title}, {psnr(video, clip):.1f} dB", fontsize=11)
     ax.axis("off")
+
+# %%
+# Step by step, from the blurred video on:
+
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.9), layout="constrained")
+images = [ax.imshow(picture(problem.measurement)) for ax in axes]
+for ax in axes:
+    ax.axis("off")
+
+
+def draw(index):
+    """Both, after as many steps as they have taken by then."""
+    runs = {"plain": plain, "noise-aware": aware}
+    for ax, image, (name, videos) in zip(axes, images, runs.items(), strict=True):
+        image.set_data(picture(videos[index]))
+        ax.set_title(f"{name}, {steps[index]} steps, {psnr(videos[index], clip):.1f} dB")
+
+
+film = FuncAnimation(figure, draw, frames=len(steps), interval=500)
 
 # %%
 # Stopped at its best, plain is as good. But when that is, is seen in the right curve only, the one

@@ -16,6 +16,7 @@ from visionxl.operators import TASK_NAMES
 from visionxl.solvers.methods import METHODS
 from visionxl.video import DEMO_CLIP
 
+NARROW = 120  # pixels: two buttons beside one another on a phone
 KEPT_SECONDS = 3600  # of uploads and results, in the server's temporary folder
 
 
@@ -58,8 +59,14 @@ def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
                 noise = gr.Slider(0, 0.2, value=0.01, step=0.005, label="Noise", info=words.NOISE)
                 method = gr.Dropdown(list(METHODS), value="vision_tv", label="Method")
                 with gr.Row():
-                    go = gr.Button("Restore", variant="primary", elem_id="go")
-                    stop = gr.Button("Stop", variant="stop", elem_id="stop", interactive=False)
+                    go = gr.Button("Restore", variant="primary", elem_id="go", min_width=NARROW)
+                    stop = gr.Button(
+                        "Stop",
+                        variant="stop",
+                        elem_id="stop",
+                        interactive=False,
+                        min_width=NARROW,
+                    )
             with gr.Column(scale=3, min_width=320):
                 progress = gr.HTML(words.waiting(), elem_id="progress")
                 slider = gr.ImageSlider(
@@ -70,17 +77,20 @@ def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
                 )
                 film = gr.Video(
                     label="side by side",
+                    show_label=False,  # on a phone it would lie on the pictures
                     visible=False,
                     loop=True,
                     autoplay=True,
                     elem_id="film",
                     buttons=[],
                 )
+                names = gr.HTML(visible=False)
                 with gr.Row():
-                    video = gr.DownloadButton("Download the video", visible=False)
-                    report = gr.DownloadButton("Download the report", visible=False)
+                    narrow: dict[str, Any] = {"visible": False, "min_width": NARROW}
+                    video = gr.DownloadButton("Download the video", **narrow)
+                    report = gr.DownloadButton("Download the report", **narrow)
 
-        results = (slider, film, video, report)
+        results = (slider, film, names, video, report)
         hidden = {part: gr.update(visible=False, value=None) for part in results}
         idle = {go: gr.update(interactive=True), stop: gr.update(interactive=False)}
         busy = {go: gr.update(interactive=False), stop: gr.update(interactive=True)}
@@ -125,10 +135,11 @@ def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
             return {progress: words.stopping(), stop: gr.update(interactive=False)}
 
         def shown(outcome: Outcome) -> dict[Any, Any]:
-            pictures, names = (str(outcome.before), str(outcome.after)), " | ".join(outcome.columns)
+            pictures = (str(outcome.before), str(outcome.after))
             return {
                 slider: gr.update(visible=True, value=pictures),
-                film: gr.update(visible=True, value=str(outcome.comparison), label=names),
+                film: gr.update(visible=True, value=str(outcome.comparison)),
+                names: gr.update(visible=True, value=words.beside(outcome.columns)),
                 video: gr.update(visible=True, value=str(outcome.video)),
                 report: gr.update(visible=True, value=str(outcome.page)),
             }

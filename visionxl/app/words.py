@@ -1,5 +1,6 @@
 """What the page says, as HTML; everything that comes from outside is escaped."""
 
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
@@ -84,6 +85,11 @@ def outcome(told: Outcome) -> str:
     """At the end of a run."""
     notes = "".join(f"<li>{escape(note)}</li>" for note in told.notes)
     return f"<p><b>Done:</b> {escape(told.summary)}.</p><ul>{notes}</ul>"
+
+
+def beside(columns: Iterable[str]) -> str:
+    """What is side by side in the film."""
+    return f"<p>Side by side: {escape(', '.join(columns))}.</p>"
 
 
 def stopping() -> str:

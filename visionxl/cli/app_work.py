@@ -10,17 +10,17 @@ from attrs import evolve, frozen
 from PIL import Image
 
 from visionxl.app import Limits, Outcome, Progress, Request
-from visionxl.cli import report
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import Watched
-from visionxl.cli.reading import Told, described, prior_for
+from visionxl.cli.reading import described, prior_for
 from visionxl.cli.running import columns_of, summary, write_all
+from visionxl.cli.told import Told
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
 from visionxl.priors import DiffusersPrior
 from visionxl.protocols import InverseProblem, Step, Video
-from visionxl.report import Album
+from visionxl.report import Album, measures, run_record
 from visionxl.simulation import simulate
 from visionxl.solvers import Sampler, restore
 from visionxl.solvers.methods import method_named
@@ -55,7 +55,7 @@ class Restorer:
         sampler = method_named(request.method)()
         video, record, notes, album = self._restored(request, problem, sampler, tell)
         if truth is not None:
-            record["measures"] = report.measures(video, truth.video)
+            record["measures"] = measures(video, truth.video)
         clip = Clip(video, description.rate, description.sound)
         told = (record, notes, album.looks)
         _, _, page, _ = write_all(folder / VIDEO, clip, problem, truth, *told, overwrite=False)
@@ -93,11 +93,16 @@ class Restorer:
         )
         seconds = time.perf_counter() - began
         settings = settings_of(request, self.name, str(self.device))
-        record = report.run_record(problem, sampler, result, settings, seconds)
-        record["command"] = command_of(request, self.name)
         album = watching.album
-        record["start_seconds"] = album.start_seconds
-        record["stages"] = album.stages(len(result.trace))
+        record = run_record(
+            problem,
+            sampler,
+            result,
+            seconds,
+            command=command_of(request, self.name),
+            album=album,
+            settings=settings,
+        )
         return result.video.cpu(), record, notes, album
 
 

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import typer
 from attrs import evolve
 
-from visionxl.cli import report
 from visionxl.cli.app import (
     FramesOption,
     JsonOption,
@@ -20,12 +19,8 @@ from visionxl.cli.app import (
     examples,
     say,
 )
-from visionxl.cli.reading import (
-    Told,
-    measurement_and_description,
-    read_mask,
-    resized,
-)
+from visionxl.cli.reading import measurement_and_description, read_mask, resized
+from visionxl.cli.told import Told
 from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of, save_measurement
@@ -33,7 +28,9 @@ from visionxl.metrics import check_same_shape
 from visionxl.operators import TASK_NAMES, TemporalAverage
 from visionxl.operators.composition import find_parts
 from visionxl.protocols import InverseProblem
+from visionxl.report import measures
 from visionxl.simulation import simulate as make_problem
+from visionxl.solvers.contract import data_residual
 from visionxl.video import read_clip
 from visionxl.writing import check_kind, write_clip
 
@@ -133,12 +130,12 @@ def evaluate(
             f"{truth.shape[-2]}x{truth.shape[-1]}: say how simulate cut it, --size {height}x{width}"
         )
     check_same_shape(restored, truth)
-    told: dict[str, Any] = dict(report.measures(restored, truth))
+    told: dict[str, Any] = dict(measures(restored, truth))
     if measurement is not None:
         values, description = measurement_and_description(measurement, Told())
         operator = description.operator(generator_of(description.seed))
         problem = InverseProblem(operator, values, description.noise_std)
-        told["data_residual"] = round(report.data_residual(problem, restored), 6)
+        told["data_residual"] = round(data_residual(problem, restored), 6)
         told["noise_std"] = description.noise_std
     lines = ", ".join(f"{name} {value}" for name, value in told.items())
     notes = [f"the clip is longer: its first {len(truth)} frames are compared"] if longer else []

@@ -14,6 +14,7 @@ from visionxl.cli.running import Run, columns_of, restored, summary, write_all
 from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of
+from visionxl.report import measures
 from visionxl.simulation import simulate as make_problem
 from visionxl.solvers import vision_tv
 from visionxl.video import DEMO_CLIP, Clip, read_clip
@@ -43,11 +44,17 @@ def demo(
     if not json_:
         err.print(f"{count} frames of {height}x{width}, {operator!r}, noise 0.01")
     loaded = prior_named("pocket")
-    settings = {"clip": DEMO_CLIP.name, "task": "deblur+", "seed": 0, "prior": "pocket"}
+    settings = {
+        "clip": DEMO_CLIP.name,
+        "task": "deblur+",
+        "method": "vision_tv",
+        "seed": 0,
+        "prior": "pocket",
+    }
     run = Run(settings, seed=0, show=not json_, frames_at_once=4)
     video, record, notes, looks = restored(problem, loaded, vision_tv(), run)
-    record["measures"] = report.measures(video, clip.video)
-    record["measurement_measures"] = report.measures(problem.measurement, clip.video)
+    record["measures"] = measures(video, clip.video)
+    record["measurement_measures"] = measures(problem.measurement, clip.video)
     output.mkdir(exist_ok=True)
     written = write_all(
         target, Clip(video, clip.rate), problem, clip, record, notes, looks, overwrite=True

@@ -9,22 +9,20 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.checkpoints import CheckpointFolder
-from visionxl.cli import report
 from visionxl.cli.long import Long, restored_in_windows, write_long
 from visionxl.cli.order import Order
 from visionxl.cli.reading import (
-    Frames,
-    Told,
     measurement_and_description,
     measurement_in_frames,
     truth_for,
 )
 from visionxl.cli.running import checksum_of, restored, write_all
+from visionxl.cli.told import Frames, Told
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.protocols import ForwardOperator, InverseProblem, Video
-from visionxl.report import Look
+from visionxl.report import Look, measures
 from visionxl.solvers.windows import CONTEXT
 from visionxl.video import Clip, read_clip
 
@@ -115,7 +113,7 @@ class WholeClip:
         self, output: Path, answer: Any, reference: Clip | None, overwrite: bool
     ) -> list[Path]:
         if reference is not None:
-            answer.record["measures"] = report.measures(answer.video, reference.video)
+            answer.record["measures"] = measures(answer.video, reference.video)
         clip = Clip(answer.video, self.description.rate, self.description.sound)
         told = (answer.record, answer.notes, answer.looks)
         return write_all(output, clip, self.problem, reference, *told, overwrite)

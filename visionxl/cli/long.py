@@ -14,8 +14,9 @@ from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import report
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import StepBar, Watched
-from visionxl.cli.reading import Frames, fitted_like, prior_for
+from visionxl.cli.reading import fitted_like, prior_for
 from visionxl.cli.running import Run, beside, plan_for, shared_by, warmed
+from visionxl.cli.told import Frames
 from visionxl.distributed.frames import EVERY
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
@@ -23,6 +24,7 @@ from visionxl.planning import Persistent
 from visionxl.priors import DiffusersPrior
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import write_page
+from visionxl.report.record import told_of, versions
 from visionxl.solvers import Sampler
 from visionxl.solvers.windows import CONTEXT, RestoredWindow, Window, restore_windows, windows_of
 from visionxl.writing import write_pieces
@@ -214,13 +216,13 @@ def _record(
         "command": report.command_line(),
         "settings": run.settings,
         "operator": repr(operator),
-        "method": report.told_of(sampler),
+        "method": told_of(sampler),
         "measurement_shape": list(source.shape),
         "data_residual": math.sqrt(squares / len(source)),
         "device": str(run.device),
         "threads": torch.get_num_threads(),
         "processes": run.group.size,
-        "versions": report.versions(),
+        "versions": versions(),
         "context": CONTEXT,
         "windows": told,
     }

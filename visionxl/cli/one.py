@@ -14,8 +14,9 @@ from visionxl.cli.app import stoppable
 from visionxl.cli.jobs import Job, LongClip, WholeClip
 from visionxl.cli.long import WINDOW
 from visionxl.cli.order import Order
-from visionxl.cli.reading import ROUNDING, Told, read_mask
+from visionxl.cli.reading import read_mask
 from visionxl.cli.running import STEPS, beside, summary
+from visionxl.cli.told import ROUNDING, Told
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.files import check_output, clear_partials
@@ -39,7 +40,14 @@ def restore_one(
     folder = output.with_name(f"{output.name}.checkpoint")
     if group.first and not order.resume and not begun(folder):
         _check_outputs(output, order.overwrite)
-    told = Told(order.task, order.noise, order.seed, order.window, read_mask(order.mask))
+    told = Told(
+        order.task,
+        order.noise,
+        order.seed,
+        order.window,
+        read_mask(order.mask),
+        order.estimate_noise,
+    )
     job: Job = (WholeClip if order.windows is None else LongClip).of(measurement, told, order)
     settings = settings_of(measurement, output, order, job.description)
     if not group.first:
@@ -73,7 +81,13 @@ def restore_one(
             group.share(True)
             answer = job.run(order, settings, priors, checkpoints, group)
             answer.notes.extend(about_truth)
-            if order.noise is None and job.description.noise_std == ROUNDING:
+            noise = job.description.noise_std
+            if order.estimate_noise:
+                answer.notes.append(
+                    f"noise {noise:.4g} was estimated: too little after a lossy codec, too much "
+                    "where fine texture moves"
+                )
+            elif order.noise is None and noise == ROUNDING:
                 answer.notes.append(
                     f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more"
                 )

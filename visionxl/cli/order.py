@@ -21,6 +21,7 @@ class Order:
 
     task: str | None
     noise: float | None
+    estimate_noise: bool
     seed: int
     prior: str
     prompt: str

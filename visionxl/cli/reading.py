@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import evolve, frozen
+from attrs import evolve
 from torch import Tensor
 
 from visionxl.cli.memory import check_memory
+from visionxl.cli.told import ROUNDING, Frames, Told
 from visionxl.errors import InputError, nearest
 from visionxl.measurements import (
     Description,
@@ -27,8 +28,6 @@ from visionxl.streaming import TensorFrames, VideoFrames
 from visionxl.video import RATE, Clip, read_clip
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-ROUNDING = round(2 / 255 / 12**0.5, 5)  # standard deviation of rounding to 8 bits
-Frames = TensorFrames | VideoFrames
 KNOWN_AS = {"task": "task", "noise": "noise_std", "window": "window"}  # option: description
 
 
@@ -52,17 +51,6 @@ def read_mask(path: Path | None) -> Tensor | None:
     return picture > 0
 
 
-@frozen(eq=False)
-class Told:
-    """What the options tell of a measurement; None where they do not."""
-
-    task: str | None = None
-    noise: float | None = None
-    seed: int = 0
-    window: int | None = None
-    mask: Tensor | None = None
-
-
 def measurement_and_description(path: Path, told: Told) -> tuple[Tensor, Description]:
     """A measurement and how it was made: from its file, or from the options for any video."""
     if path.suffix.lower() == ".safetensors":
@@ -71,6 +59,7 @@ def measurement_and_description(path: Path, told: Told) -> tuple[Tensor, Descrip
     else:
         clip = read_clip(path)
         values, stored, rate, sound = clip.video, None, clip.rate, clip.sound
+    told = told.seeing(values)
     return values, described(path, stored, tuple(values.shape), rate, sound, told)
 
 
@@ -84,6 +73,7 @@ def measurement_in_frames(path: Path, told: Told, kept: int) -> tuple[Frames, De
     """
     if path.suffix.lower() != ".safetensors":
         video = VideoFrames(path, kept)
+        told = told.seeing(video)
         return video, described(path, None, video.shape, video.rate, video.sound, told)
     from safetensors import SafetensorError, safe_open
 
@@ -100,7 +90,7 @@ def measurement_in_frames(path: Path, told: Told, kept: int) -> tuple[Frames, De
             "tensor named 'measurement'"
         ) from error
     stored = description_in(path, metadata, mask)
-    return frames, described(path, stored, frames.shape, RATE, None, told)
+    return frames, described(path, stored, frames.shape, RATE, None, told.seeing(frames))
 
 
 def described(

@@ -1,96 +1,22 @@
-"""What a run leaves beside the video: a picture to look at and a record to repeat it from."""
+"""What a run leaves beside the video: a record to repeat it from, and a picture to look at."""
 
 import json
-import math
-import platform
-import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from attrs import asdict
 from PIL import Image, ImageDraw, ImageFont
 
 from visionxl.files import whole
-from visionxl.metrics import difference_psnr, lpips, psnr, ssim
-from visionxl.protocols import InverseProblem, Restoration, Video
-from visionxl.solvers import Sampler
-from visionxl.solvers.contract import data_residual
+from visionxl.protocols import Video
+from visionxl.report.record import versions
 from visionxl.video import to_pictures
 
 RESUME = "--resume"
 MARGIN, TITLE = 8, 22
-DECIDING = (
-    "visionxl",
-    "torch",
-    "diffusers",
-    "transformers",
-    "safetensors",
-    "av",
-    "opencv-python-headless",
-)
 PAPER, INK = (255, 255, 255), (30, 30, 30)
-
-
-def versions() -> dict[str, str]:
-    """Of what decides the numbers of a run."""
-    found = {"python": platform.python_version()}
-    for name in DECIDING:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def measures(video: Video, truth: Video) -> dict[str, float | None]:
-    """Every measure of :mod:`visionxl.metrics` that can be had here."""
-    values = {
-        "psnr": psnr(video, truth),
-        "ssim": ssim(video, truth) if min(video.shape[-2:]) >= 11 else None,
-        "difference_psnr": difference_psnr(video, truth) if len(video) > 1 else None,
-        "lpips": lpips(video, truth),
-    }
-    # JSON knows no infinity: the PSNR of equal videos is null.
-    return {
-        name: round(value, 4) if math.isfinite(value) else None
-        for name, value in values.items()
-        if value is not None
-    }
-
-
-def told_of(sampler: Sampler) -> str:
-    """The method in words that are the same in every run: without addresses in memory."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(sampler))
-
-
-def run_record(
-    problem: InverseProblem,
-    sampler: Sampler,
-    restoration: Restoration,
-    settings: dict[str, Any],
-    seconds: float,
-) -> dict[str, Any]:
-    """Everything needed to judge a run and to do it again."""
-    return {
-        "command": command_line(),
-        "settings": settings,
-        "operator": repr(problem.operator),
-        "method": told_of(sampler),
-        "noise_std": problem.noise_std,
-        "video_shape": list(restoration.video.shape),
-        "measurement_shape": list(problem.measurement.shape),
-        "data_residual": data_residual(problem, restoration.video),
-        "steps": len(restoration.trace),
-        "seconds": round(seconds, 3),
-        "device": str(problem.measurement.device),
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "trace": [asdict(record) for record in restoration.trace],
-    }
 
 
 def command_line(*more: str) -> list[str]:

@@ -11,7 +11,6 @@ from visionxl.cli import report
 from visionxl.cli.app import (
     JsonOption,
     MaskOption,
-    NoiseOption,
     OverwriteOption,
     ResumeOption,
     SeedOption,
@@ -32,6 +31,7 @@ from visionxl.errors import InputError
 from visionxl.solvers.methods import METHODS
 
 NAME = "{name}"
+ESTIMATE = "estimate"
 
 
 @app.command(
@@ -45,7 +45,14 @@ NAME = "{name}"
 def restore(
     measurement: Annotated[list[Path], typer.Argument(help="From simulate, or any video.")],
     task: TaskOption = None,
-    noise: NoiseOption = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="<float>",
+            help="Standard deviation; the range is [-1, 1]. Or estimate: do not trust it after a "
+            "lossy codec.",
+        ),
+    ] = None,
     seed: SeedOption = 0,
     prior: Annotated[str, typer.Option(help="pocket, a folder, or a hub id.")] = "pocket",
     prompt: Annotated[str, typer.Option(help="For priors that read text.")] = "",
@@ -113,7 +120,8 @@ def restore(
     """Restore a measurement; write the video, a picture, a page and a record."""
     order = Order(
         task=task,
-        noise=noise,
+        noise=_number(noise),
+        estimate_noise=noise == ESTIMATE,
         seed=seed,
         prior=prior,
         prompt=prompt,
@@ -144,6 +152,18 @@ def restore(
             return
         target = Path(str(output).replace(NAME, measurement[0].stem))
         _say(restore_one(measurement[0], target, order, priors, group), json_)
+
+
+def _number(noise: str | None) -> float | None:
+    """What --noise says, but for the word that asks to estimate it."""
+    if noise is None or noise == ESTIMATE:
+        return None
+    try:
+        return float(noise)
+    except ValueError:
+        raise InputError(
+            f"--noise {noise!r} is not a number: write it like 0.01, or {ESTIMATE}"
+        ) from None
 
 
 def _say(told: Answer | None, as_json: bool) -> None:

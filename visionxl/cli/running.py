@@ -23,7 +23,7 @@ from visionxl.operators import lift
 from visionxl.planning import MemoryPlan, Persistent, plan_memory
 from visionxl.priors import DiffusersPrior, warm_up
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
-from visionxl.report import Album, Look, write_page
+from visionxl.report import Album, Look, measures, run_record, write_page
 from visionxl.solvers import FrameByFrame, Sampler, restore
 from visionxl.video import Clip
 from visionxl.writing import write_clip
@@ -114,9 +114,16 @@ def restored(
         )
     seconds = time.perf_counter() - began
     result = evolve(result, trace=tuple(trace))
-    record = report.run_record(problem, sampler, result, run.settings, seconds)
+    record = run_record(
+        problem,
+        sampler,
+        result,
+        seconds,
+        command=report.command_line(),
+        album=album,
+        settings=run.settings,
+    )
     record["memory_plan"], record["processes"] = str(plan), run.group.size
-    record["start_seconds"], record["stages"] = album.start_seconds, album.stages(len(trace))
     if run.warm:
         record["warm_up_seconds"] = round(warm_up_seconds, 3)
     if record["data_residual"] > 2 * problem.noise_std + 0.01:
@@ -196,7 +203,7 @@ def write_all(
     reference = None if truth is None else truth.video
     columns = columns_of(problem, clip.video, reference)
     if reference is not None and "measurement_measures" not in record:
-        record["measurement_measures"] = report.measures(columns["measurement"], reference)
+        record["measurement_measures"] = measures(columns["measurement"], reference)
     report.write_picture(picture, columns)
     written = [output, picture, page, record_path]
     record["notes"], record["outputs"] = notes, [str(path) for path in written]

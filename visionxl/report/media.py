@@ -11,6 +11,7 @@ from visionxl.protocols import Video
 from visionxl.video import to_pictures
 
 LOSSLESS = 100  # the quality that keeps every value of 8 bits
+MOST_LOSSLESS = 2_000_000  # bytes; beyond it nobody sees the difference, and pages are mailed
 BUDGET = 10_500_000  # bytes of all pictures; base64 makes a third more of them
 THUMBNAIL = 320  # pixels across or down
 
@@ -46,16 +47,18 @@ class Shown:
 def shown(columns: Mapping[str, Video], budget: int = BUDGET) -> Shown:
     """The frames of videos of one size as data URIs, as good as ``budget`` bytes allow.
 
-    First quality is given up, from lossless to 75, then size, to a half, then frames.
+    Without loss where ``MOST_LOSSLESS`` bytes suffice. Otherwise first quality is given up, from 95
+    to 75, then size, to a half, then frames.
     """
     frames = min(len(video) for video in columns.values())
     for fitting in _fittings(frames):
         kept = range(0, frames, fitting.every)
+        most = min(budget, MOST_LOSSLESS) if fitting.quality == LOSSLESS else budget
         middle = _files(columns, [kept[len(kept) // 2]], fitting)
-        if sum(map(len, middle)) * len(kept) > budget:  # an estimate, to save time
+        if sum(map(len, middle)) * len(kept) > most:  # an estimate, to save time
             continue
         files = list(_files(columns, kept, fitting))
-        if sum(map(len, files)) <= budget:
+        if sum(map(len, files)) <= most:
             break
     else:
         raise AssertionError("the last of the fittings is a single dot")

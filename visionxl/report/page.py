@@ -63,7 +63,7 @@ class Picture:
 
 
 def write_page(
-    path: Path,
+    path: str | Path,
     columns: Mapping[str, Video],
     rate: Fraction | int,
     record: Mapping[str, Any],
@@ -72,7 +72,7 @@ def write_page(
 ) -> None:
     """Write the page of :func:`render`, whole or not at all."""
     page = render(columns, rate, record, looks, remarks)
-    with whole(path) as partial:
+    with whole(Path(path)) as partial:
         partial.write_text(page, encoding="utf-8")
 
 
@@ -102,7 +102,7 @@ def render(
     others += [f for plot in drawn for f in (plot.light, plot.dark)]
     pictures = shown(columns, BUDGET - sum(map(len, others)))
     return _template().render(
-        title=Path(record["outputs"][0]).name,
+        title=Path(next(iter(record["outputs"]), "restoration")).name,
         record=record,
         style=Markup(style),  # our own files, and no part of a run
         script=Markup(script),
@@ -126,7 +126,7 @@ def render(
         rows=trace[:MOST_ROWS],
         stages=list(_stages(record)),
         settings={k: v for k, v in record["settings"].items() if v not in (None, "")},
-        run={title: record[name] for name, title in RUN.items() if name in record},
+        run={title: _told(record[name]) for name, title in RUN.items() if name in record},
         command=shlex.join(record["command"]),
     )
 
@@ -182,6 +182,11 @@ def _measures(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     for name, value in record.get("measures", {}).items():
         was = _number(before[name]) if name in before else "-"
         yield MEASURES[name], _number(value), was
+
+
+def _told(value: Any) -> Any:
+    """A value of the record, in no more digits than one reads."""
+    return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _number(value: float | None) -> str:

@@ -1,0 +1,20 @@
+"""The console script. It stands outside the package so that Ctrl-C is answered from the start:
+importing anything of the package loads torch, which takes seconds."""
+
+import os
+import signal
+import sys
+
+
+def main() -> None:
+    """Load the command line and run it; Ctrl-C while it is loaded ends in a line and code 130."""
+    before = signal.signal(signal.SIGINT, _leave)
+    from visionxl.cli import main as run
+
+    signal.signal(signal.SIGINT, before)
+    run()
+
+
+def _leave(*_: object) -> None:
+    print("stopped: nothing had begun", file=sys.stderr, flush=True)
+    os._exit(130)  # at once: an exception would come out of torch's half-done import as any other

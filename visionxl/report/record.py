@@ -1,0 +1,114 @@
+"""The record of a run: what it was, and what it takes to judge it and to do it again."""
+
+import math
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from attrs import asdict
+
+from visionxl.metrics import difference_psnr, lpips, psnr, ssim
+from visionxl.protocols import InverseProblem, Restoration, Video
+from visionxl.report.watching import Album
+from visionxl.solvers import Sampler
+from visionxl.solvers.contract import data_residual
+
+DECIDING = (
+    "visionxl",
+    "torch",
+    "diffusers",
+    "transformers",
+    "safetensors",
+    "av",
+    "opencv-python-headless",
+)
+
+
+def run_record(
+    problem: InverseProblem,
+    sampler: Sampler,
+    restoration: Restoration,
+    seconds: float,
+    *,
+    command: Sequence[str],
+    album: Album | None = None,
+    settings: Mapping[str, Any] | None = None,
+    outputs: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Everything that is needed to judge a run and to do it again, as JSON holds it.
+
+    Args:
+        problem: that was solved.
+        sampler: the method.
+        restoration: what it found; its trace is kept whole.
+        seconds: that the run took.
+        command: its words, such as ``["python", *sys.argv]``.
+        album: of the run: what the stages of its steps took.
+        settings: what else was chosen, by name: ``task``, ``prior``, ``method`` and ``seed`` stand
+            above the page.
+        outputs: files that the run wrote; the first gives the page its name.
+    """
+    record = {
+        "command": list(command),
+        "settings": dict(settings or {}),
+        "operator": repr(problem.operator),
+        "method": told_of(sampler),
+        "noise_std": problem.noise_std,
+        "video_shape": list(restoration.video.shape),
+        "measurement_shape": list(problem.measurement.shape),
+        "data_residual": data_residual(problem, restoration.video),
+        "steps": len(restoration.trace),
+        "seconds": round(seconds, 3),
+        "device": str(problem.measurement.device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "trace": [asdict(step) for step in restoration.trace],
+        "outputs": list(outputs),
+    }
+    if album is not None:
+        record["start_seconds"] = album.start_seconds
+        record["stages"] = album.stages(len(restoration.trace))
+    return record
+
+
+def measures(video: Video, truth: Video) -> dict[str, float | None]:
+    """Every measure of ``visionxl.metrics`` that can be had here.
+
+    Args:
+        video: (frames, channels, height, width), values in [-1, 1].
+        truth: likewise.
+
+    Returns:
+        By name ``psnr``, ``ssim`` and ``difference_psnr``, and ``lpips`` where its weights are on
+        this machine. JSON knows no infinity: the PSNR of equal videos is None.
+    """
+    values = {
+        "psnr": psnr(video, truth),
+        "ssim": ssim(video, truth) if min(video.shape[-2:]) >= 11 else None,
+        "difference_psnr": difference_psnr(video, truth) if len(video) > 1 else None,
+        "lpips": lpips(video, truth),
+    }
+    return {
+        name: round(value, 4) if math.isfinite(value) else None
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what decides the numbers of a run."""
+    found = {"python": platform.python_version()}
+    for name in DECIDING:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def told_of(sampler: Sampler) -> str:
+    """The method in words that are the same in every run: without addresses in memory."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(sampler))

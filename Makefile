@@ -16,7 +16,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 docs: .venv/installed-dev
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

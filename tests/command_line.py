@@ -5,6 +5,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
 import torch
 from attrs import frozen
 
@@ -23,15 +24,26 @@ class Answer:
 
 def visionxl(monkeypatch, capfd, *words: object) -> Answer:
     """Run ``visionxl WORDS`` as the console script does."""
-    monkeypatch.setattr(sys, "argv", ["visionxl", *map(str, words)])
     capfd.readouterr()
-    code = 0
+    code = exit_code(monkeypatch, *words)
+    captured = capfd.readouterr()
+    return Answer(code, captured.out, captured.err)
+
+
+def run_in(folder: Path, *words: object) -> None:
+    """Run ``visionxl WORDS`` in a folder, for a fixture of a module; it has to go well."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        assert exit_code(monkeypatch, *words) == 0
+
+
+def exit_code(monkeypatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["visionxl", *map(str, words)])
     try:
         main()
     except SystemExit as stop:
-        code = int(stop.code or 0)
-    captured = capfd.readouterr()
-    return Answer(code, captured.out, captured.err)
+        return int(stop.code or 0)
+    return 0
 
 
 def moving_scene(frames: int = 5, height: int = 32, width: int = 48):

@@ -1,5 +1,6 @@
-"""Shared by all tests: few threads, quick hypothesis."""
+"""Shared by all tests: one thread, quick hypothesis, a quick garbage collector."""
 
+import gc
 import os
 
 import hypothesis
@@ -7,18 +8,17 @@ import pytest
 import torch
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-torch.set_num_threads(1)  # small tensors wait longer for a second thread than they compute
+# Small tensors wait longer for a second thread than they compute, in the processes of tests too.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 hypothesis.settings.register_profile("default", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("default")
 
 
-@pytest.fixture(scope="module")
-def one_thread():
-    """Networks in small wait longer for a second thread than they compute."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def pytest_collection_finish():
+    """What was imported stays, and need not be looked through by every collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ def environment(**more):
     """Of a process that is to find this package, with two of its own variables."""
     kept = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
     sources = str(Path(visionxl.__file__).parents[1])
-    return kept | {"PYTHONPATH": sources, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"} | more
+    return kept | {"PYTHONPATH": sources, "TERM": "xterm-256color"} | more
 
 
 def on_a_terminal(*words, until=None, send=signal.SIGINT, **more):

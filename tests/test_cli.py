@@ -1,6 +1,5 @@
 """The command line, from a clip to a restored one."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from visionxl.video import read_clip
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    make_clip(Path("clip.mkv"), frames=9, height=64, width=96)
+    make_clip(Path("clip.mkv"), frames=9, height=32, width=48)
     return tmp_path
 
 
@@ -33,7 +32,7 @@ def test_every_task_has_a_name(task, place, monkeypatch, capfd):
     values, description = load_measurement(Path("measurement.safetensors"))
     assert description is not None
     operator = description.operator(generator_of(0))
-    assert lift(operator, values).shape == (9, 3, 64, 96)
+    assert lift(operator, values).shape == (9, 3, 32, 48)
 
 
 @pytest.mark.parametrize("task", [*TASKS, "bayer", "snapshot", "clip"])
@@ -55,7 +54,7 @@ def test_a_task_goes_from_clip_to_video_picture_and_record(task, place, monkeypa
     assert len(record["trace"]) == (8 if task in NONLINEAR_TASKS else 4)
     assert record["measures"]["psnr"] > 10
     assert Path("x.png").stat().st_size > 1000
-    assert read_clip("x.mkv").video.shape == (9, 3, 64, 96)
+    assert read_clip("x.mkv").video.shape == (9, 3, 32, 48)
 
 
 def test_a_task_that_is_not_linear_names_its_method(place, monkeypatch, capfd):
@@ -144,20 +143,22 @@ def test_sizes_that_do_not_suit_the_prior_are_padded_and_told(place, monkeypatch
     assert read_clip("x.mkv").video.shape == (2, 3, 42, 51)
 
 
-@pytest.mark.parametrize("kind", ["mp4", "mkv"])
-def test_the_same_seed_gives_the_same_bytes_in_two_processes(kind, place, monkeypatch):
+def test_the_same_seed_gives_the_same_bytes_in_two_processes(place, monkeypatch, capfd):
     script = Path(sys.executable).with_name("visionxl")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
-    def digest(number: int) -> str:
-        y, x = f"y{number}.safetensors", f"x{number}.{kind}"
-        words = ["simulate", "clip.mkv", "--task", "inpaint+", "--noise", "0.05", "--output", y]
-        subprocess.run([script, *words], check=True, capture_output=True)
-        words = ["restore", y, "--seed", "5", "--output", x]
-        subprocess.run([script, *words], check=True, capture_output=True)
-        return hashlib.sha256(Path(x).read_bytes()).hexdigest()
+    def here(*words):
+        assert visionxl(monkeypatch, capfd, *words).code == 0
 
-    assert digest(1) == digest(2)
+    def elsewhere(*words):
+        subprocess.run([script, *words], check=True, capture_output=True)
+
+    for run, name in ((here, "a"), (elsewhere, "b")):
+        made = f"{name}.safetensors"
+        run("simulate", "clip.mkv", "--task", "inpaint+", "--noise", "0.05", "--output", made)
+        for kind in ("mp4", "mkv"):
+            run("restore", made, "--seed", "5", "--output", f"{name}.{kind}", "--overwrite")
+    for kind in ("safetensors", "mp4", "mkv"):
+        assert Path(f"a.{kind}").read_bytes() == Path(f"b.{kind}").read_bytes()
 
 
 def test_a_run_can_be_repeated_from_its_record(place, monkeypatch, capfd):
@@ -202,12 +203,12 @@ def test_a_plain_video_one_frame_and_a_folder_of_pictures(place, monkeypatch, ca
     assert answer.code == 0, answer.err
     assert len(list(Path("frames").glob("*.png"))) == 9
     assert Path("frames.png").exists()
-    make_clip(Path("one.mkv"), frames=1, height=64, width=96)
+    make_clip(Path("one.mkv"), frames=1, height=16, width=24)
     words = ["restore", "one.mkv", "--task", "sr4", "--steps", "4", "--output", "one-restored.png"]
     assert visionxl(monkeypatch, capfd, *words).code == 2  # a picture is no kind of video
     answer = visionxl(monkeypatch, capfd, *words[:-1], "one-restored.mp4")
     assert answer.code == 0, answer.err
-    assert read_clip("one-restored.mp4").video.shape == (1, 3, 256, 384)
+    assert read_clip("one-restored.mp4").video.shape == (1, 3, 64, 96)
 
 
 def test_compiled_networks_give_the_same_to_rounding_and_the_warm_up_is_told(
@@ -215,7 +216,7 @@ def test_compiled_networks_give_the_same_to_rounding_and_the_warm_up_is_told(
 ):
     words = ["simulate", "clip.mkv", "--task", "deblur", "--noise", "0.05", "--frames", "3"]
     assert visionxl(monkeypatch, capfd, *words, "--output", "y.safetensors").code == 0
-    monkeypatch.setattr(order, "compiled", partial(compiled, backend="aot_eager"))
+    monkeypatch.setattr(order, "compiled", partial(compiled, backend="eager"))
     words = ["restore", "y.safetensors", "--method", "vision_xl", "--frames-at-once", "2"]
     for name, more in {"plain": [], "compiled": ["--compile"]}.items():
         more = [*more, "--output", f"{name}.safetensors", "--json"]

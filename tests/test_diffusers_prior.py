@@ -18,7 +18,6 @@ from torch import nn
 from visionxl import DiffusersPrior, InputError, Padded
 from visionxl.priors import AutoencoderCodec, Conditioning, DiscreteSchedule
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 PREDICTIONS = pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 TIMES = pytest.mark.parametrize("time", [0.001, 0.281, 0.5, 0.999])
 SCHEDULE = DiscreteSchedule.stable_diffusion()

@@ -29,7 +29,7 @@ from visionxl.operators import TemporalSubsample
 TESTS = Path(__file__).parent
 
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
 
 
 def launched(count, *words):

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ import models
 import pytest
 import torch
 import typer
+from PIL import Image
 
 import visionxl
 from visionxl import SDXLPrior
@@ -45,21 +47,66 @@ def copied(folder):
     shutil.copytree(DOCS, folder / "docs", ignore=made)
     for page in REPOSITORY.glob("*.md"):
         shutil.copy(page, folder)
+    with (folder / "docs" / "conf.py").open("a") as configuration:
+        configuration.write('\nsphinx_gallery_conf["image_scrapers"] = ("shown", "films.scraper")\n')
     return folder / "docs"
 
 
-def test_the_docs_build_without_a_warning(tmp_path):
+UNHEARD = "ignore:Failed to load image Python extension:UserWarning"  # as in pyproject.toml
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The pages, with the gallery: what the build said, and the folder."""
     pytest.importorskip("sphinx", reason="sphinx is not installed: pip install 'visionxl[docs]'")
     pytest.importorskip("furo", reason="furo is not installed: pip install 'visionxl[docs]'")
-    options = ["-W", "--keep-going", "-q", "-b", "html", "-d", str(tmp_path / "doctrees")]
-    built = subprocess.run(
-        [sys.executable, "-m", "sphinx", *options, str(copied(tmp_path)), str(tmp_path / "html")],
+    folder = tmp_path_factory.mktemp("manual")
+    options = ["-W", "--keep-going", "-q", "-b", "html", "-d", str(folder / "doctrees")]
+    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]  # for tests/shown.py
+    done = subprocess.run(
+        [sys.executable, "-m", "sphinx", *options, str(copied(folder)), str(folder / "html")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONWARNINGS": UNHEARD},
         capture_output=True,
         text=True,
     )
-    assert built.returncode == 0, built.stderr
+    return done, folder / "html"
+
+
+@pytest.fixture(scope="module")
+def html(built):
+    return built[1]
+
+
+def test_the_docs_build_without_a_warning(built):
+    done, html = built
+    assert done.returncode == 0, done.stderr
     pages = {page.stem for page in DOCS.glob("*.rst")}
-    assert pages <= {page.stem for page in (tmp_path / "html").glob("*.html")}
+    assert pages <= {page.stem for page in html.glob("*.html")}
+
+
+LESSONS = sorted((DOCS / "gallery").glob("plot_*.py"))
+OUTPUT = re.compile(r'<div class="sphx-glr-script-out.*?</div>', re.DOTALL)
+PICTURE = re.compile(r'<img [^>]*src="\.\./_images/(sphx_glr_plot_[^"]+)"')
+FILMS = {"plot_1_loop", "plot_3_shared_noise", "plot_4_noise_fitting"}  # about what takes time
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+def test_every_lesson_runs_and_shows_something(lesson, html):
+    page = (html / "auto_gallery" / f"{lesson.stem}.html").read_text()
+    assert "Warning" not in "".join(OUTPUT.findall(page))
+    pictures = [name for name in PICTURE.findall(page) if lesson.stem in name]
+    assert pictures  # with something in all their axes: tests/shown.py
+    assert all(1e3 < (html / "_images" / name).stat().st_size < 1e6 for name in pictures)
+    films = []
+    for name in pictures:
+        with Image.open(html / "_images" / name) as picture:
+            if getattr(picture, "n_frames", 1) > 1:
+                films.append(picture.info["loop"])
+    assert films == ([0] if lesson.stem in FILMS else [])  # 0: it never ends
+
+
+def test_there_are_six_lessons():
+    assert len(LESSONS) == 6
 
 
 # In a browser
@@ -71,18 +118,6 @@ CUT_OFF = """() => [...document.querySelectorAll('article *')].filter(
     part => part.getBoundingClientRect().right > innerWidth + 1
         && !part.closest('.table-wrapper, .highlight, .sig, div.math')
 ).map(part => part.tagName + ' ' + part.textContent.slice(0, 40))"""
-
-
-@pytest.fixture(scope="module")
-def html(tmp_path_factory):
-    """The pages, built from a copy that does not run the gallery."""
-    pytest.importorskip("furo", reason="furo is not installed: pip install 'visionxl[docs]'")
-    folder = tmp_path_factory.mktemp("manual")
-    copied(folder)
-    options = ["-q", "-b", "html", "-D", "plot_gallery=0", "docs", "html"]
-    command = [sys.executable, "-m", "sphinx", *options]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    return folder / "html"
 
 
 @pytest.fixture(scope="module")

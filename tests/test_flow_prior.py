@@ -14,7 +14,7 @@ from visionxl.solvers import ConstantSpread
 
 
 @pytest.fixture(scope="module")
-def prior(flow_folder, one_thread):
+def prior(flow_folder):
     return FlowPrior.from_pretrained(flow_folder, prompt="a dog", dtype=torch.float64)
 
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import make_clip, visionxl
+from command_line import exit_code, make_clip, run_in, visionxl
 
 from visionxl.checkpoints import CheckpointFolder, only_run
 from visionxl.cli import running
@@ -29,8 +29,8 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     make_clip(folder / "clip.mkv", frames=3, height=32, width=48)
     words = ["simulate", "clip.mkv", "--task", "deblur+", "--noise", "0.02", "--output"]
-    subprocess.run([SCRIPT, *words, "y.safetensors"], cwd=folder, check=True, env=one_thread())
-    subprocess.run([SCRIPT, *RESTORE], cwd=folder, check=True, env=one_thread())
+    run_in(folder, *words, "y.safetensors")
+    run_in(folder, *RESTORE)
     return folder
 
 
@@ -40,10 +40,6 @@ def place(finished, tmp_path, monkeypatch):
         shutil.copy(finished / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def one_thread():
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def cut_off_after(monkeypatch, steps, error=KeyboardInterrupt):
@@ -90,18 +86,29 @@ def test_an_interrupted_run_says_how_to_go_on_and_goes_on(
     assert {p.name for p in here.iterdir()} == MADE
 
 
-def interrupted(monkeypatch, capfd, here, steps=3):
-    cut_off_after(monkeypatch, steps)
-    assert visionxl(monkeypatch, capfd, *RESTORE).code == 128 + signal.SIGINT
-    monkeypatch.undo()
-    os.chdir(here)
+@pytest.fixture(scope="module")
+def third_step(finished, tmp_path_factory):
+    """What a run leaves that was interrupted after its third step of four."""
+    folder = tmp_path_factory.mktemp("interrupted")
+    shutil.copy(finished / "y.safetensors", folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(folder)
+        cut_off_after(monkeypatch, 3)
+        assert exit_code(monkeypatch, *RESTORE) == 128 + signal.SIGINT
+    return folder / FOLDER
+
+
+@pytest.fixture
+def interrupted(here, third_step):
+    """The folder of the test, as after that run."""
+    shutil.copytree(third_step, FOLDER)
+    return here
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "no json", "half a json"])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
-    damage, here, finished, monkeypatch, capfd
+    damage, interrupted, finished, monkeypatch, capfd
 ):
-    interrupted(monkeypatch, capfd, here)
     data, told = FOLDER / "step-0003.safetensors", FOLDER / "step-0003.json"
     content = bytearray(data.read_bytes())
     if damage == "truncated":
@@ -121,8 +128,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
 
 
-def test_where_everything_is_damaged_it_begins_anew(here, finished, monkeypatch, capfd):
-    interrupted(monkeypatch, capfd, here)
+def test_where_everything_is_damaged_it_begins_anew(interrupted, finished, monkeypatch, capfd):
     for file in FOLDER.glob("step-*.safetensors"):
         file.write_bytes(b"")
     answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
@@ -138,8 +144,7 @@ def test_where_everything_is_damaged_it_begins_anew(here, finished, monkeypatch,
         (["--method", "vision_xl"], "method 'vision_tv', and this command has 'vision_xl'"),
     ],
 )
-def test_another_command_does_not_go_on_with_it(more, named, here, monkeypatch, capfd):
-    interrupted(monkeypatch, capfd, here, steps=1)
+def test_another_command_does_not_go_on_with_it(more, named, interrupted, monkeypatch, capfd):
     before = sorted(p.name for p in FOLDER.iterdir())
     answer = visionxl(monkeypatch, capfd, *RESTORE, *more, "--resume")
     assert answer.code == 2
@@ -147,8 +152,7 @@ def test_another_command_does_not_go_on_with_it(more, named, here, monkeypatch, 
     assert sorted(p.name for p in FOLDER.iterdir()) == before
 
 
-def test_another_measurement_does_not_go_on_with_it(here, monkeypatch, capfd):
-    interrupted(monkeypatch, capfd, here, steps=1)
+def test_another_measurement_does_not_go_on_with_it(interrupted, monkeypatch, capfd):
     words = ["simulate", "clip.mkv", "--task", "deblur+", "--noise", "0.02", "--seed", "5"]
     words += ["--output", "y.safetensors", "--overwrite"]
     assert visionxl(monkeypatch, capfd, *words).code == 0
@@ -157,8 +161,9 @@ def test_another_measurement_does_not_go_on_with_it(here, monkeypatch, capfd):
     assert "measure" in answer.err
 
 
-def test_an_interrupted_run_is_not_begun_anew_by_accident(here, finished, monkeypatch, capfd):
-    interrupted(monkeypatch, capfd, here, steps=1)
+def test_an_interrupted_run_is_not_begun_anew_by_accident(
+    interrupted, finished, monkeypatch, capfd
+):
     answer = visionxl(monkeypatch, capfd, *RESTORE)
     assert answer.code == 2
     assert "--resume to go on, or with --overwrite to begin anew" in answer.err
@@ -213,7 +218,7 @@ def test_the_lock_ends_with_its_block(here):
 def begin(here, words=(), **options):
     command = [SCRIPT, *RESTORE, *words]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=here, env=one_thread(), **pipes, **options)
+    return subprocess.Popen(command, cwd=here, **pipes, **options)
 
 
 def wait_for(file, process):

@@ -17,7 +17,6 @@ from visionxl.operators import AveragePool, TemporalAverage
 from visionxl.priors.loading import dtype_keyword
 from visionxl.solvers import latino
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 PROMPT, NEGATIVE = "a red fox", "blur"
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 BOTH_DTYPES = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)

@@ -1,0 +1,221 @@
+"""Blind deblurring: the kernel of a blur, found in the blurred video alone.
+
+From coarse to fine it takes turns. Given the kernel ``k``, a picture ``x`` of few edges is
+
+    x = argmin |y - k * x|^2 + sparsity * (number of pixels where grad x is not 0),
+
+by half-quadratic splitting (Xu, Zheng & Jia 2013; Xu, Lu, Xu & Jia 2011). It is not the
+restoration: texture is gone from it, and its edges are sharper than any in a picture. That is
+what tells a blur. With a prior of natural pictures, total variation or sparser, no blur at all
+would be the best explanation (Levin et al. 2009). Given ``x``, the kernel is that of least
+
+    |grad y - k * grad x|^2 + ridge * |grad x|^2 |k|^2    (Cho & Lee 2009),
+
+in closed form, made light: taps below a twentieth of the largest and those not connected with it
+are 0, and they sum to 1. One kernel explains all frames, so the equations add up over them.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate, max_pool2d
+
+from visionxl.errors import InputError
+from visionxl.protocols import Video
+
+Planes = Float[Tensor, "frames height width"]
+Kernel = Float[Tensor, "size size"]
+
+SPARSITY, FALL, LEAST_SPARSITY = 0.03, 1.1, 4e-4  # falls a little every turn
+RIDGE = 0.03
+FAINT = 0.05  # of the largest tap: less counts as none
+COARSEST, RATIO = 5, 0.5**0.5  # of the kernel's sizes
+TURNS, LAST_TURNS = 5, 15  # at a scale, and at the finest
+FIRST_SPLIT, SPLIT_GROWTH, LAST_SPLIT = 2.0, 4.0, 1e5  # the splitting's weight; first x sparsity
+FEWEST_GREYS = 2 / 256  # a frame that varies by less is of one colour
+
+
+def estimate_kernel(measurement: Video, size: int, *, frames: int = 3) -> Kernel:
+    """The kernel of a blur that is the same for all frames, found in the measurement alone.
+
+    What is assumed of the kernel: it is light, so nowhere negative; it sums to 1; it is in one
+    piece; and of kernels that explain the edges alike it is the one of least ``|k|^2``. Of the
+    video: it has edges that are sharp, in more than one direction. A kernel and its video may be
+    shifted against each other unnoticed: the centre of its mass is put in the middle.
+
+    Source: Xu, Zheng & Jia, Unnatural L0 Sparse Representation for Natural Image Deblurring
+    (CVPR 2013), with the kernel of Cho & Lee, Fast Motion Deblurring (2009); see the module.
+
+    Args:
+        measurement: (frames, channels, height, width) in about [-1, 1]: blurred in space, not
+            in time, with noise of about 0.01 or less.
+        size: of the kernel, odd, in pixels: a little more than the blur is wide. Half of a
+            frame's smaller side at most.
+        frames: how many are read, evenly from the first to the last. More is surer and slower.
+
+    Returns:
+        The kernel for :class:`~visionxl.operators.Blur`, (size, size), float64.
+
+    Raises:
+        InputError: a measurement that is not a video, not finite or of one colour; a size that
+            is even or does not fit; fewer than one frame.
+    """
+    _check(measurement, size, frames)
+    picked = torch.linspace(0, len(measurement) - 1, min(frames, len(measurement))).round().long()
+    grey = measurement[picked.to(measurement.device)].float().mean(1)
+    if not bool((grey.amax((1, 2)) - grey.amin((1, 2)) > FEWEST_GREYS).any()):
+        raise InputError(
+            f"measurement is of one colour in its {len(grey)} frames that are read: a blur shows "
+            "only at edges; give frames that have some"
+        )
+    sizes = [size]
+    while sizes[-1] > COARSEST:
+        sizes.append(max(3, round(sizes[-1] * RATIO) // 2 * 2 + 1))
+    smooth = torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64, device=grey.device)
+    kernel, sparsity = torch.outer(smooth, smooth), SPARSITY
+    for at in reversed(sizes):
+        height, width = (round(side * at / size) for side in grey.shape[-2:])
+        small = tapered(_resized(grey, height, width), at)
+        kernel = _resized(kernel[None], at, at)[0].clamp(min=0)
+        kernel = kernel / kernel.sum()
+        for _ in range(LAST_TURNS if at == size else TURNS):
+            kernel = fit_kernel(few_edges(small, kernel, sparsity), small, at)
+            sparsity = max(sparsity / FALL, LEAST_SPARSITY)
+    return kernel
+
+
+def few_edges(measurement: Planes, kernel: Kernel, sparsity: float) -> Planes:
+    """``x`` of little ``|y - k * x|^2 + sparsity * (pixels with an edge)``, periodic borders.
+
+    With ``g`` in place of ``grad x`` and ``weight |grad x - g|^2``, which grows: ``g`` keeps what
+    is above ``sqrt(sparsity / weight)``, and ``x`` is a division in Fourier space.
+    """
+    height, width = measurement.shape[-2:]
+    transfer = _transfer(kernel.to(measurement), height, width)
+    seen = transfer * torch.fft.rfft2(measurement)
+    power = transfer.abs().square()
+    rows = torch.fft.fftfreq(height, device=power.device)[:, None]
+    columns = torch.fft.rfftfreq(width, device=power.device)
+    laplacian = 4 * (torch.sin(math.pi * rows) ** 2 + torch.sin(math.pi * columns) ** 2)
+    video, weight = measurement, FIRST_SPLIT * sparsity
+    while weight < LAST_SPLIT:
+        down, right = gradients(video)
+        edges = down.square() + right.square() >= sparsity / weight
+        down, right = down * edges, right * edges
+        divergence = down.roll(1, -2) - down + right.roll(1, -1) - right
+        wanted = seen + weight * torch.fft.rfft2(divergence)
+        video = torch.fft.irfft2(wanted / (power + weight * laplacian), s=(height, width))
+        weight *= SPLIT_GROWTH
+    return video
+
+
+def fit_kernel(sharp: Planes, blurred: Planes, size: int, ridge: float = RIDGE) -> Kernel:
+    """The kernel that makes the gradients of ``sharp`` those of ``blurred``, made light.
+
+    Args:
+        sharp: of periodic borders, as :func:`tapered` makes them.
+        blurred: of the same shape.
+        size: of the kernel, odd.
+        ridge: the weight of ``|k|^2``, relative to the energy of the gradients.
+
+    Raises:
+        InputError: ``sharp`` has no edges.
+    """
+    height, width = sharp.shape[-2:]
+    auto = cross = torch.zeros((), dtype=torch.float64, device=sharp.device)
+    for of_sharp, of_blurred in zip(gradients(sharp), gradients(blurred), strict=True):
+        spectrum = torch.fft.rfft2(of_sharp.double())
+        auto = auto + spectrum.abs().square().sum(0)
+        cross = cross + (spectrum * torch.fft.rfft2(of_blurred.double()).conj()).sum(0)
+    lags = torch.fft.irfft2(auto, s=(height, width))
+    right = torch.fft.irfft2(cross, s=(height, width)).roll((size // 2, size // 2), (0, 1))
+    if not lags[0, 0] > 0:
+        raise InputError(f"video of shape {tuple(sharp.shape)} has no edges: no kernel fits them")
+    tap = torch.arange(size, device=sharp.device)
+    rows, columns = (tap[:, None] - tap) % height, (tap[:, None] - tap) % width
+    square = lags[rows[:, None, :, None], columns[None, :, None, :]].reshape(size**2, size**2)
+    square.diagonal().add_(ridge * lags[0, 0])
+    kernel = torch.linalg.solve(square, right[:size, :size].reshape(-1)).view(size, size)
+    return light(kernel)
+
+
+def light(kernel: Kernel) -> Kernel:
+    """Nowhere negative, in one piece, centred by whole pixels, and of sum 1."""
+    strong = kernel > FAINT * kernel.max()
+    piece = kernel == kernel.max()
+    while True:
+        grown = (max_pool2d(piece[None].double(), 3, 1, 1)[0] > 0) & strong
+        if torch.equal(grown, piece):
+            break
+        piece = grown
+    kernel = torch.where(piece, kernel, 0.0)
+    kernel = kernel / kernel.sum()
+    place = torch.arange(len(kernel), dtype=kernel.dtype, device=kernel.device)
+    middle = len(kernel) // 2
+    down = middle - round((kernel.sum(1) * place).sum().item())
+    right = middle - round((kernel.sum(0) * place).sum().item())
+    return kernel.roll((down, right), (0, 1))
+
+
+def tapered(video: Planes, reach: int) -> Planes:
+    """Smooth towards the border, over ``reach`` pixels, so that it may count as periodic."""
+    height, width = video.shape[-2:]
+    taps = torch.arange(-reach, reach + 1, device=video.device) / (reach / 2)
+    taps = torch.exp(-0.5 * taps.square())
+    plane = torch.outer(taps, taps) / taps.sum() ** 2
+    softened = _transfer(plane, height, width) * torch.fft.rfft2(video)
+    soft = torch.fft.irfft2(softened, s=(height, width))
+    kept = _rise(height, reach).to(video)[:, None] * _rise(width, reach).to(video)
+    return soft + kept * (video - soft)
+
+
+def gradients(video: Planes) -> tuple[Planes, Planes]:
+    """Differences to the next row and to the next column, periodic."""
+    return video.roll(-1, -2) - video, video.roll(-1, -1) - video
+
+
+def _rise(size: int, reach: int) -> Tensor:
+    """From 0 at both ends to 1, ``reach`` pixels inside."""
+    place = torch.arange(size)
+    inside = torch.minimum(place, size - 1 - place).clamp(max=reach) / reach
+    return 0.5 - 0.5 * torch.cos(math.pi * inside)
+
+
+def _transfer(kernel: Tensor, height: int, width: int) -> Tensor:
+    """Its spectrum; the convolution with it is the adjoint of the blur, a correlation.
+
+    A kernel larger than the plane goes round it.
+    """
+    size = len(kernel)
+    place = torch.arange(size, device=kernel.device) - size // 2
+    rows, columns = place % height, place % width
+    plane = kernel.new_zeros(height, width)
+    plane.index_put_((rows[:, None], columns), kernel, accumulate=True)
+    return torch.fft.rfft2(plane)
+
+
+def _resized(planes: Planes, height: int, width: int) -> Planes:
+    if planes.shape[-2:] == (height, width):
+        return planes
+    size = [height, width]
+    return interpolate(planes[None], size=size, mode="bilinear", antialias=True)[0]
+
+
+def _check(measurement: Tensor, size: int, frames: int) -> None:
+    if measurement.ndim != 4 or not measurement.is_floating_point() or 0 in measurement.shape:
+        raise InputError(
+            f"measurement of shape {tuple(measurement.shape)} and {measurement.dtype}: expected "
+            "a video, (frames, channels, height, width), of floating-point numbers"
+        )
+    largest = min(measurement.shape[-2:]) // 2
+    if not 3 <= size <= largest or size % 2 == 0:
+        raise InputError(
+            f"size {size}: give an odd number of pixels from 3 to {largest}, half of the smaller "
+            "side of a frame"
+        )
+    if frames < 1:
+        raise InputError(f"frames {frames}: give how many to read, 1 or more")
+    if not bool(torch.isfinite(measurement).all()):
+        raise InputError("measurement has values that are not finite: replace them first")

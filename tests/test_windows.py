@@ -115,10 +115,10 @@ def test_keep_frames_is_exact_and_has_factors():
     [
         (GaussianBlur(1.0), Reach()),
         (Mask.random(0.5, 8, 8, generator()), Reach()),
-        (TemporalAverage(7), Reach(3, True)),
-        (TemporalAverage(7, "reflect"), Reach(3, False)),
-        (AveragePool(2) @ TemporalAverage(5) @ TemporalAverage(3), Reach(3, True)),
-        (TemporalAverage(1), Reach(0, False)),
+        (TemporalAverage(7), Reach(3, circular=True)),
+        (TemporalAverage(7, "reflect"), Reach(3, circular=False)),
+        (AveragePool(2) @ TemporalAverage(5) @ TemporalAverage(3), Reach(3, circular=True)),
+        (TemporalAverage(1), Reach(0, circular=False)),
     ],
 )
 def test_operators_tell_how_far_they_see(operator, reach):

@@ -38,7 +38,7 @@ class Reach:
     """
 
     frames: int = 0
-    circular: bool = False
+    circular: bool = field(default=False, kw_only=True)
 
 
 @runtime_checkable
@@ -69,10 +69,11 @@ def reach_of(operator: object) -> Reach:
                 f"{operator!r} is circular in time in one part and not in the other: give both the "
                 "same boundary, or restore the clip as a whole"
             )
-        return Reach(outer.frames + inner.frames, outer.circular or inner.circular)
+        circular = outer.circular or inner.circular
+        return Reach(outer.frames + inner.frames, circular=circular)
     if isinstance(operator, TemporalAverage):
         half = operator.window // 2
-        return Reach(half, operator.boundary == "circular" and half > 0)
+        return Reach(half, circular=operator.boundary == "circular" and half > 0)
     every_frame_alike = isinstance(operator, Mask) and (
         operator.mask.ndim < 4 or len(operator.mask) == 1
     )
@@ -81,7 +82,7 @@ def reach_of(operator: object) -> Reach:
     raise InputError(
         f"{operator!r} cannot be cut into windows, for how far it sees along time is not known: "
         "restore the clip as a whole, or give the operator a method reach() that returns "
-        "Reach(frames, circular)"
+        "Reach(frames, circular=...)"
     )
 
 

@@ -1,5 +1,6 @@
 """Consistency, the parts of a step, the loop, and methods made of them."""
 
+from visionxl.solvers.blind import estimate_kernel, fit_kernel
 from visionxl.solvers.closed_form import ClosedForm
 from visionxl.solvers.conditioned import (
     GluedLikelihood,
@@ -93,6 +94,8 @@ __all__ = [
     "ddnm_plus",
     "dds",
     "diffpir",
+    "estimate_kernel",
+    "fit_kernel",
     "gauss_newton",
     "latent_dps",
     "latino",

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, max_pool2d
 
 from visionxl.errors import InputError
-from visionxl.protocols import Video
+from visionxl.protocols import Measurement, Video
 
 Planes = Float[Tensor, "frames height width"]
 Kernel = Float[Tensor, "size size"]
@@ -34,10 +34,11 @@ FAINT = 0.05  # of the largest tap: less counts as none
 COARSEST, RATIO = 5, 0.5**0.5  # of the kernel's sizes
 TURNS, LAST_TURNS = 5, 15  # at a scale, and at the finest
 FIRST_SPLIT, SPLIT_GROWTH, LAST_SPLIT = 2.0, 4.0, 1e5  # the splitting's weight; first x sparsity
-FEWEST_GREYS = 2 / 256  # a frame that varies by less is of one colour
+LEAST_CONTRAST = 2 / 256  # a frame that varies by less is of one colour
+LEAST_ENERGY = 1e-10  # a pixel, of the gradients
 
 
-def estimate_kernel(measurement: Video, size: int, *, frames: int = 3) -> Kernel:
+def estimate_kernel(measurement: Measurement, size: int, *, frames: int = 3) -> Kernel:
     """The kernel of a blur that is the same for all frames, found in the measurement alone.
 
     What is assumed of the kernel: it is light, so nowhere negative; it sums to 1; it is in one
@@ -53,23 +54,20 @@ def estimate_kernel(measurement: Video, size: int, *, frames: int = 3) -> Kernel
             in time, with noise of about 0.01 or less.
         size: of the kernel, odd, in pixels: a little more than the blur is wide. Half of a
             frame's smaller side at most.
-        frames: how many are read, evenly from the first to the last. More is surer and slower.
+        frames: how many are read, evenly from the first to the last. Three are surer than one.
 
     Returns:
         The kernel for :class:`~visionxl.operators.Blur`, (size, size), float64.
 
     Raises:
-        InputError: a measurement that is not a video, not finite or of one colour; a size that
-            is even or does not fit; fewer than one frame.
+        InputError: a measurement that is no video, not finite or of one colour; a size that is
+            even or does not fit; no edges; fewer than one frame.
     """
-    _check(measurement, size, frames)
+    _check(measurement, "measurement", size)
+    if frames < 1:
+        raise InputError(f"frames {frames}: give how many to read, 1 or more")
     picked = torch.linspace(0, len(measurement) - 1, min(frames, len(measurement))).round().long()
     grey = measurement[picked.to(measurement.device)].float().mean(1)
-    if not bool((grey.amax((1, 2)) - grey.amin((1, 2)) > FEWEST_GREYS).any()):
-        raise InputError(
-            f"measurement is of one colour in its {len(grey)} frames that are read: a blur shows "
-            "only at edges; give frames that have some"
-        )
     sizes = [size]
     while sizes[-1] > COARSEST:
         sizes.append(max(3, round(sizes[-1] * RATIO) // 2 * 2 + 1))
@@ -81,7 +79,7 @@ def estimate_kernel(measurement: Video, size: int, *, frames: int = 3) -> Kernel
         kernel = _resized(kernel[None], at, at)[0].clamp(min=0)
         kernel = kernel / kernel.sum()
         for _ in range(LAST_TURNS if at == size else TURNS):
-            kernel = fit_kernel(few_edges(small, kernel, sparsity), small, at)
+            kernel = _fitted(few_edges(small, kernel, sparsity), small, at)
             sparsity = max(sparsity / FALL, LEAST_SPARSITY)
     return kernel
 
@@ -111,18 +109,36 @@ def few_edges(measurement: Planes, kernel: Kernel, sparsity: float) -> Planes:
     return video
 
 
-def fit_kernel(sharp: Planes, blurred: Planes, size: int, ridge: float = RIDGE) -> Kernel:
-    """The kernel that makes the gradients of ``sharp`` those of ``blurred``, made light.
+def fit_kernel(video: Video, measurement: Measurement, size: int) -> Kernel:
+    """The kernel that makes the edges of a known video those of the measurement.
+
+    For a further turn with a restored video, or with one that was taken sharp. What is assumed of
+    the kernel is what :func:`estimate_kernel` assumes, but that the video tells where it lies.
 
     Args:
-        sharp: of periodic borders, as :func:`tapered` makes them.
-        blurred: of the same shape.
-        size: of the kernel, odd.
-        ridge: the weight of ``|k|^2``, relative to the energy of the gradients.
+        video: (frames, channels, height, width) in about [-1, 1].
+        measurement: of the same shape, blurred.
+        size: of the kernel, odd, in pixels. Half of a frame's smaller side at most.
+
+    Returns:
+        The kernel for :class:`~visionxl.operators.Blur`, (size, size), float64.
 
     Raises:
-        InputError: ``sharp`` has no edges.
+        InputError: as :func:`estimate_kernel`, or of two different shapes.
     """
+    _check(video, "video", size)
+    _check(measurement, "measurement", size)
+    if video.shape != measurement.shape:
+        raise InputError(
+            f"video of shape {tuple(video.shape)} and measurement of {tuple(measurement.shape)}: "
+            "a blur changes no shape, give two of the same"
+        )
+    sharp, blurred = (tapered(v.float().mean(1), size) for v in (video, measurement))
+    return _fitted(sharp, blurred, size)
+
+
+def _fitted(sharp: Planes, blurred: Planes, size: int) -> Kernel:
+    """The kernel of ``size`` from two pictures of periodic borders, made light."""
     height, width = sharp.shape[-2:]
     auto = cross = torch.zeros((), dtype=torch.float64, device=sharp.device)
     for of_sharp, of_blurred in zip(gradients(sharp), gradients(blurred), strict=True):
@@ -131,12 +147,12 @@ def fit_kernel(sharp: Planes, blurred: Planes, size: int, ridge: float = RIDGE) 
         cross = cross + (spectrum * torch.fft.rfft2(of_blurred.double()).conj()).sum(0)
     lags = torch.fft.irfft2(auto, s=(height, width))
     right = torch.fft.irfft2(cross, s=(height, width)).roll((size // 2, size // 2), (0, 1))
-    if not lags[0, 0] > 0:
-        raise InputError(f"video of shape {tuple(sharp.shape)} has no edges: no kernel fits them")
+    if not lags[0, 0] > LEAST_ENERGY * sharp.numel():
+        raise InputError("measurement has no edges left that tell a blur: give frames with some")
     tap = torch.arange(size, device=sharp.device)
     rows, columns = (tap[:, None] - tap) % height, (tap[:, None] - tap) % width
     square = lags[rows[:, None, :, None], columns[None, :, None, :]].reshape(size**2, size**2)
-    square.diagonal().add_(ridge * lags[0, 0])
+    square.diagonal().add_(RIDGE * lags[0, 0])
     kernel = torch.linalg.solve(square, right[:size, :size].reshape(-1)).view(size, size)
     return light(kernel)
 
@@ -196,26 +212,30 @@ def _transfer(kernel: Tensor, height: int, width: int) -> Tensor:
     return torch.fft.rfft2(plane)
 
 
-def _resized(planes: Planes, height: int, width: int) -> Planes:
+def _resized(planes: Planes, height: int, width: int) -> Tensor:
     if planes.shape[-2:] == (height, width):
         return planes
     size = [height, width]
     return interpolate(planes[None], size=size, mode="bilinear", antialias=True)[0]
 
 
-def _check(measurement: Tensor, size: int, frames: int) -> None:
-    if measurement.ndim != 4 or not measurement.is_floating_point() or 0 in measurement.shape:
+def _check(video: Tensor, name: str, size: int) -> None:
+    shape = tuple(video.shape)
+    if len(shape) != 4 or 0 in shape or not video.is_floating_point():
         raise InputError(
-            f"measurement of shape {tuple(measurement.shape)} and {measurement.dtype}: expected "
-            "a video, (frames, channels, height, width), of floating-point numbers"
+            f"{name} of shape {shape} and {video.dtype}: expected a video, (frames, channels, "
+            "height, width), of floating-point numbers"
         )
-    largest = min(measurement.shape[-2:]) // 2
+    largest = min(shape[-2:]) // 2
     if not 3 <= size <= largest or size % 2 == 0:
         raise InputError(
             f"size {size}: give an odd number of pixels from 3 to {largest}, half of the smaller "
             "side of a frame"
         )
-    if frames < 1:
-        raise InputError(f"frames {frames}: give how many to read, 1 or more")
-    if not bool(torch.isfinite(measurement).all()):
-        raise InputError("measurement has values that are not finite: replace them first")
+    if not bool(torch.isfinite(video).all()):
+        raise InputError(f"{name} has values that are not finite: replace them first")
+    grey = video.float().mean(1)
+    if not bool((grey.amax((1, 2)) - grey.amin((1, 2)) > LEAST_CONTRAST).any()):
+        raise InputError(
+            f"{name} has frames of one colour only: a blur shows at edges, give frames with some"
+        )

@@ -94,7 +94,8 @@ FILMS = {"plot_1_loop", "plot_3_shared_noise", "plot_4_noise_fitting"}  # about 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 def test_every_lesson_runs_and_shows_something(lesson, html):
     page = (html / "auto_gallery" / f"{lesson.stem}.html").read_text()
-    assert "Warning" not in "".join(OUTPUT.findall(page))
+    said = "".join(OUTPUT.findall(page)).replace("UserWarning: adjoint of WrongWay", "")  # a lesson
+    assert "Warning" not in said
     pictures = [name for name in PICTURE.findall(page) if lesson.stem in name]
     assert pictures  # with something in all their axes: tests/shown.py
     assert all(1e3 < (html / "_images" / name).stat().st_size < 1e6 for name in pictures)

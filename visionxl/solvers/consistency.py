@@ -58,7 +58,7 @@ class DampedCG:
         operator = problem.operator
         damping = damping_of(problem, level, self.spread, self.least_noise)
         result = conjugate_gradient(
-            lambda x: normal(operator, x).add_(x, alpha=damping),
+            lambda x: normal(operator, x).add(x, alpha=damping),
             operator.adjoint(problem.measurement - operator.forward(estimate)),
             None,
             iterations=self.iterations,

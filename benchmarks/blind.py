@@ -28,13 +28,16 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from visionxl import InverseProblem, SpaceTimeTV, Video, simulate
+from visionxl import InverseProblem, SpaceTimeTV, Video, fit_to, simulate
 from visionxl.files import whole
 from visionxl.metrics import psnr
 from visionxl.operators import Blur
 from visionxl.protocols import NoiseLevel
 from visionxl.solvers import ConstantSpread, estimate_kernel, fit_kernel
 from visionxl.video import to_pictures
+
+Tile = tuple[tuple[Video, Video], tuple[Tensor, Tensor]]
+"""Measured and restored; the true kernel and the one found."""
 
 LEVEL = NoiseLevel(time=0.0, signal=1.0, noise=0.0)
 SHIFT = 4  # pixels, at most
@@ -106,7 +109,8 @@ def measure(truth: Video, true: Tensor, noise: float, arguments: argparse.Namesp
     row = {"correlation": correlation, "error": error, "seconds": seconds}
     if arguments.restore:
         blind = restored(problem, moved)
-        refitted, _, moved = nearest_shift(fit_kernel(blind, y, size), true)
+        found = fit_kernel(blind, y, size)
+        refitted, _, moved = nearest_shift(found, true)
         again = restored(problem, moved)
         row |= {
             "refitted": refitted,
@@ -115,24 +119,27 @@ def measure(truth: Video, true: Tensor, noise: float, arguments: argparse.Namesp
             "again": inner_psnr(again, truth),
             "known": inner_psnr(restored(problem, true), truth),
             "VIDEOS": (y, again),
-            "KERNELS": (true, moved),
+            "KERNELS": (true, found),
         }
     return row
 
 
-def picture(tiles: list[tuple[tuple[Video, Video], tuple[Tensor, Tensor]]]) -> Image.Image:
-    """A row for each: measured and restored, in their corners the true and the found kernel."""
-    rows = []
+def picture(tiles: list[Tile], across: int) -> Image.Image:
+    """Measured beside restored, in their corners the true and the found kernel; ``across`` such
+    pairs in a row. Frames of several sizes are cropped to what they share."""
+    height, width = (min(y.shape[dim] for (y, _), _ in tiles) for dim in (-2, -1))
+    sides = []
     for videos, both in tiles:
         most = max(k.max().item() for k in both)
-        sides = []
         for video, kernel in zip(videos, both, strict=True):
-            frame = torch.from_numpy(next(iter(to_pictures(video[len(video) // 2 :]))).copy())
+            middle = fit_to(video[len(video) // 2 :][:1], height, width)
+            frame = torch.from_numpy(next(iter(to_pictures(middle))).copy())
             large = interpolate((kernel / most)[None, None], scale_factor=4, mode="nearest")[0, 0]
             side = len(large)
             frame[:side, -side:] = large.mul(255).byte()[..., None]
             sides.append(frame)
-        rows.append(torch.cat(sides, 1))
+    step = 2 * across
+    rows = [torch.cat(sides[i : i + step], 1) for i in range(0, len(sides), step)]
     return Image.fromarray(torch.cat(rows).numpy())
 
 
@@ -150,7 +157,7 @@ def main() -> None:
     parser.add_argument("--kernels", nargs="+", default=list(kernels(15)), metavar="NAME")
     parser.add_argument("--no-restore", dest="restore", action="store_false")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--picture", type=Path, help="a JPEG of a row for each line of the table")
+    parser.add_argument("--picture", type=Path, help="a JPEG, a clip in each row")
     arguments = parser.parse_args()
     height, width = map(int, arguments.frame_size.split("x"))
     rows, tiles = [], []
@@ -173,8 +180,9 @@ def main() -> None:
         with whole(arguments.json) as partial:
             partial.write_text(json.dumps(rows, indent=1))
     if arguments.picture and tiles:
+        across = len(arguments.kernels) * len(arguments.noise)  # a clip is a row
         with whole(arguments.picture) as partial:
-            picture(tiles).save(partial, "JPEG", quality=85)
+            picture(tiles, across).save(partial, "JPEG", quality=85)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import sys
 
 def main() -> None:
     """Load the command line and run it; Ctrl-C while it is loaded ends in a line and code 130."""
-    before = signal.signal(signal.SIGINT, _leave)
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # as nohup and a shell's & have it
+        signal.signal(signal.SIGINT, _leave)
     from visionxl.cli import main as run
 
     signal.signal(signal.SIGINT, before)

@@ -16,31 +16,30 @@ class NotFiniteError(InputError):
 
     Args:
         stage: start, denoise, decode, consistency, low-pass, encode or renoise.
-        frame: the first frame that has such a value.
+        frame: the first frame that has such a value; None where it is not known.
         dtype: that the stage computes in.
         way_out: what to do.
         step: of the loop, from 0, where it is known.
     """
 
     def __init__(
-        self, stage: str, frame: int, dtype: str, way_out: str, step: int | None = None
+        self, stage: str, frame: int | None, dtype: str, way_out: str, step: int | None = None
     ) -> None:
         self.stage: str = stage
-        self.frame: int = frame
+        self.frame: int | None = frame
         self.dtype: str = dtype
         self.way_out: str = way_out
         self.step: int | None = step
         where = "" if step is None else f"step {step}, "
-        super().__init__(
-            f"{stage} answered NaN or infinity ({where}frame {frame}, {dtype}): {way_out}"
-        )
+        where += "" if frame is None else f"frame {frame}, "
+        super().__init__(f"{stage} answered NaN or infinity ({where}{dtype}): {way_out}")
 
     def at_step(self, step: int) -> "NotFiniteError":
         """The same error, with the step it happened in."""
         return NotFiniteError(self.stage, self.frame, self.dtype, self.way_out, step)
 
 
-def told(part: object) -> str:
+def name_of(part: object) -> str:
     """What a message calls a part of somebody's own: its representation, if it has a short one."""
     kind = type(part)
     if kind.__repr__ is object.__repr__:

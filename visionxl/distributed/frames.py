@@ -82,7 +82,7 @@ class SplitFrames:
             if own.start < own.stop:
                 parts = action(whole[own])
         except NotFiniteError as error:
-            frame = error.frame + own.start
+            frame = None if error.frame is None else error.frame + own.start
             failure = NotFiniteError(error.stage, frame, error.dtype, error.way_out, error.step)
         except Exception as error:
             failure = error

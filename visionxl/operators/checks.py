@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from visionxl.errors import told
+from visionxl.errors import name_of
 from visionxl.protocols import ForwardOperator, Video
 
 
@@ -51,12 +51,12 @@ def check_adjoint(
         projected = operator.adjoint(measurement)
         if not isinstance(projected, Tensor):
             raise TypeError(
-                f"adjoint of {told(operator)} returned {type(projected).__name__}: it has to "
+                f"adjoint of {name_of(operator)} returned {type(projected).__name__}: it has to "
                 "return a tensor"
             )
         if projected.shape != video.shape:
             raise ValueError(
-                f"adjoint of {told(operator)} returned {tuple(projected.shape)} for a video of "
+                f"adjoint of {name_of(operator)} returned {tuple(projected.shape)} for a video of "
                 f"{tuple(video.shape)}: it has to return the shape that forward took"
             )
         left, right = _dot(measured, measurement), _dot(video, projected)

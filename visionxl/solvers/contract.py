@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from visionxl.errors import InputError, NotFiniteError, told
+from visionxl.errors import InputError, NotFiniteError, name_of
 from visionxl.protocols import (
     Correction,
     ForwardOperator,
@@ -36,7 +36,7 @@ def check_problem(problem: InverseProblem) -> int:
         raise InputError(f"operator {operator.__name__} is a class: make a value of it")
     if not isinstance(operator, ForwardOperator | NonlinearOperator):
         raise InputError(
-            f"operator {told(operator)} is no forward operator: it needs the methods "
+            f"operator {name_of(operator)} is no forward operator: it needs the methods "
             "forward(video) and adjoint(measurement), or forward, linearize and lift"
         )
     if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
@@ -54,15 +54,15 @@ def check_problem(problem: InverseProblem) -> int:
     _check_sound(operator, back, video)
     if video.ndim != 4:
         raise InputError(
-            f"{told(operator)}: {back} returned shape {tuple(video.shape)}; make it return a video "
-            "of 4 dimensions (frames, channels, height, width)"
+            f"{name_of(operator)}: {back} returned shape {tuple(video.shape)}; make it return a "
+            "video of 4 dimensions (frames, channels, height, width)"
         )
     again = operator.forward(video)
     _check_answer(operator, "forward", measurement, again)
     _check_sound(operator, "forward", again)
     if again.shape != measurement.shape:
         raise InputError(
-            f"measurement has shape {tuple(measurement.shape)}, but forward of {told(operator)} "
+            f"measurement has shape {tuple(measurement.shape)}, but forward of {name_of(operator)} "
             f"turns a video of {tuple(video.shape)}, which its {back} made of it, into "
             f"{tuple(again.shape)}: give the measurement of this operator, or mend forward and "
             f"{back} so that their shapes agree"
@@ -75,8 +75,8 @@ def check_problem(problem: InverseProblem) -> int:
 def _check_sound(operator: object, method: str, answer: Tensor) -> None:
     if not bool(torch.isfinite(answer).all()):
         raise InputError(
-            f"{told(operator)}: {method} returned values that are not finite (NaN or infinity) for "
-            "finite ones: look for a division by 0 in it, or for memory that it never writes"
+            f"{name_of(operator)}: {method} returned values that are not finite (NaN or infinity) "
+            "for finite ones: look for a division by 0 in it, or for memory that it never writes"
         )
 
 
@@ -85,7 +85,7 @@ def _check_transpose(operator: object, y: Tensor, back: Tensor, again: Tensor) -
     size = math.sqrt(dot(again, again) * dot(y, y)) + right
     if abs(left - right) > max(1e-3, torch.finfo(y.dtype).eps ** 0.5) * size:
         warnings.warn(
-            f"adjoint of {told(operator)} is not the transpose of its forward: <A A^T y, y> is "
+            f"adjoint of {name_of(operator)} is not the transpose of its forward: <A A^T y, y> is "
             f"{left:.6g} and |A^T y|^2 is {right:.6g}, which are the same for one that is; "
             "visionxl.testing.check_operator says what to mend",
             stacklevel=4,
@@ -119,7 +119,7 @@ def check_linear(problem: InverseProblem, part: object) -> None:
     operator = problem.operator
     if not isinstance(operator, ForwardOperator) and not isinstance(part, Linearizing):
         raise InputError(
-            f"{told(part)} needs a linear operator, and {told(operator)} is not linear: use "
+            f"{name_of(part)} needs a linear operator, and {name_of(operator)} is not linear: use "
             "the method gauss_newton, or GaussNewton() as the consistency"
         )
 
@@ -127,13 +127,13 @@ def check_linear(problem: InverseProblem, part: object) -> None:
 def _check_answer(part: object, method: str, given: Tensor, answer: object) -> Tensor:
     if not isinstance(answer, Tensor):
         raise InputError(
-            f"{told(part)}: {method} returned {type(answer).__name__}; make it return a tensor"
+            f"{name_of(part)}: {method} returned {type(answer).__name__}; make it return a tensor"
         )
     for name in ("dtype", "device"):
         expected, came = getattr(given, name), getattr(answer, name)
         if expected != came:
             raise InputError(
-                f"{told(part)}: {method} returned {name} {came} for an argument of {expected}; "
+                f"{name_of(part)}: {method} returned {name} {came} for an argument of {expected}; "
                 f"make it keep its argument's {name} (create constants with tensor.to(argument))"
             )
     return answer
@@ -160,7 +160,7 @@ def check_frames(prior: object, method: str, given: Tensor, answer: object) -> T
     checked = _check_answer(prior, method, given, answer)
     if checked.ndim != 4 or len(checked) != len(given):
         raise InputError(
-            f"{told(prior)}: {method} returned shape {tuple(checked.shape)} for {len(given)} "
+            f"{name_of(prior)}: {method} returned shape {tuple(checked.shape)} for {len(given)} "
             "frames; make it return four dimensions, the first one frames"
         )
     return checked
@@ -170,27 +170,26 @@ def check_correction(consistency: object, estimate: Tensor, correction: object) 
     """Raise InputError where a consistency did not return a Correction of the estimate's kind."""
     if not isinstance(correction, Correction):
         raise InputError(
-            f"{told(consistency)}: correct returned {type(correction).__name__}; make it return "
+            f"{name_of(consistency)}: correct returned {type(correction).__name__}; make it return "
             "Correction(video, iterations, residuals, stopped)"
         )
     video = _check_answer(consistency, "correct", estimate, correction.video)
     if video.shape != estimate.shape:
         raise InputError(
-            f"{told(consistency)}: correct returned a video of {tuple(video.shape)} for an "
+            f"{name_of(consistency)}: correct returned a video of {tuple(video.shape)} for an "
             f"estimate of {tuple(estimate.shape)}; make it keep the shape"
         )
     check_finite("decode", estimate)
     check_finite("consistency", video)
     if correction.stopped == NOT_A_NUMBER:  # the solver kept what it had before
         dtype = str(video.dtype).removeprefix("torch.")
-        raise NotFiniteError("consistency", 0, dtype, WAYS_OUT["consistency"])
+        raise NotFiniteError("consistency", None, dtype, WAYS_OUT["consistency"])
 
 
 def check_decoded(prior: object, problem: InverseProblem, decoded: Video) -> None:
     """Raise InputError where a prior decodes videos that the operator cannot have measured."""
-    words = (
-        f"{told(prior)}: decode returned shape {tuple(decoded.shape)} and {told(problem.operator)}"
-    )
+    shape, operator = tuple(decoded.shape), name_of(problem.operator)
+    words = f"{name_of(prior)}: decode returned shape {shape} and {operator}"
     way_out = (
         "make encode and decode keep height and width, and denoise the latents' shape "
         "(visionxl.testing.check_prior tries it); Padded(prior, ...) fits sizes"
@@ -210,8 +209,8 @@ def check_schedule(prior: LatentPrior) -> None:
     """Raise InputError for a prior whose schedule is none."""
     if not isinstance(prior.schedule, NoiseSchedule):
         raise InputError(
-            f"schedule of {told(prior)} is {prior.schedule!r}: expected a value with level(time), "
-            "such as visionxl.priors.DiscreteSchedule.stable_diffusion()"
+            f"schedule of {name_of(prior)} is {prior.schedule!r}: expected a value with "
+            "level(time), such as visionxl.priors.DiscreteSchedule.stable_diffusion()"
         )
 
 

@@ -7,6 +7,7 @@ a linear map ``W_t``, here with its exact adjoint.
 
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -99,12 +100,13 @@ def optical_flow(video: Video) -> Tensor:
     low, high = _limits(gray)
     frames = ((gray - low) * (255 / max(high - low, 1e-3))).round_().clamp_(0, 255)
     pictures = list(frames.to("cpu", torch.uint8).numpy())
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    with _one_thread(cv2):
-        found = [
-            torch.from_numpy(search.calc(here, there, None))  # type: ignore[call-overload]
-            for here, there in pairwise(pictures)
-        ]
+
+    def flow(pair: tuple[Any, Any]) -> Tensor:
+        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        return torch.from_numpy(search.calc(*pair, None))  # type: ignore[call-overload]
+
+    with _one_thread(cv2), ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        found = list(pool.map(flow, pairwise(pictures)))
     return torch.stack(found).permute(0, 3, 1, 2).to(video)
 
 
@@ -116,7 +118,8 @@ def _limits(gray: Tensor) -> tuple[float, float]:
 
 @contextmanager
 def _one_thread(cv2: Any) -> Iterator[None]:
-    """The search passes its findings on within a thread's part: their number changes the result."""
+    """A search passes its findings on within a thread's part: their number changes the result. So
+    each pair of frames is searched by one thread, and several pairs at once."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -177,7 +177,8 @@ def _step_of_the_dual(
     sigma = 1 / (norm * tau)
     motion = None if directions is None else directions.motion
     steps = torch.empty_like(dual[0])
-    moved = size = 0.0
+    # Added up where they are: to ask for each number would make a GPU wait at every frame.
+    moved, size = video.new_zeros(2, dtype=torch.float64)
     ahead: Tensor | None = torch.lerp(video[0], trial[0], 2.0)
     for t, (frame, goal, q) in enumerate(zip(video, trial, dual, strict=True)):
         extrapolated = ahead
@@ -190,13 +191,14 @@ def _step_of_the_dual(
         torch.add(q, steps, alpha=sigma, out=steps)
         steps.mul_(_shrinkage(steps, weight))
         q.lerp_(steps, RELAXATION)
-        size += torch.dot(goal.flatten(), goal.flatten()).item()
+        size += torch.dot(goal.flatten(), goal.flatten())
         goal.sub_(frame)
-        moved += torch.dot(goal.flatten(), goal.flatten()).item()
+        moved += torch.dot(goal.flatten(), goal.flatten())
         frame.add_(goal, alpha=RELAXATION)
         goal.copy_(frame)
         add_adjoint(goal, turned(q, directions, t, len(video)), -tau)
     add_carried(trial, dual, directions, -tau)
+    moved, size = moved.item(), size.item()
     return math.sqrt(moved / size) if size else 0.0
 
 

@@ -101,6 +101,12 @@ class Window:
         beyond = self.end > self.frames
         return (frame - (self.frames if beyond else self.begin)) % self.size
 
+    def cut(self, video: FrameSource) -> Video:
+        """The window's frames of a video of the clip."""
+        part = frames_of(video, self.begin, self.end)
+        ahead = -self.begin if self.begin < 0 else max(0, self.frames - self.begin)
+        return part.roll(-ahead, 0) if self.begin < 0 or self.end > self.frames else part
+
     def core(self, video: Video) -> Float[Tensor, "core channels height width"]:
         """The core of a video of the window."""
         place = self.place(self.first)

@@ -1,0 +1,268 @@
+"""Long videos in host memory, computed on a device some frames at a time.
+
+The networks see a few frames at a time anyway. These values do the same for the rest of a step, so
+that a device holds no whole video: :func:`hosted` puts them in place.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from attrs import evolve, frozen
+from torch import Tensor
+
+from visionxl.errors import InputError
+from visionxl.init.inversion import CorrectedInversion
+from visionxl.operators.cutting import reach_of
+from visionxl.operators.factors import Factored, Factors, Shape, factors_of
+from visionxl.operators.lifting import lift
+from visionxl.protocols import (
+    Correction,
+    DataConsistency,
+    InverseProblem,
+    Measurement,
+    NoiseLevel,
+    Video,
+)
+from visionxl.solvers.closed_form import ClosedForm
+from visionxl.solvers.consistency import NoiseAware
+from visionxl.solvers.loop import LowPass, Sampler
+from visionxl.solvers.modes import Modes
+from visionxl.solvers.parts import ScheduledLowPass
+from visionxl.solvers.placing import OnDevice
+from visionxl.solvers.space_time import SpaceTimeTV
+from visionxl.solvers.spread import damping_of
+from visionxl.solvers.windows import frames_of, windows_of
+
+FRAMES = 8  # at once, of what sees one frame at a time
+CORE, CONTEXT = 9, 8  # of a window of the total variation: 25 frames, as many as a usual clip has
+STRIP = 2**16  # places of a frame at once, of what sees all frames
+
+
+def chunks(frames: int, size: int = FRAMES) -> Iterator[slice]:
+    """``0:size``, ``size:2 size`` and so on."""
+    return (slice(first, min(first + size, frames)) for first in range(0, frames, size))
+
+
+@frozen
+class HostedOperator:
+    """An operator that is computed on ``device``, some frames at a time, for videos elsewhere.
+
+    The result is the operator's: each piece has all the frames that it sees. Where the operator is
+    circular, the piece goes round.
+
+    Args:
+        operator: whose reach in time is known (:func:`~visionxl.operators.reach_of`).
+        device: such as ``cuda``.
+    """
+
+    operator: Any
+    device: str
+
+    def forward(self, video: Video) -> Measurement:
+        return self._by_pieces(self.operator.forward, video, reach_of(self.operator).frames)
+
+    def adjoint(self, measurement: Measurement) -> Video:
+        # The measurement that a frame is seen in, and what the ends of a piece change in that.
+        return self._by_pieces(
+            self.operator.adjoint, measurement, 2 * reach_of(self.operator).frames
+        )
+
+    def lift(self, measurement: Measurement) -> Video:
+        return lift(self.operator, measurement)
+
+    def factors(self, shape: Shape) -> Factors | None:
+        return factors_of(self.operator, shape)
+
+    def _by_pieces(self, action: Any, frames: Tensor, context: int) -> Tensor:
+        count, circular = len(frames), reach_of(self.operator).circular
+        if count <= 2 * (FRAMES + context):
+            return action(frames.to(self.device)).to(frames.device)
+        result = None
+        for core in chunks(count):
+            begin, end = core.start - context, core.stop + context
+            if not circular:
+                begin, end = max(begin, 0), min(end, count)
+            piece = action(frames_of(frames, begin, end).to(self.device))
+            piece = piece[core.start - begin : core.stop - begin]
+            if result is None:
+                result = frames.new_empty(count, *piece.shape[1:])
+            result[core] = piece
+        assert result is not None  # there is at least one frame
+        return result
+
+
+@frozen
+class HostedLowPass:
+    """A low-pass that sees one frame at a time, computed on ``device``.
+
+    Args:
+        low_pass: ``(video, level) -> video``.
+        device: such as ``cuda``.
+    """
+
+    low_pass: LowPass
+    device: str
+
+    def __call__(self, video: Video, level: NoiseLevel) -> Video:
+        """The filtered video, where it was."""
+        result = torch.empty_like(video)
+        for chunk in chunks(len(video)):
+            result[chunk] = self.low_pass(video[chunk].to(self.device), level)
+        return result
+
+
+@frozen
+class HostedClosedForm:
+    """:class:`ClosedForm` on ``device``: the frame's axes some frames at a time, and time in strips.
+
+    The result is the same to rounding, and no video is whole on the device.
+
+    Args:
+        exact: to compute.
+        device: such as ``cuda``.
+    """
+
+    exact: ClosedForm
+    device: str
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        like = estimate.new_empty(1, device=self.device).expand(estimate.shape)
+        modes = Modes.of(problem.operator, like)
+        if modes is None:
+            raise InputError(f"HostedClosedForm needs factors, and {problem.operator!r} has none")
+        damping = damping_of(problem, level, self.exact.spread, self.exact.least_noise)
+        seen = self._gathered(Modes.measured, modes, problem.measurement)
+        known = self._gathered(Modes.analyse, modes, estimate)
+        plane = _plane_values(modes, known)
+        time, flat_seen, flat = modes.axes[0], seen.flatten(1), known.flatten(1)
+        for first in range(0, flat.shape[1], STRIP):
+            strip = slice(first, first + STRIP)
+            y, x = (v[:, strip].to(self.device) for v in (flat_seen, flat))
+            gain = plane[strip]
+            if time is not None:
+                y, x, gain = time.left.T @ y, time.right.T @ x, time.values[:, None] * gain
+            y = torch.addcmul(y, gain, x, value=-1).mul_(gain / (gain.square() + damping))
+            flat[:, strip] = y if time is None else time.right @ y
+        video = torch.empty_like(estimate)
+        for chunk in chunks(len(video)):
+            frames = estimate[chunk].to(self.device, copy=True)
+            corrected = _of_frames(modes, chunk).add_synthesis(frames, known[chunk].to(frames))
+            video[chunk] = corrected
+        return Correction(video, iterations=0, residuals=(), stopped="exact")
+
+    def _gathered(
+        self, action: Callable[[Modes, Tensor], Tensor], modes: Modes, frames: Tensor
+    ) -> Tensor:
+        """``action`` on the frames, but for time, put together where they are."""
+        result = None
+        for chunk in chunks(len(frames)):
+            piece = action(_of_frames(modes, chunk), frames[chunk].to(self.device))
+            if result is None:
+                result = frames.new_empty(len(frames), *piece.shape[1:])
+            result[chunk] = piece
+        assert result is not None  # there is at least one frame
+        return result
+
+
+def _of_frames(modes: Modes, chunk: slice) -> Modes:
+    """The modes of some frames, each by itself."""
+    mask = modes.mask
+    if mask is not None and len(mask) > 1:
+        mask = mask[chunk]
+    return evolve(modes, axes=(None, *modes.axes[1:]), mask=mask)
+
+
+def _plane_values(modes: Modes, like: Tensor) -> Tensor:
+    """The singular values of a frame, flat."""
+    values = modes.values.new_ones(like.shape[1:])
+    for axis, svd in enumerate(modes.axes[1:]):
+        if svd is not None:
+            values = values * svd.values.view([-1 if i == axis else 1 for i in range(3)])
+    return values.flatten()
+
+
+@frozen
+class ByWindow:
+    """``consistency`` on ``device``, a window of frames at a time.
+
+    Of a window the core is kept; the frames around it are computed twice. A clip that is not longer
+    than a window is computed whole. For a consistency that couples distant frames little, as
+    :class:`SpaceTimeTV` does; the operator's reach in time has to be known.
+
+    Args:
+        consistency: to ask.
+        device: such as ``cuda``.
+        core: frames of a window that are kept.
+        context: frames on each side of it.
+    """
+
+    consistency: DataConsistency
+    device: str
+    core: int = CORE
+    context: int = CONTEXT
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        operator, there = problem.operator, OnDevice(self.consistency, self.device)
+        video, found = torch.empty_like(estimate), []
+        context = max(self.context, reach_of(operator).frames)
+        for window in windows_of(operator, len(video), self.core, context):
+            part = window.problem(operator, problem.measurement, problem.noise_std)
+            answer = there.correct(window.cut(estimate), part, level)
+            video[window.first : window.stop] = window.core(answer.video)
+            found.append((answer.iterations, answer.residuals, answer.stopped))
+            del part, answer
+        return Correction(video, *max(found, key=lambda told: told[0]))
+
+
+@frozen
+class _Plain:
+    """A consistency that is asked with the operator itself."""
+
+    consistency: DataConsistency
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        operator = problem.operator
+        plain = operator.operator if isinstance(operator, HostedOperator) else operator
+        return self.consistency.correct(estimate, evolve(problem, operator=plain), level)
+
+
+def hosted(
+    problem: InverseProblem, sampler: Sampler, device: str
+) -> tuple[InverseProblem, Sampler]:
+    """The same problem and method, for videos that stay in host memory, computed on a device.
+
+    ``restore(*hosted(...))``'s networks are moved by their prior. An exact consistency stays exact;
+    the total variation works in windows of 25 frames. What has no such form (conjugate gradients,
+    a consistency or a low-pass of one's own) stays in host memory, with the operator on the device.
+
+    Args:
+        problem: with its measurement in host memory. An operator whose reach in time is not known
+            is left alone, and so is all consistency.
+        sampler: the method.
+        device: such as ``cuda``.
+    """
+    try:
+        reach_of(problem.operator)
+    except InputError:
+        return problem, sampler
+    start = sampler.initializer
+    if isinstance(start, CorrectedInversion):
+        start = evolve(start, consistency=_hosted(start.consistency, problem, device))
+    low_pass = sampler.low_pass
+    if isinstance(low_pass, ScheduledLowPass):
+        low_pass = HostedLowPass(low_pass, device)
+    consistency = _hosted(sampler.consistency, problem, device)
+    method = evolve(sampler, consistency=consistency, initializer=start, low_pass=low_pass)
+    return evolve(problem, operator=HostedOperator(problem.operator, device)), method
+
+
+def _hosted(
+    consistency: DataConsistency, problem: InverseProblem, device: str
+) -> DataConsistency:
+    if isinstance(consistency, SpaceTimeTV):
+        return _Plain(ByWindow(consistency, device))
+    if isinstance(consistency, NoiseAware | ClosedForm) and isinstance(problem.operator, Factored):
+        exact = ClosedForm(consistency.spread, consistency.least_noise)
+        return _Plain(HostedClosedForm(exact, device))
+    return consistency

@@ -328,17 +328,18 @@ def test_other_errors_are_not_taken_for_it():
 def test_plans_get_smaller_to_an_end():
     plan, seen = MemoryPlan(frames_at_once=5), []
     while plan is not None:
-        seen.append((plan.frames_at_once, plan.offload, plan.vae_tile))
+        seen.append((plan.frames_at_once, plan.vae_frames, plan.offload, plan.vae_tile))
         plan = plan.smaller()
     assert seen == [
-        (5, False, None),
-        (3, False, None),
-        (2, False, None),
-        (1, False, None),
-        (1, True, None),
-        (1, True, 256),
-        (1, True, 128),
-        (1, True, 64),
+        (5, None, False, None),
+        (5, 1, False, None),
+        (3, 1, False, None),
+        (2, 1, False, None),
+        (1, 1, False, None),
+        (1, 1, True, None),
+        (1, 1, True, 256),
+        (1, 1, True, 128),
+        (1, 1, True, 64),
     ]
 
 

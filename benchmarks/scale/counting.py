@@ -8,15 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from scale.networks import Networks, build
 from scale.rows import ROWS, Run
 from scale.watching import Watch
-from visionxl import Correction, Denoised, InverseProblem, Latent, NoiseLevel, Video
+from visionxl import Correction, Denoised, InverseProblem, Latent, NoiseLevel, Sampler, Video
 from visionxl.counting import peak_bytes_of
+from visionxl.init import CorrectedInversion
 from visionxl.operators import TemporalAverage
 from visionxl.priors import DiscreteSchedule
 from visionxl.priors.attention import FusedAttention
@@ -85,12 +86,20 @@ class Unchanged:
         return Correction(estimate, 0, (), "nothing to do")
 
 
+def uncorrected(problem: InverseProblem, sampler: Sampler) -> tuple[InverseProblem, Sampler]:
+    """The method without any consistency."""
+    start = sampler.initializer
+    if isinstance(start, CorrectedInversion):
+        start = CorrectedInversion(Unchanged())
+    return problem, evolve(sampler, consistency=Unchanged(), initializer=start)
+
+
 def frames_of(row: str, frames: int) -> dict[str, int]:
     """How many frames go through every stage in a whole run: the row runs, without networks."""
     problem = InverseProblem(TemporalAverage(7), torch.zeros(frames, 1, 1, 1))
     watch = Watch(torch.device("cpu"))
     through = Through()
-    ROWS[row](Run(problem, through, through, frames, lambda _: Unchanged(), watch))
+    ROWS[row](Run(problem, through, through, frames, uncorrected, watch))
     return {stage: told.frames for stage, told in watch.stages.items() if told.frames}
 
 

@@ -58,9 +58,8 @@ def parser(description: str | None) -> Parser:
         "--dtype": f"of the networks: {', '.join(DTYPES)}; default float16, on a CPU float32",
         "--device": f"of the networks; default {here}",
         "--video-device": "that keeps the videos of our rows; default cpu",
-        "--consistency-device": "that computes the consistency of our rows; default that of the "
-        "networks",
         "--frames-at-once": "in one call of a network, in our rows; default 1",
+        "--vae-frames": "of these, in one call of the full autoencoder; default 1",
         "--compile": "the networks of our rows by torch.compile; the warm-up is told apart",
         "--json": "write FILE.json; with records in it, go on with what is missing",
     }
@@ -79,8 +78,8 @@ def parser(description: str | None) -> Parser:
     add("--dtype", type=one_of(list(DTYPES)))
     add("--device", type=device, default=here)
     add("--video-device", type=device, default="cpu")
-    add("--consistency-device", type=device)
     add("--frames-at-once", type=number, default=1)
+    add("--vae-frames", type=number, default=1)
     add("--compile", action="store_true")
     add("--json", type=Path, metavar="FILE")
     return made

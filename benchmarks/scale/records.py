@@ -27,8 +27,8 @@ class Setup:
         dtype: of the networks.
         toy: whether the networks are the miniature.
         frames_at_once: in one call of a network; the paper's row has one.
+        vae_frames: of these, in one call of the full autoencoder.
         video_device: that keeps the videos; the paper's row has them on the device.
-        consistency_device: that computes the consistency.
         compiled: whether the networks are, the paper's apart.
         version: of visionxl.
         torch: its version.
@@ -38,8 +38,8 @@ class Setup:
     dtype: str = field(validator=WORDS)
     toy: bool = field(validator=instance_of(bool))
     frames_at_once: int = field(validator=COUNT)
+    vae_frames: int = field(validator=COUNT)
     video_device: str = field(validator=WORDS)
-    consistency_device: str = field(validator=WORDS)
     compiled: bool = field(validator=instance_of(bool))
     version: str = field(validator=WORDS)
     torch: str = field(validator=WORDS)

@@ -41,7 +41,7 @@ class Run:
         prior: with the full autoencoder.
         tiny: with the tiny one.
         frames_at_once: in one call of a network; the paper's row has one.
-        place: a consistency, put where it is computed.
+        place: the problem and the method, put where videos are computed.
         watch: that tells the stages.
     """
 
@@ -49,7 +49,7 @@ class Run:
     prior: LatentPrior
     tiny: LatentPrior
     frames_at_once: int
-    place: Callable[[DataConsistency], DataConsistency]
+    place: Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]
     watch: Watch
 
 
@@ -58,7 +58,8 @@ def paper(run: Run) -> int:
     prior = PublishedPrior(Watched(run.prior, run.watch), 1)
     sampler = vision_xl(consistency=Bounded(PublishedCG()), initializer=PublishedInversion())
     iterations = 0
-    for step in trajectory(problem, prior, placed(sampler, run), chance()):
+    problem, sampler = placed(problem, sampler, run)
+    for step in trajectory(problem, prior, sampler, chance()):
         iterations += step.record.iterations
         del step
     return iterations
@@ -66,10 +67,11 @@ def paper(run: Run) -> int:
 
 def restored(run: Run, sampler: Sampler, *, tiny: bool = False) -> int:
     """A method of the library."""
+    problem, method = placed(run.problem, sampler, run)
     result = restore(
-        run.problem,
+        problem,
         Watched(run.prior, run.watch),
-        placed(sampler, run),
+        method,
         generator=chance(),
         frames_at_once=run.frames_at_once,
         inner=Watched(run.tiny, run.watch, "tiny ") if tiny else None,
@@ -77,16 +79,13 @@ def restored(run: Run, sampler: Sampler, *, tiny: bool = False) -> int:
     return sum(record.iterations for record in result.trace)
 
 
-def placed(sampler: Sampler, run: Run) -> Sampler:
-    """The sampler with its consistency, the start's too, put in its place and watched."""
-
-    def put(consistency: DataConsistency) -> DataConsistency:
-        return WatchedConsistency(run.place(consistency), run.watch)
-
-    start = sampler.initializer
+def placed(problem: InverseProblem, sampler: Sampler, run: Run) -> tuple[InverseProblem, Sampler]:
+    """Both put in their place, with every consistency watched, the start's too."""
+    problem, sampler = run.place(problem, sampler)
+    start, consistency = sampler.initializer, WatchedConsistency(sampler.consistency, run.watch)
     if isinstance(start, CorrectedInversion):
-        start = evolve(start, consistency=put(start.consistency))
-    return evolve(sampler, consistency=put(sampler.consistency), initializer=start)
+        start = evolve(start, consistency=WatchedConsistency(start.consistency, run.watch))
+    return problem, evolve(sampler, consistency=consistency, initializer=start)
 
 
 def chance() -> torch.Generator:

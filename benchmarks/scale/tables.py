@@ -56,8 +56,8 @@ def report(setup: Setup, records: Sequence[Record]) -> str:
     products = " and ".join(rates)
     facts = (
         f"{setup.device}; networks of {networks} in {setup.dtype}, {setup.frames_at_once} frames "
-        f"at once{', compiled' if setup.compiled else ''}; videos on {setup.video_device}, "
-        f"consistency on {setup.consistency_device}; matrix products {products} TFLOP/s; "
+        f"at once{', compiled' if setup.compiled else ''}, {setup.vae_frames} in the full "
+        f"autoencoder; videos on {setup.video_device}; matrix products {products} TFLOP/s; "
         f"memory is that of {memory}; visionxl {setup.version}, torch {setup.torch}"
     )
     stages = [s for s in STAGES if any(s in record.stages for record in records)]

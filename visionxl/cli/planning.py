@@ -86,6 +86,7 @@ def _entry(
         **entry,
         "plan": plan.words(),
         "frames_at_once": plan.frames_at_once,
+        "vae_frames": plan.vae_frames,
         "vae_tile": plan.vae_tile,
         "offload": plan.offload,
         "video_device": str(plan.video_device),

@@ -89,6 +89,9 @@ def _added(
     here = plan.video_device.type == place.type
     video, latents = (x * here for x in (video_bytes, frames * networks.latent))
     together = min(frames, plan.frames_at_once)
+    coded = min(together, plan.vae_frames or together)
+    frame = video // frames
+    parts = (coded < together) * together * frame  # what earlier parts of a call gave, or its whole
     longer = frames > plan.frames_at_once  # otherwise a call's result is the loop's own
     during_unet = networks.unet + (0 if plan.offload else networks.vae)
     during_vae = networks.vae + (0 if plan.offload else networks.unet)
@@ -97,8 +100,8 @@ def _added(
     between = round(held.measurement * video) + 2 * video + 4 * latents
     return Estimate(
         denoise=during_unet + together * networks.denoise + between + 2 * longer * latents,
-        decode=during_vae + together * networks.decode + between + longer * video,
-        encode=during_vae + together * networks.encode + between + video + longer * latents,
+        decode=during_vae + coded * networks.decode + between + longer * video + parts,
+        encode=during_vae + coded * networks.encode + between + video + longer * latents,
         consistency=here * (during_vae + round(held.consistency * video) + 4 * latents),
     )
 
@@ -213,6 +216,8 @@ def _fastest_first(
                 plan = MemoryPlan(1, tile, offload, video_device, dtype, attention)
                 for count in _counts(frames):
                     yield evolve(plan, frames_at_once=count)
+                    if count > 1:
+                        yield evolve(plan, frames_at_once=count, vae_frames=1)
 
 
 def _counts(frames: int) -> Iterator[int]:

@@ -57,7 +57,7 @@ def planned(
     obeying: Any = evolve(
         prior,
         unet=unet,
-        codec=evolve(prior.codec, vae=codec_vae),
+        codec=evolve(prior.codec, vae=codec_vae, frames_at_once=plan.vae_frames),
         conditional=moved(prior.conditional, place, plan.dtype),
         unconditional=moved(prior.unconditional, place, plan.dtype),
     )

@@ -1,7 +1,10 @@
 """How a run uses memory, as a value."""
 
+from typing import Any
+
 import torch
 from attrs import evolve, field, frozen
+from attrs.validators import optional
 
 from visionxl.errors import InputError, nearest
 
@@ -10,9 +13,9 @@ LEAST_TILE = 64  # rows: smaller strips save nothing worth having
 MOST_TILE = 256
 
 
-def _frames(_: object, __: object, value: int) -> None:
+def _frames(_: object, attribute: Any, value: int) -> None:
     if not isinstance(value, int) or value < 1:
-        raise InputError(f"frames_at_once {value!r} is not a whole number from 1")
+        raise InputError(f"{attribute.name} {value!r} is not a whole number from 1")
 
 
 def _tile(_: object, __: object, value: int | None) -> None:
@@ -48,6 +51,8 @@ class MemoryPlan:
         dtype: of the networks; None leaves each as it is.
         attention: ``fused`` trusts PyTorch's kernels not to hold the scores; ``sliced`` holds those
             of a few queries at a time.
+        vae_frames: frames in one call of the autoencoder, which takes far more memory for each than
+            the U-Net and gains less from more; None for ``frames_at_once``.
     """
 
     frames_at_once: int = field(default=1, validator=_frames)
@@ -56,11 +61,14 @@ class MemoryPlan:
     video_device: torch.device = field(factory=lambda: torch.device("cpu"), converter=torch.device)
     dtype: torch.dtype | None = field(default=None, validator=_dtype)
     attention: str = field(default="fused", validator=_attention)
+    vae_frames: int | None = field(default=None, validator=optional(_frames))
 
     def words(self) -> str:
         """The plan, for people."""
         plural = "frame" if self.frames_at_once == 1 else "frames"
         parts = [f"{self.frames_at_once} {plural} at once"]
+        if self.vae_frames is not None and self.vae_frames < self.frames_at_once:
+            parts[0] += f", {self.vae_frames} in the autoencoder"
         if self.dtype is not None:
             parts.append(f"networks in {str(self.dtype).removeprefix('torch.')}")
         if self.vae_tile is not None:
@@ -76,15 +84,21 @@ class MemoryPlan:
     def __str__(self) -> str:
         return self.words()
 
-    def smaller(self, *, tiles: bool = True, offload: bool = True) -> "MemoryPlan | None":
+    def smaller(
+        self, *, tiles: bool = True, offload: bool = True, autoencoder: bool = True
+    ) -> "MemoryPlan | None":
         """The next plan of the same result that takes less memory; None where there is none.
 
-        First fewer frames at once, then turns, then strips of the autoencoder and smaller ones.
+        First single frames in the autoencoder, then fewer at once, then turns, then strips of the
+        autoencoder and smaller ones.
 
         Args:
             tiles: whether strips are possible.
             offload: whether turns save anything.
+            autoencoder: whether there is one, that can take single frames.
         """
+        if self.frames_at_once > 1 and self.vae_frames is None and autoencoder:
+            return evolve(self, vae_frames=1)
         if self.frames_at_once > 1:
             return evolve(self, frames_at_once=(self.frames_at_once + 1) // 2)
         if offload and not self.offload:

@@ -96,6 +96,7 @@ class Persistent:
         while plan is not None:
             before = plan
             plan = plan.smaller(
+                autoencoder=networks is not None,
                 tiles=networks is not None and striped(networks.codec.vae),
                 offload=networks is not None and torch.device(self._device or "cpu").type != "cpu",
             )

@@ -1,6 +1,7 @@
 """An image autoencoder of diffusers, from and to pixels."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,9 +32,11 @@ class AutoencoderCodec:
 
     Args:
         vae: the network, in evaluation mode.
+        frames_at_once: in one call of the network; None for all that are given.
     """
 
     vae: Any
+    frames_at_once: int | None = None
 
     @property
     def patch(self) -> int:
@@ -48,13 +51,25 @@ class AutoencoderCodec:
     def encode(self, video: Video) -> Latent:
         """The mode of the encoder's posterior, shifted and scaled to about unit variance."""
         check_multiple(video, self.factor)
+        return self._in_parts(self._encode, video)
+
+    def decode(self, latent: Latent) -> Video:
+        return self._in_parts(self._decode, latent)
+
+    def _in_parts(self, action: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
+        size = self.frames_at_once or len(frames)
+        if size >= len(frames):
+            return action(frames)
+        return torch.cat([action(part) for part in frames.split(size)])
+
+    def _encode(self, video: Video) -> Latent:
         pixels = pixel_unshuffle(video, self.patch) if self.patch > 1 else video
         encoded = self.vae.encode(self._to_network(pixels))
         latent = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
         shift, scale = self._shift_and_scale(latent)
         return ((latent - shift) * scale).to(video)
 
-    def decode(self, latent: Latent) -> Video:
+    def _decode(self, latent: Latent) -> Video:
         network = self._to_network(latent)
         shift, scale = self._shift_and_scale(network)
         decoded = self.vae.decode(network / scale + shift).sample

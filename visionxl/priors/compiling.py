@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from attrs import evolve
 
-from visionxl.priors.codec import AutoencoderCodec
 from visionxl.priors.diffusers import DiffusersPrior
 from visionxl.protocols import LatentPrior
 
@@ -28,7 +27,7 @@ def compiled(prior: DiffusersPrior, backend: str = "inductor") -> DiffusersPrior
     for name in ("encoder", "decoder"):
         setattr(vae, name, torch.compile(getattr(vae, name), backend=backend))
     unet: Any = torch.compile(prior.unet, backend=backend)
-    return evolve(prior, unet=unet, codec=AutoencoderCodec(vae))
+    return evolve(prior, unet=unet, codec=evolve(prior.codec, vae=vae))
 
 
 def warm_up(

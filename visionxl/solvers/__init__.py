@@ -13,6 +13,7 @@ from visionxl.solvers.conjugate_gradient import CGResult, conjugate_gradient
 from visionxl.solvers.consistency import DampedCG, NoiseAware, PlainCG
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.gauss_newton import GaussNewton, Linearized
+from visionxl.solvers.hosted import hosted
 from visionxl.solvers.loop import (
     Condition,
     Demanding,
@@ -97,6 +98,7 @@ __all__ = [
     "estimate_kernel",
     "fit_kernel",
     "gauss_newton",
+    "hosted",
     "latent_dps",
     "latino",
     "leading_times",

@@ -35,7 +35,7 @@ from visionxl.solvers.spread import damping_of
 from visionxl.solvers.windows import frames_of, windows_of
 
 FRAMES = 8  # at once, of what sees one frame at a time
-CORE, CONTEXT = 9, 8  # of a window of the total variation: 25 frames, as many as a usual clip has
+CORE, CONTEXT = 8, 8  # of a window of the total variation: about as many as a usual clip has
 STRIP = 2**16  # places of a frame at once, of what sees all frames
 
 
@@ -114,7 +114,7 @@ class HostedLowPass:
 
 @frozen
 class HostedClosedForm:
-    """:class:`ClosedForm` on ``device``: the frame's axes some frames at a time, and time in strips.
+    """:class:`ClosedForm` on ``device``: the axes of frames some frames at a time, time in strips.
 
     The result is the same to rounding, and no video is whole on the device.
 
@@ -233,7 +233,7 @@ def hosted(
     """The same problem and method, for videos that stay in host memory, computed on a device.
 
     ``restore(*hosted(...))``'s networks are moved by their prior. An exact consistency stays exact;
-    the total variation works in windows of 25 frames. What has no such form (conjugate gradients,
+    the total variation works in windows of 24 frames. What has no such form (conjugate gradients,
     a consistency or a low-pass of one's own) stays in host memory, with the operator on the device.
 
     Args:
@@ -257,9 +257,7 @@ def hosted(
     return evolve(problem, operator=HostedOperator(problem.operator, device)), method
 
 
-def _hosted(
-    consistency: DataConsistency, problem: InverseProblem, device: str
-) -> DataConsistency:
+def _hosted(consistency: DataConsistency, problem: InverseProblem, device: str) -> DataConsistency:
     if isinstance(consistency, SpaceTimeTV):
         return _Plain(ByWindow(consistency, device))
     if isinstance(consistency, NoiseAware | ClosedForm) and isinstance(problem.operator, Factored):

@@ -99,6 +99,8 @@ def test_every_lesson_runs_and_shows_something(lesson, html):
     pictures = [name for name in PICTURE.findall(page) if lesson.stem in name]
     assert pictures  # with something in all their axes: tests/shown.py
     assert all(1e3 < (html / "_images" / name).stat().st_size < 1e6 for name in pictures)
+    end = page.rpartition(pictures[-1])[2].partition('<p class="sphx-glr-timing">')[0]
+    assert not re.search(r"<p>|<pre>", end), end  # it ends in a picture
     films = []
     for name in pictures:
         with Image.open(html / "_images" / name) as picture:

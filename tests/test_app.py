@@ -13,6 +13,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
 
+import models
 import pytest
 import torch
 from command_line import free_port, make_clip, moving_scene, visionxl
@@ -30,9 +31,9 @@ from visionxl.app import (
     serve,
     words,
 )
+from visionxl.cli.app_priors import named, offered
 from visionxl.cli.app_work import Restorer, command_of
 from visionxl.errors import InputError
-from visionxl.priors import PocketPrior
 from visionxl.video import Clip, read_clip
 
 # Uploads
@@ -75,6 +76,7 @@ def test_an_image_is_a_clip_of_one_frame(tmp_path):
 def asked(frames=3, **changed):
     clip = Clip(moving_scene(frames), Fraction(24))
     given = {"simulate": True, "task": "deblur", "noise": 0.02, "method": "vision_tv"}
+    given["prior"] = "pocket"
     return Request("x.mp4", clip, **{**given, **changed})
 
 
@@ -188,7 +190,7 @@ def test_nobody_who_leaves_is_waited_for(tmp_path):
 
 
 def restorer(limits=None):
-    return Restorer(PocketPrior.load(), "pocket", limits or Limits(), torch.device("cpu"))
+    return Restorer(offered(["pocket"], "cpu", "float32"), limits or Limits(), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("simulate", [True, False])
@@ -200,10 +202,10 @@ def test_the_page_gives_what_the_commands_give(simulate, tmp_path, monkeypatch, 
         words_ = ["simulate", "x.mkv", *told, "--output", "measurement.safetensors"]
         assert visionxl(monkeypatch, capfd, *words_).code == 0
     clip = read_upload(Path("x.mkv"), Limits(), fit=False)
-    request = Request("x.mkv", clip, simulate, "deblur+", 0.02, "vision_tv")
+    request = Request("x.mkv", clip, simulate, "deblur+", 0.02, "vision_tv", "pocket")
     Path("own").mkdir()
     outcome = restorer()(request, Path("own"), lambda progress: None)
-    command = command_of(request, "pocket")
+    command = command_of(request)
     assert visionxl(monkeypatch, capfd, *command[1:]).code == 0
     assert outcome.video.read_bytes() == Path("restored.mp4").read_bytes()
     page = outcome.page.read_text()
@@ -212,6 +214,47 @@ def test_the_page_gives_what_the_commands_give(simulate, tmp_path, monkeypatch, 
     for picture in (outcome.before, outcome.after):
         with Image.open(picture) as opened:
             assert opened.size == (48, 32)
+
+
+def offering(folder):
+    """The pocket prior, and a model in a folder of that name."""
+    return offered(["pocket", str(models.stable_diffusion(folder))], "cpu", "float32")
+
+
+def test_priors_are_named_by_their_folders_last_part_and_told_apart(tmp_path):
+    folders = [tmp_path / name for name in ("one/model", "two/model", "pocket")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    names = named(["pocket", *map(str, folders), "owner/name", "pocket"])
+    assert list(names) == ["pocket", "model", "model (2)", "pocket (2)", "owner/name"]
+    assert list(names.values())[1:4] == list(map(str, folders))
+    with pytest.raises(InputError, match=r"--prior '/no/such/place' is unknown"):
+        named(["pocket", "/no/such/place"])
+
+
+def test_a_prior_is_loaded_when_it_is_first_chosen_and_kept(tmp_path):
+    priors = offering(tmp_path / "models")
+    work = Restorer(priors, Limits(), torch.device("cpu"))
+    assert [load.cache_info().currsize for load in priors.values()] == [0, 0]
+    for _ in range(2):
+        folder = tmp_path / "run"
+        folder.mkdir()
+        outcome = work(asked(prior="model"), folder, lambda progress: None)
+        assert "--prior model" in outcome.page.read_text()
+        shutil.rmtree(folder)
+    assert [load.cache_info().misses for load in priors.values()] == [0, 1]
+
+
+def test_a_prior_that_is_not_offered_or_not_whole_is_refused_without_a_path(tmp_path, capsys):
+    priors = offering(tmp_path)
+    (tmp_path / "model" / "model_index.json").unlink()
+    work = Restorer(priors, Limits(), torch.device("cpu"))
+    with pytest.raises(InputError, match=r"'/etc' is not offered: choose one of pocket, model"):
+        work(asked(prior="/etc"), tmp_path, lambda progress: None)
+    with pytest.raises(InputError, match=r"'model' cannot be loaded: the terminal") as refused:
+        work(asked(prior="model"), tmp_path, lambda progress: None)
+    assert str(tmp_path) not in str(refused.value)
+    assert str(tmp_path) in capsys.readouterr().err  # for the one who started it
 
 
 def test_what_would_be_restored_beyond_the_limits_is_refused(tmp_path):
@@ -229,12 +272,18 @@ def test_names_and_sentences_are_words_and_no_markup():
     path = Path(evil)
     outcome = Outcome(evil, [evil], path, path, path, (evil,), path, path)
     shown = (words.refusal(evil), words.clip_told(clip, Path(evil)), words.outcome(outcome))
-    for text in (*shown, words.heading(evil, Limits())):
+    for text in (*shown, words.heading([evil], Limits())):
         assert "<img" not in text
         assert "&lt;img" in text
 
 
+def test_the_heading_names_a_prior_that_is_alone():
+    assert "the prior <b>pocket</b>" in words.heading(["pocket"], Limits())
+    assert "the prior that you choose" in words.heading(["pocket", "another"], Limits())
+
+
 def test_every_stage_has_its_words():
+    assert "loading the prior" in words.progress(Progress("load", 0, 1))
     for stage in ("start", "denoise", "decode", "encode", "step", "write"):
         assert "step 2 of 4" in words.progress(Progress(stage, 2, 4, None, 0.01))
 
@@ -242,7 +291,7 @@ def test_every_stage_has_its_words():
 def test_a_missing_gradio_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(InputError, match=r"pip install 'visionxl\[app\]'"):
-        serve(outcome_in, Limits(), "pocket", "127.0.0.1", free_port(), ready=print)
+        serve(outcome_in, Limits(), ["pocket"], "127.0.0.1", free_port(), ready=print)
 
 
 # In a browser
@@ -274,6 +323,8 @@ def served(browser, tmp_path_factory):
     sources = str(Path(package.__file__).parents[1])
     more = {"PYTHONPATH": sources, "TMPDIR": str(temporary)}
     options = ["--port", str(free_port()), "--max-frames", "25", "--max-pixels", "40000"]
+    model = models.stable_diffusion(tmp_path_factory.mktemp("models"))
+    options += ["--prior", "pocket", "--prior", str(model)]
     app = subprocess.Popen(
         [sys.executable, "-m", "visionxl", "app", *options],
         cwd=place,
@@ -321,6 +372,10 @@ def wait_for(tab, part, text):
 def test_from_upload_to_download(tab, served, tmp_path):
     tab.set_input_files("input[type=file]", make_clip(tmp_path / "x.mp4", 5, 64, 96))
     wait_for(tab, "said", "x.mp4: 5 frames of 64x96 are taken")
+    tab.click("#prior input")
+    offers = tab.locator("#prior [role=option]")
+    assert [offer.strip("✓ \n") for offer in offers.all_inner_texts()] == ["pocket", "model"]
+    offers.last.click()
     tab.click("#go")
     tab.wait_for_selector("#progress img")  # while it goes on
     wait_for(tab, "progress", "Done: restored 5 frames of 64x96")
@@ -335,7 +390,9 @@ def test_from_upload_to_download(tab, served, tmp_path):
         download.value.save_as(tmp_path / names[button])
     assert names == {"video": "restored.mp4", "report": "restored.html"}
     assert read_clip(tmp_path / "restored.mp4").video.shape == (5, 3, 64, 96)
-    assert "visionxl-app-" not in (tmp_path / "restored.html").read_text()
+    report = (tmp_path / "restored.html").read_text()
+    assert "visionxl-app-" not in report
+    assert "--prior model" in report
 
 
 def test_the_page_fits_a_phone(tab, tmp_path):

@@ -4,7 +4,6 @@ import ast
 import importlib
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -15,12 +14,10 @@ from pathlib import Path
 import models
 import pytest
 import torch
-import typer
 from PIL import Image
 
 import visionxl
 from visionxl import SDXLPrior
-from visionxl.cli.app import app
 
 REPOSITORY = Path(__file__).parent.parent
 DOCS = REPOSITORY / "docs"
@@ -99,6 +96,8 @@ def test_every_lesson_runs_and_shows_something(lesson, html):
     pictures = [name for name in PICTURE.findall(page) if lesson.stem in name]
     assert pictures  # with something in all their axes: tests/shown.py
     assert all(1e3 < (html / "_images" / name).stat().st_size < 1e6 for name in pictures)
+    end = page.rpartition(pictures[-1])[2].partition('<p class="sphx-glr-timing">')[0]
+    assert not re.search(r"<p>|<pre>", end), end  # it ends in a picture
     films = []
     for name in pictures:
         with Image.open(html / "_images" / name) as picture:
@@ -216,39 +215,6 @@ def test_no_example_is_overlooked():
     for page in PAGES:
         marks = re.findall(r"^\s*(?:```|\.\. code-block:: )python", page.read_text(), re.MULTILINE)
         assert len(marks) == len(list(code_blocks(page))), page.name
-
-
-BASH_BLOCK = re.compile(
-    r"^```bash\n((?:.*\n)*?)```|^\.\. code-block:: bash\n\n((?:[ ]+.*\n|\n)+)", re.MULTILINE
-)
-OPTION = re.compile(r"--[a-z][\w-]*")
-
-
-def commands_of(path):
-    """The command lines of a page, as words, with what follows a backslash."""
-    for found in BASH_BLOCK.finditer(path.read_text() + "\n"):
-        for line in (found[1] or found[2]).replace("\\\n", " ").splitlines():
-            yield shlex.split(line, comments=True)
-
-
-def after(words, *names):
-    """The words that come after those names, or None."""
-    found = [i for i in range(len(words)) if tuple(words[i : i + len(names)]) == names]
-    return words[found[0] + len(names) :] if found else None
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if list(commands_of(p))], ids=lambda p: p.name)
-def test_every_command_line_has_names_and_options_that_exist(page):
-    known = typer.main.get_command(app).commands
-    for words in commands_of(page):
-        given = after(words, "visionxl")
-        if given and not given[0].startswith("-"):
-            options = {option for parameter in known[given[0]].params for option in parameter.opts}
-            assert {w for w in given if OPTION.fullmatch(w)} <= options, words
-        for file in (w for w in words if re.fullmatch(r"(benchmarks|training|tests)/\S+\.py", w)):
-            source = (REPOSITORY / file).read_text()  # an option may be said in a module beside it
-            source += "".join(p.read_text() for p in (REPOSITORY / file).parent.glob("*.py"))
-            assert all(w in source for w in words if OPTION.fullmatch(w)), words
 
 
 def words_of_data():

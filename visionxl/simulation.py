@@ -17,7 +17,8 @@ def simulate(
     """``y = A x + noise_std n`` with white Gaussian ``n``.
 
     Args:
-        video: the truth, (frames, channels, height, width) in [-1, 1].
+        video: the truth, (frames, channels, height, width) in [-1, 1]. One in [0, 1] looks like a
+            bright one and is not refused: take ``2 * video - 1`` of it.
         operator: ``A``, linear or not.
         noise_std: in units of the range [-1, 1].
         generator: of the noise.

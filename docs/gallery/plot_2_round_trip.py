@@ -154,11 +154,11 @@ for name, operator in {
     for way, video in videos.items():
         results[f"{name}: {way}\n{psnr(video, clip):.1f} dB"] = video
 
-show(results, columns=4)
-
 # %%
 # For the blur the three are alike: it leaves a trace of every pixel in the measurement, so one
 # correction tells nearly all, and this small model has little to add. For the mask nothing is known
 # of a hidden pixel but what its neighbours suggest. There the model has to fill in, and it can do
 # so only from a picture that is right where it can be: it needs the corrected one, again and again.
 # That is what the way back through the encoder is for.
+
+show(results, columns=4)

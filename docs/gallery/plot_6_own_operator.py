@@ -112,16 +112,18 @@ for operator in (Ghost(), WrongWay()):
     residuals[name] = result.trace[-1].data_residual
 results["truth"] = clip
 
+# %%
+# The residual tells, to those who look: with a right model it ends near the noise, 0.02, or below.
+
+for name, residual in residuals.items():
+    print(f"{name}: residual {residual:.3f}")
+
+# %%
+# And the picture tells everyone.
+
 _, axes = plt.subplots(2, 2, figsize=(8, 5.5), layout="constrained")
 for ax, (name, video) in zip(axes.flat, results.items(), strict=True):
     title = name if name == "truth" else f"{name}, {psnr(video, clip):.1f} dB"
     ax.imshow(video[2].add(1).div(2).clamp(0, 1).permute(1, 2, 0).numpy())
     ax.set_title(title, fontsize=11)
     ax.axis("off")
-
-# %%
-# The residual tells as well, to those who look: with a right model it ends near the noise, 0.02, or
-# below.
-
-for name, residual in residuals.items():
-    print(f"{name}: residual {residual:.3f}")

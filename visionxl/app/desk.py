@@ -27,6 +27,7 @@ class Request:
         task: name of the operator.
         noise: standard deviation, in units of the range [-1, 1].
         method: name of the method.
+        prior: name of the prior.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Request:
     task: str
     noise: float
     method: str
+    prior: str
 
 
 @frozen(eq=False)

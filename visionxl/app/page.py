@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -30,20 +30,20 @@ def theme(gr: Any) -> Any:
     return gr.themes.Default(**fonts).set(**readable)
 
 
-def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
+def build(gr: Any, desk: Desk, limits: Limits, priors: Sequence[str]) -> Any:
     """The page, as gradio's Blocks.
 
     Args:
         gr: gradio.
         desk: does the work.
         limits: of uploads.
-        prior: its name.
+        priors: their names; the first is chosen to begin with.
     """
     with gr.Blocks(
         title="visionxl", analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)
     ) as page:
         session = gr.State(lambda: uuid4().hex, delete_callback=desk.stop)
-        gr.HTML(words.heading(prior, limits))
+        gr.HTML(words.heading(priors, limits))
         with gr.Row():
             with gr.Column(scale=2, min_width=320):
                 upload = gr.File(label="1. A clip: a video or an image", height=150)
@@ -58,6 +58,14 @@ def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
                 )
                 noise = gr.Slider(0, 0.2, value=0.01, step=0.005, label="Noise", info=words.NOISE)
                 method = gr.Dropdown(list(METHODS), value="vision_tv", label="Method")
+                prior = gr.Dropdown(
+                    list(priors),
+                    value=priors[0],
+                    label="Prior",
+                    info=words.PRIOR,
+                    visible=len(priors) > 1,
+                    elem_id="prior",
+                )
                 with gr.Row():
                     go = gr.Button("Restore", variant="primary", elem_id="go", min_width=NARROW)
                     stop = gr.Button(
@@ -109,14 +117,20 @@ def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
             return str(copyfile(DEMO_CLIP, folder / DEMO_CLIP.name))
 
         def run(
-            mine: str, path: str | None, simulated: bool, task: str, noise: float, method: str
+            mine: str,
+            path: str | None,
+            simulated: bool,
+            task: str,
+            noise: float,
+            method: str,
+            prior: str,
         ) -> Iterator[dict[Any, Any]]:
             yield {progress: words.reading(), **hidden, **busy}
             try:
                 if path is None:
                     raise InputError("there is no clip yet: drop one, or take the flower")
                 clip = read_upload(Path(path), limits, fit=simulated)
-                request = Request(Path(path).name, clip, simulated, task, noise, method)
+                request = Request(Path(path).name, clip, simulated, task, noise, method, prior)
                 for told in desk.run(mine, request):
                     if isinstance(told, Outcome):
                         yield {progress: words.outcome(told), **shown(told), **idle}
@@ -151,7 +165,7 @@ def build(gr: Any, desk: Desk, limits: Limits, prior: str) -> Any:
         flower.click(take_flower, outputs=upload, **private)
         go.click(
             run,
-            inputs=[session, upload, simulate, task, noise, method],
+            inputs=[session, upload, simulate, task, noise, method, prior],
             outputs=[progress, *results, go, stop],
             concurrency_limit=None,  # the desk has them wait
             scroll_to_output=True,

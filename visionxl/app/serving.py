@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,7 @@ LARGEST_UPLOAD = "500mb"
 def serve(
     work: Work,
     limits: Limits,
-    prior: str,
+    priors: Sequence[str],
     host: str,
     port: int,
     ready: Callable[[str], object],
@@ -28,7 +28,7 @@ def serve(
     Args:
         work: what is done with an upload.
         limits: of uploads.
-        prior: its name, for the page.
+        priors: the names of those that the page offers.
         host: the address to listen on.
         port: likewise.
         ready: called with the page's address.
@@ -41,7 +41,7 @@ def serve(
         runs = Path(folder) / "runs"
         runs.mkdir()
         desk = Desk(work, runs)
-        page = build(gradio, desk, limits, prior)
+        page = build(gradio, desk, limits, priors)
         try:
             try:
                 _, url, _ = page.launch(

@@ -1,6 +1,6 @@
 """What the page says, as HTML; everything that comes from outside is escaped."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -15,6 +15,7 @@ MODES: list[tuple[str, bool]] = [
 ]
 TASK = "sr4 is 4 times smaller, inpaint lacks half of the pixels; + also averages over 7 frames."
 NOISE = "Standard deviation; the range of the pixels is [-1, 1]. One grey level is 0.008."
+PRIOR = "The image model. One that is chosen for the first time is loaded first."
 STAGES = {
     "start": "finding where to start",
     "denoise": "denoising",
@@ -25,13 +26,15 @@ STAGES = {
 }
 
 
-def heading(prior: str, limits: Limits) -> str:
+def heading(priors: Sequence[str], limits: Limits) -> str:
     """The top of the page."""
+    which = f"here the prior <b>{escape(priors[0])}</b>"
+    if len(priors) > 1:
+        which = "the prior that you choose"
     return (
-        "<h1>visionxl</h1><p>Restores a short clip with an image model, here the prior "
-        f"<b>{escape(prior)}</b>. At most {limits.max_frames} frames of {limits.max_pixels:,} "
-        "pixels; a good clip beyond that is shortened and shrunk first. Nothing leaves the machine "
-        "that serves this page.</p>"
+        f"<h1>visionxl</h1><p>Restores a short clip with an image model, {which}. At most "
+        f"{limits.max_frames} frames of {limits.max_pixels:,} pixels; a good clip beyond that is "
+        "shortened and shrunk first. Nothing leaves the machine that serves this page.</p>"
     )
 
 
@@ -55,6 +58,8 @@ def progress(told: Progress) -> str:
     """How far a run is, with the latest pictures."""
     if told.stage == "wait":
         return f"<p>waiting for another run to end</p>{_bar()}"
+    if told.stage == "load":
+        return f"<p>loading the prior</p>{_bar()}"
     line = f"step {told.step} of {told.steps}, {STAGES[told.stage]}"
     if told.data_residual is not None:
         line += f"; data residual {told.data_residual:.4f}"

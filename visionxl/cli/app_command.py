@@ -1,6 +1,5 @@
 """app: the page in the browser."""
 
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -8,17 +7,24 @@ import typer
 
 from visionxl.app import Limits, serve
 from visionxl.cli.app import app, err, examples, integer
+from visionxl.cli.app_priors import offered
 from visionxl.cli.app_work import Restorer
-from visionxl.cli.reading import prior_named
 
 
 @app.command(
     "app",
     short_help="A page in the browser: drop a clip, watch, compare.",
-    epilog=examples("visionxl app", "visionxl app --port 8000 --max-frames 100"),
+    epilog=examples(
+        "visionxl app",
+        "visionxl app --port 8000 --max-frames 100",
+        "visionxl app --prior pocket --prior FOLDER",
+    ),
 )
 def app_(
-    prior: Annotated[str, typer.Option(help="pocket, a folder, or a hub id.")] = "pocket",
+    prior: Annotated[
+        list[str] | None,
+        typer.Option(help="pocket (the default), a folder, or a hub id; repeat to offer several."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
     host: Annotated[
@@ -34,9 +40,11 @@ def app_(
 ) -> None:
     """Serve a page to this machine's browser: drop a clip, watch its restoration, compare."""
     limits = Limits(max_frames, max_pixels)
-    name = Path(prior).name if Path(prior).is_dir() else prior  # no folder of this machine is told
-    loaded = prior_named(prior, device, dtype)
-    work = Restorer(loaded, name, limits, torch.device(device))
+    priors = offered(prior or ["pocket"], device, dtype)
+    next(iter(priors.values()))()  # what is wrong with the first is told at once
+    work = Restorer(priors, limits, torch.device(device))
     if host not in ("127.0.0.1", "localhost", "::1"):
         err.print(f"note: whoever reaches {host} can use the page; there is no password")
-    serve(work, limits, name, host, port, ready=lambda url: print(f"{url} (Ctrl-C ends it)"))
+    serve(
+        work, limits, list(priors), host, port, ready=lambda url: print(f"{url} (Ctrl-C ends it)")
+    )

@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 from PIL import Image
 
 from visionxl.app import Limits, Outcome, Progress, Request
+from visionxl.cli.app_priors import Loaders, chosen
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import Watched
 from visionxl.cli.reading import described, prior_for
@@ -18,7 +19,6 @@ from visionxl.cli.told import Told
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
-from visionxl.priors import DiffusersPrior
 from visionxl.protocols import InverseProblem, Step, Video
 from visionxl.report import Album, measures, run_record
 from visionxl.simulation import simulate
@@ -37,14 +37,12 @@ class Restorer:
     """Restores what the page asks for, as the commands simulate and restore do: to the same bytes.
 
     Args:
-        prior: of every run.
-        name: of the prior, as it is told to whoever looks at the page.
+        priors: what loads each, by the name that is told to whoever looks at the page.
         limits: of the restored video.
-        device: of the prior.
+        device: of the priors.
     """
 
-    prior: DiffusersPrior
-    name: str
+    priors: Loaders
     limits: Limits
     device: torch.device
 
@@ -80,7 +78,8 @@ class Restorer:
         shape = lift(problem.operator, problem.measurement).shape
         self.limits.check_size(f"what is restored from {request.name}", *shape[-2:])
         check_memory(*shape)
-        fitted, notes = prior_for(self.prior, *shape[-2:])
+        tell(Progress("load", 0, 1))
+        fitted, notes = prior_for(chosen(self.priors, request.prior), *shape[-2:])
         watching = Watching(Album(self.device), len(sampler.times), tell)
         problem = evolve(problem, measurement=problem.measurement.to(self.device))
         began = time.perf_counter()
@@ -92,14 +91,14 @@ class Restorer:
             observe=watching.observe,
         )
         seconds = time.perf_counter() - began
-        settings = settings_of(request, self.name, str(self.device))
+        settings = settings_of(request, str(self.device))
         album = watching.album
         record = run_record(
             problem,
             sampler,
             result,
             seconds,
-            command=command_of(request, self.name),
+            command=command_of(request),
             album=album,
             settings=settings,
         )
@@ -162,7 +161,7 @@ def posed(request: Request) -> tuple[InverseProblem, Description]:
     return problem, description
 
 
-def settings_of(request: Request, prior: str, device: str) -> dict[str, Any]:
+def settings_of(request: Request, device: str) -> dict[str, Any]:
     """What was chosen in the page, for the record."""
     return {
         "clip": request.name,
@@ -170,16 +169,16 @@ def settings_of(request: Request, prior: str, device: str) -> dict[str, Any]:
         "noise_std": request.noise,
         "measurement": "simulated" if request.simulate else "the clip",
         "method": request.method,
-        "prior": prior,
+        "prior": request.prior,
         "seed": SEED,
         "device": device,
     }
 
 
-def command_of(request: Request, prior: str) -> list[str]:
+def command_of(request: Request) -> list[str]:
     """The words of the command that restores the same; a simulated measurement is made before."""
     measured = ["--task", request.task, "--noise", f"{request.noise:g}"]
-    own = [] if prior == "pocket" else ["--prior", prior]
+    own = [] if request.prior == "pocket" else ["--prior", request.prior]
     command = ["visionxl", "restore"]
     if request.simulate:
         command += [MEASUREMENT, "--truth", request.name]

@@ -176,12 +176,7 @@ def prior_named(
                 f"--{option} {text[given[0]]!r}: the pocket prior reads no text; leave it out"
             )
         return PocketPrior.load(dtype=DTYPES[dtype], device=place)
-    folder = Path(name)
-    if not folder.is_dir() and (name.count("/") != 1 or folder.is_absolute()):
-        raise InputError(
-            f"--prior {name!r} is unknown: give pocket, a folder in diffusers' layout, or a hub "
-            "id such as stabilityai/stable-diffusion-xl-base-1.0"
-        )
+    check_source(name)
     kind = SDXLPrior if _is_sdxl(name) else DiffusersPrior
     if kind is DiffusersPrior and "unet" in text:
         raise InputError(
@@ -189,6 +184,17 @@ def prior_named(
             "leave it out"
         )
     return kind.from_pretrained(name, dtype=DTYPES[dtype], device=place, **text)
+
+
+def check_source(name: str) -> None:
+    """Raise InputError for what is neither ``pocket``, nor a folder, nor like a hub id."""
+    folder = Path(name)
+    there = name == "pocket" or folder.is_dir()
+    if not there and (name.count("/") != 1 or folder.is_absolute()):
+        raise InputError(
+            f"--prior {name!r} is unknown: give pocket, a folder in diffusers' layout, or a hub "
+            "id such as stabilityai/stable-diffusion-xl-base-1.0"
+        )
 
 
 def _is_sdxl(source: str) -> bool:

@@ -85,10 +85,10 @@ def test_training_on_starts_from_the_exported_networks(
 ):
     def run(words: str) -> None:
         words = f"pocket.py {words} --photos {photographs} --batch 2 --crop 32 --threads 1"
+        words += " --widths 16 16"
         monkeypatch.setattr(sys, "argv", words.split())
         training.main()
 
-    monkeypatch.setattr(training, "UNET", {**training.UNET, "block_out_channels": (16, 16)})
     first, again, other = (tmp_path / name for name in ("first", "again", "other"))
     for stage in ("autoencoder", "unet", "export"):
         run(f"{stage} --work {tmp_path / 'a'} --output {first} --steps 2")
@@ -113,14 +113,12 @@ def test_a_stopped_training_resumes_to_the_same_weights(
 ):
     def run(work: str, which: str = stage) -> dict:
         words = f"pocket.py {which} --photos {photographs} --work {tmp_path / work} --steps 4"
-        words += " --batch 2 --crop 32 --save-every 2 --threads 1"
+        words += " --batch 2 --crop 32 --save-every 2 --threads 1 --widths 16 16"
         monkeypatch.setattr(sys, "argv", words.split())
         training.main()
         return load_file(tmp_path / work / f"{which}.safetensors")
 
     if stage == "unet":
-        small = {**training.UNET, "block_out_channels": (16, 16)}
-        monkeypatch.setattr(training, "UNET", small)
         run("whole", "autoencoder")
         shutil.copytree(tmp_path / "whole", tmp_path / "stopped")
     whole = run("whole")

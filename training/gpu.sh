@@ -13,7 +13,7 @@ pocket="$(dirname "$0")/pocket.py"
 common="--photos $photos --work $work --device cuda --threads 16 --save-every 1000"
 
 date +%T
-"$python" "$pocket" autoencoder $common --seconds 100 --batch 256 --crop 128 --rate 7e-4 \
+"$python" "$pocket" autoencoder $common --seconds 100 --batch 256 --crop 128 --rate 4e-4 \
     --latents 64 --channels 128 "$@"
 date +%T
 "$python" "$pocket" unet $common --seconds 200 --batch 256 --crop 160 --rate 1e-3 \

@@ -23,7 +23,8 @@ from optimise import averaged, generator_on, half_precision, read_meta, train
 from photographs import crops, load_photographs
 
 PATCH = 8  # the autoencoder sees 8x8 pixel-unshuffled frames: 192 channels at an eighth of the size
-
+SPREAD = 0.1  # of the latents at first, root mean square
+JITTER = 0.04 * SPREAD
 GROUPS = 16  # of channels that the denoiser normalises together
 SCHEDULER = dict(  # the schedule of Stable Diffusion and SDXL, with v-prediction
     num_train_timesteps=1000,
@@ -62,7 +63,7 @@ def start_from_components(model, pictures, crop: int) -> None:
 
     A value passes the rectifiers as a pair, its positive and its negative part. Components are
     scaled by the root of their deviation, between their natural sizes and equal ones, and kept
-    small, because the decoder begins with a hyperbolic tangent.
+    small, because the decoder begins with a hyperbolic tangent, which would bend large ones.
     """
     channels, latents = model.encoder.layers[0].out_channels, model.config.latent_channels
     generator = generator_on(pictures.pixels.device, 0)
@@ -73,7 +74,7 @@ def start_from_components(model, pictures, crop: int) -> None:
     mean = patches.mean(0).float()
     deviation = values[:latents].clamp(min=1e-9 * values[0].item()).sqrt()
     scale = deviation**-0.5
-    scale = 0.25 * scale / (scale * deviation).square().mean().sqrt()
+    scale = SPREAD * scale / (scale * deviation).square().mean().sqrt()
     half = channels // 2
 
     encoder, decoder = model.encoder.layers, model.decoder.layers
@@ -136,7 +137,7 @@ def train_autoencoder(options) -> None:
         with half_precision(frames.device):
             latents = model.encode(unshuffle(frames)).latents
             # The loop never decodes what the encoder gave: some noise keeps the latents smooth.
-            decoded = model.decode(latents + 0.01 * noise_like(latents, generator)).sample
+            decoded = model.decode(latents + JITTER * noise_like(latents, generator)).sample
         error = torch.nn.functional.pixel_shuffle(decoded.float(), PATCH) - frames
         # The square weighs texture as the PSNR of a clip does.
         return 20 * error.square().mean() + error.abs().mean()

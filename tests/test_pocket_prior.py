@@ -85,10 +85,10 @@ def test_training_on_starts_from_the_exported_networks(
 ):
     def run(words: str) -> None:
         words = f"pocket.py {words} --photos {photographs} --batch 2 --crop 32 --threads 1"
+        words += " --widths 16 16"
         monkeypatch.setattr(sys, "argv", words.split())
         training.main()
 
-    monkeypatch.setattr(training, "UNET", {**training.UNET, "block_out_channels": (16, 16)})
     first, again, other = (tmp_path / name for name in ("first", "again", "other"))
     for stage in ("autoencoder", "unet", "export"):
         run(f"{stage} --work {tmp_path / 'a'} --output {first} --steps 2")
@@ -113,14 +113,12 @@ def test_a_stopped_training_resumes_to_the_same_weights(
 ):
     def run(work: str, which: str = stage) -> dict:
         words = f"pocket.py {which} --photos {photographs} --work {tmp_path / work} --steps 4"
-        words += " --batch 2 --crop 32 --save-every 2 --threads 1"
+        words += " --batch 2 --crop 32 --save-every 2 --threads 1 --widths 16 16"
         monkeypatch.setattr(sys, "argv", words.split())
         training.main()
         return load_file(tmp_path / work / f"{which}.safetensors")
 
     if stage == "unet":
-        small = {**training.UNET, "block_out_channels": (16, 16)}
-        monkeypatch.setattr(training, "UNET", small)
         run("whole", "autoencoder")
         shutil.copytree(tmp_path / "whole", tmp_path / "stopped")
     whole = run("whole")
@@ -140,3 +138,100 @@ def test_a_stopped_training_resumes_to_the_same_weights(
     resumed = run("stopped")
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_crops_are_pieces_of_the_photographs_turned_and_exposed(training, tmp_path):
+    import photographs
+
+    random = np.random.default_rng(0)
+    texture = random.integers(1, 255, (24, 24, 3), dtype=np.uint8)
+    texture[..., 2], texture[0, 0, 1] = 255, 128  # the gain shows in blue, then the gamma
+    pixels = torch.from_numpy(texture).view(-1, 3)
+    sizes = torch.tensor([[24, 24]])
+    pictures = photographs.Photographs(pixels, torch.zeros(1, dtype=torch.long), sizes, (24,))
+    whole = torch.from_numpy(texture).permute(2, 0, 1).float() / 255
+    turned = [whole, whole.flip(2), whole.mT, whole.flip(2).mT]
+    seen = set()
+    for size in (24, 9):
+        pieces = torch.stack([t.unfold(1, size, 1).unfold(2, size, 1) for t in turned])
+        pieces = pieces.movedim(1, 3).flatten(0, 2)  # every piece of every turn
+        batch = training.crops(pictures, 40, size, torch.Generator().manual_seed(size))
+        assert batch.shape == (40, 3, size, size)
+        for crop in (batch + 1) / 2:
+            gain = crop[2].max()
+            assert 0.7 <= gain <= 1
+            # log crop = gamma * log piece + log gain: the right piece fits without a rest.
+            logs = (crop[:2] / gain).log().flatten()
+            of_pieces = pieces[:, :2].flatten(1).log()
+            gamma = (of_pieces @ logs) / of_pieces.square().sum(1)
+            rest = (of_pieces * gamma[:, None] - logs).abs().amax(1)
+            assert rest.min() < 1e-4
+            assert 2**-0.5 <= gamma[rest.argmin()] <= 2**0.5
+            seen.add((size, int(rest.argmin())))
+    assert {piece for size, piece in seen if size == 24} == {0, 1, 2, 3}
+    assert len(seen) > 30
+
+
+def test_a_schedule_in_seconds_ends_on_time_and_goes_on_where_it_was_stopped(
+    training, photographs, tmp_path, monkeypatch
+):
+    import optimise
+
+    words = f"pocket.py autoencoder --photos {photographs} --work {tmp_path} --seconds 9 --batch 2"
+    words += " --crop 32 --save-every 2 --threads 1 --latents 4 --channels 16"
+    monkeypatch.setattr(sys, "argv", words.split())
+    clock, rates = [100.0], []
+    monkeypatch.setattr(optimise.time, "monotonic", lambda: clock[0])
+    genuine = torch.optim.AdamW.step
+
+    def step(self, *args):  # of one second; the fourth is interrupted once
+        rates.append(self.param_groups[0]["lr"])
+        if len(rates) == 4:
+            raise KeyboardInterrupt
+        clock[0] += 1
+        return genuine(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(KeyboardInterrupt):
+        training.main()
+    clock[0] = 5000.0  # another process, another clock
+    training.main()
+    meta = optimise.read_meta(tmp_path / "autoencoder.safetensors")
+    assert (meta["step"], meta["seconds"]) == (9, 9.0)
+    assert len(rates) == 3 + 1 + 7  # two steps are saved, the third and the fourth are made again
+    decay = [rate / (number * rates[0]) for number, rate in enumerate(rates[4:], start=3)]
+    assert decay == sorted(decay, reverse=True)  # what is left without the warm-up
+    assert 0.8 < decay[0] < 0.9
+    assert 0.01 < decay[-1] < 0.05
+
+
+def test_networks_of_other_sizes_are_exported_and_loaded(
+    training, photographs, tmp_path, monkeypatch
+):
+    def run(stage: str, more: str = "") -> None:
+        words = f"pocket.py {stage} --work {tmp_path} --output {tmp_path / 'prior'} --batch 2"
+        words += f" --photos {photographs} --crop 32 --steps 1 --threads 1 {more}"
+        monkeypatch.setattr(sys, "argv", words.split())
+        training.main()
+
+    run("autoencoder", "--latents 6 --channels 16")
+    run("unet", "--widths 32 --layers 1")
+    run("export")
+    monkeypatch.setattr("visionxl.priors.pocket.WEIGHTS", tmp_path / "prior")
+    prior = PocketPrior.load()
+    assert prior.multiple == 8
+    video = read_clip(DEMO_CLIP, 1).video[..., :24, :40]
+    latent = prior.encode(video)
+    assert latent.shape == (1, 6, 3, 5)
+    denoised = prior.denoise(latent, prior.schedule.level(0.2)).clean
+    assert prior.decode(denoised).isfinite().all()
+    with pytest.raises(SystemExit, match="another shape"):
+        run("autoencoder", "--latents 8 --channels 16")
+
+
+@pytest.mark.parametrize("flags", ["--latents 65", "--channels 60", "--widths 128 100"])
+def test_networks_that_cannot_be_are_refused(flags, training, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", f"pocket.py unet --photos . {flags}".split())
+    with pytest.raises(SystemExit):
+        training.main()
+    assert flags.split()[0] in capsys.readouterr().err

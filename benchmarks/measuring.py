@@ -15,7 +15,7 @@ from visionxl import InverseProblem, Video
 from visionxl.metrics import difference_psnr, lpips, psnr, ssim
 from visionxl.operators import lift
 from visionxl.protocols import LatentPrior
-from visionxl.solvers.closed_form import decompose
+from visionxl.solvers.closed_form import decompose, svd_of
 from visionxl.solvers.contract import data_residual, peak_bytes
 
 MARGIN = 1.0  # dB below the back-projection at which a method has diverged
@@ -33,6 +33,7 @@ class Run:
 def run(method: Method, case: Case, prior: LatentPrior) -> Run:
     """Run a method, with nothing left over from the method before it."""
     decompose.cache_clear()
+    svd_of.cache_clear()
     can_tell = begin_peak()
     began = time.perf_counter()
     estimate = method(case, prior)

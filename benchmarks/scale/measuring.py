@@ -18,7 +18,7 @@ from visionxl.operators import TASKS
 from visionxl.priors.compiling import compiled, warm_up
 from visionxl.protocols import LatentPrior
 from visionxl.solvers import hosted
-from visionxl.solvers.closed_form import decompose
+from visionxl.solvers.closed_form import decompose, svd_of
 
 TASK, NOISE = "deblur+", 0.01
 TINY_AT_ONCE = 4  # frames in one call of the tiny autoencoder: what one takes of the full one
@@ -127,6 +127,7 @@ def record_of(
 ) -> Record:
     """Warm up, run and watch a row."""
     decompose.cache_clear()  # every row pays for its own
+    svd_of.cache_clear()
     flop = run_flop(frames_of(row, frames), costs)
     warming, iterations, error, stages = 0.0, 0, None, {}
     try:

@@ -1,6 +1,7 @@
 """The damped normal equations of a factored operator, solved exactly."""
 
 from functools import lru_cache
+from hashlib import sha256
 
 import torch
 from attrs import field, frozen
@@ -27,26 +28,44 @@ Spectrum = tuple[tuple[AxisSVD | None, ...], Tensor | None]
 """The decomposition of every axis, None for the identity, and the mask."""
 
 
+class _Matrix:
+    """A matrix that is known by its values."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+        self.digest = sha256(values.numpy().tobytes()).digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Matrix) and self.digest == other.digest
+
+
+@lru_cache(maxsize=6)
+def svd_of(matrix: _Matrix) -> tuple[Tensor, Tensor, Tensor]:
+    """In float64, and kept: the windows of a clip have the axes of a frame in common."""
+    left, values, right = torch.linalg.svd(matrix.values, full_matrices=False)
+    kept = values > NEGLIGIBLE * values[0]
+    return left[:, kept], values[kept], right[kept].T
+
+
 @lru_cache(maxsize=2)
 def decompose(
     operator: Factored, shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> Spectrum | None:
     """The singular value decomposition of every axis, and the mask; None without factors.
 
-    Computed in float64 and kept for the last two operators, because every step needs it again.
+    Kept for the last two operators, because every step needs it again.
     """
     factors = factors_of(operator, shape)
     if factors is None:
         return None
     decomposed = []
     for matrix in factors.axes:
-        if matrix is None:
-            decomposed.append(None)
-            continue
-        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-        kept = values > NEGLIGIBLE * values[0]
-        pieces = (left[:, kept], values[kept], right[kept].T)
-        decomposed.append(AxisSVD(*(p.to(device, dtype).contiguous() for p in pieces)))
+        pieces = () if matrix is None else svd_of(_Matrix(matrix))
+        parts = [piece.to(device, dtype).contiguous() for piece in pieces]
+        decomposed.append(AxisSVD(*parts) if parts else None)
     mask = None if factors.mask is None else factors.mask.to(device, dtype)
     return tuple(decomposed), mask
 

@@ -144,9 +144,11 @@ class HostedClosedForm:
                 y, x, gain = time.left.T @ y, time.right.T @ x, time.values[:, None] * gain
             y = torch.addcmul(y, gain, x, value=-1).mul_(gain / (gain.square() + damping))
             flat[:, strip] = y if time is None else time.right @ y
-        video = torch.empty_like(estimate)
+        video = estimate.new_empty(estimate.shape)
         for chunk in chunks(len(video)):
-            frames = estimate[chunk].to(self.device, copy=True)
+            frames = estimate[chunk].to(
+                self.device, copy=True, memory_format=torch.contiguous_format
+            )
             corrected = _of_frames(modes, chunk).add_synthesis(frames, known[chunk].to(frames))
             video[chunk] = corrected
         return Correction(video, iterations=0, residuals=(), stopped="exact")

@@ -1,0 +1,167 @@
+"""Videos in host memory, computed by pieces: the same answers, without a whole video at once."""
+
+import pytest
+import torch
+from dense import generator
+
+from visionxl import (
+    ClosedForm,
+    GaussianPrior,
+    InverseProblem,
+    PlainCG,
+    SpaceTimeTV,
+    restore,
+    simulate,
+    vision_tv,
+    vision_xl,
+)
+from visionxl.metrics import psnr
+from visionxl.operators import AveragePool, GaussianBlur, Mask, Shift, TemporalAverage
+from visionxl.operators.cutting import reach_of
+from visionxl.solvers import hosted
+from visionxl.solvers.hosted import ByWindow, HostedClosedForm, HostedLowPass, HostedOperator
+from visionxl.solvers.motion import optical_flow
+from visionxl.solvers.parts import ScheduledLowPass
+from visionxl.solvers.windows import windows_of
+
+PRIOR = GaussianPrior.natural(16, 16)
+FRAMES = 40
+WIDE = GaussianPrior.natural(16, 16 + FRAMES).sample(1, 3, generator())[0]
+TRUTH = torch.stack([WIDE[..., t : t + 16] for t in range(FRAMES)])  # a camera that pans
+ROUNDING = 3e-6  # the modes that are left out, too weak for float32
+LEVEL = PRIOR.schedule.level(0.2)
+AVERAGES = [TemporalAverage(7, boundary=boundary) for boundary in ("circular", "reflect")]
+OPERATORS = {
+    "blur": GaussianBlur(2.0),
+    "circular average": GaussianBlur(2.0) @ AVERAGES[0],
+    "reflected average": GaussianBlur(2.0) @ AVERAGES[1],
+    "pooling": AveragePool(4) @ AVERAGES[0],
+    "mask": Mask.random(0.5, 16, 16, generator()) @ AVERAGES[1],
+}
+each_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=list(OPERATORS))
+
+
+def problem_of(operator, noise=0.05) -> InverseProblem:
+    return simulate(TRUTH, operator, noise, generator=generator(1))
+
+
+class Longest:
+    """An operator that notes the most frames it was asked for."""
+
+    def __init__(self, operator):
+        self.operator, self.most = operator, 0
+
+    def forward(self, video):
+        self.most = max(self.most, len(video))
+        return self.operator.forward(video)
+
+    def adjoint(self, measurement):
+        self.most = max(self.most, len(measurement))
+        return self.operator.adjoint(measurement)
+
+    def reach(self):
+        return reach_of(self.operator)
+
+
+@each_operator
+@pytest.mark.parametrize("frames", [1, 3, 23, FRAMES])
+def test_an_operator_by_pieces_is_the_operator(operator, frames):
+    video = TRUTH[:frames]
+    by_pieces, measured = HostedOperator(operator, "cpu"), operator.forward(video)
+    torch.testing.assert_close(by_pieces.forward(video), measured)
+    torch.testing.assert_close(by_pieces.adjoint(measured), operator.adjoint(measured))
+
+
+def test_a_long_video_is_never_whole_on_the_device():
+    noting = Longest(OPERATORS["circular average"])
+    by_pieces = HostedOperator(noting, "cpu")
+    by_pieces.adjoint(by_pieces.forward(TRUTH))
+    assert noting.most < FRAMES
+
+
+@each_operator
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_closed_form_by_pieces_is_the_closed_form(operator, layout):
+    problem, estimate = problem_of(operator), 0.9 * TRUTH
+    expected = ClosedForm().correct(estimate, problem, LEVEL).video
+    given = estimate.contiguous(memory_format=layout)
+    found = HostedClosedForm(ClosedForm(), "cpu").correct(given, problem, LEVEL).video
+    torch.testing.assert_close(found, expected, atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(given, estimate)  # it has not been written into
+
+
+def test_the_low_pass_by_pieces_is_the_low_pass():
+    low_pass = ScheduledLowPass(4.0)
+    expected = low_pass(TRUTH, LEVEL)
+    assert not torch.equal(expected, TRUTH)
+    torch.testing.assert_close(HostedLowPass(low_pass, "cpu")(TRUTH, LEVEL), expected)
+
+
+@pytest.mark.parametrize("boundary", AVERAGES, ids=["circular", "reflect"])
+def test_a_window_cuts_its_frames_in_the_order_of_its_places(boundary):
+    numbers = torch.arange(FRAMES, dtype=torch.float32).view(-1, 1, 1, 1)
+    for window in windows_of(boundary, FRAMES, core=7, context=5):
+        cut = window.cut(numbers)
+        assert len(cut) == window.size
+        for frame in range(window.first, window.stop):
+            assert cut[window.place(frame)].item() == frame
+        assert window.core(cut).flatten().tolist() == list(range(window.first, window.stop))
+
+
+@pytest.mark.parametrize("name", ["circular average", "reflected average"])
+def test_total_variation_by_windows_differs_little_and_one_window_not_at_all(name):
+    problem, estimate = problem_of(OPERATORS[name], 0.02), 0.9 * TRUTH
+    consistency = SpaceTimeTV(iterations=30)
+    expected = consistency.correct(estimate, problem, LEVEL).video
+    far, near, whole = (
+        ByWindow(consistency, "cpu", core=8, context=context).correct(estimate, problem, LEVEL)
+        for context in (3, 12, FRAMES)
+    )
+    assert torch.equal(whole.video, expected)
+    assert psnr(near.video, expected) > 42
+    assert psnr(near.video, expected) > psnr(far.video, expected) + 1
+
+
+@each_operator
+def test_a_hosted_run_is_the_run(operator):
+    problem, sampler = problem_of(operator), vision_xl(count=10)
+    expected = restore(problem, PRIOR, sampler, generator=generator(2))
+    found = restore(*spread(hosted(problem, sampler, "cpu")), generator=generator(2))
+    torch.testing.assert_close(found.video, expected.video, atol=ROUNDING, rtol=0)
+    for ours, theirs in zip(found.trace, expected.trace, strict=True):
+        assert ours.data_residual == pytest.approx(theirs.data_residual, rel=1e-4)
+
+
+def test_a_hosted_run_with_total_variation_is_as_near_to_the_truth():
+    problem, sampler = problem_of(OPERATORS["circular average"]), vision_tv(count=7)
+    expected = restore(problem, PRIOR, sampler, generator=generator(2)).video
+    found = restore(*spread(hosted(problem, sampler, "cpu")), generator=generator(2)).video
+    assert psnr(found, TRUTH) > psnr(expected, TRUTH) - 0.3
+    assert psnr(found, expected) > psnr(expected, TRUTH) + 6
+
+
+def spread(pair):
+    problem, sampler = pair
+    return problem, PRIOR, sampler
+
+
+def test_what_has_no_such_form_stays_as_it_is():
+    sampler = vision_xl(consistency=PlainCG(3))
+    problem, method = hosted(problem_of(OPERATORS["blur"]), sampler, "cpu")
+    assert method.consistency == sampler.consistency
+    assert isinstance(problem.operator, HostedOperator)
+    unknown = simulate(TRUTH[:4], Shift([(0.0, 0.0), (0.5, 0.0)] * 2), 0.05, generator=generator(1))
+    assert hosted(unknown, sampler, "cpu") == (unknown, sampler)
+
+
+def test_the_flow_does_not_depend_on_the_number_of_threads():
+    video = torch.nn.functional.interpolate(TRUTH[:4].float(), 64, mode="bicubic")
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        alone = optical_flow(video)
+        torch.set_num_threads(3)
+        together = optical_flow(video)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(alone, together)

@@ -18,8 +18,8 @@ from visionxl import (
 from visionxl.metrics import psnr
 from visionxl.operators import AveragePool, GaussianBlur, Mask, Shift, TemporalAverage
 from visionxl.operators.cutting import reach_of
-from visionxl.solvers import hosted
-from visionxl.solvers.hosted import ByWindow, HostedClosedForm, HostedLowPass, HostedOperator
+from visionxl.solvers import ByWindow, hosted
+from visionxl.solvers.hosted import HostedClosedForm, HostedLowPass, HostedOperator
 from visionxl.solvers.motion import optical_flow
 from visionxl.solvers.parts import ScheduledLowPass
 from visionxl.solvers.windows import windows_of

@@ -96,8 +96,8 @@ def test_the_plan_is_what_the_budget_asks(options, small):
     plan, _ = fastest(options, tight, "six frames")
     assert plan.offload
     assert plan.video_device.type == "cpu"
-    assert plan.frames_at_once == 1
-    with pytest.raises(InputError, match=r"too small for six frames: .* would fit \(1 frame at"):
+    assert plan.vae_frames == 1
+    with pytest.raises(InputError, match=r"too small for six frames: .* would fit \(.* in host memory"):
         fastest(options, tight - 1, "six frames")
 
 
@@ -112,7 +112,7 @@ def test_each_choice_takes_less(options, small):
     turns, host = of(1, None, True, "cuda"), of(1)
     assert turns.denoise == one.denoise - weight_bytes(small.codec.vae)
     assert turns.decode == one.decode - weight_bytes(small.unet)
-    assert host.consistency == 0
+    assert host.consistency <= one.consistency
     assert host.decode < one.decode
 
 

@@ -24,7 +24,7 @@ from visionxl.planning import MemoryPlan, Persistent, plan_memory
 from visionxl.priors import DiffusersPrior, warm_up
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import Album, Look, measures, run_record, write_page
-from visionxl.solvers import FrameByFrame, Sampler, restore
+from visionxl.solvers import FrameByFrame, Sampler, hosted, restore
 from visionxl.video import Clip
 from visionxl.writing import write_clip
 
@@ -102,10 +102,13 @@ def restored(
             watched = Watched(prior, bar.tell)
             return album.timed(shared_by(run.group, watched, plan.frames_at_once))
 
+        placed = problem, sampler
+        if run.group.size == 1 and run.device.type not in ("cpu", plan.video_device.type):
+            placed = hosted(problem, sampler, str(run.device))
         result = restore(
-            problem,
+            placed[0],
             shared(persistent),
-            sampler,
+            placed[1],
             generator=generator_of(run.seed),
             frames_at_once=EVERY,
             observe=observe,

@@ -12,19 +12,20 @@ from visionxl.planning.obey import device_of
 from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
 from visionxl.priors.tiling import striped
 from visionxl.protocols import LatentPrior
+from visionxl.solvers.hosted import frames_together
 from visionxl.solvers.loop import Sampler
 from visionxl.solvers.methods import vision_tv
 
 MOST_AT_ONCE = 32  # frames: more are no faster
 HOST = torch.device("cpu")
-NONE = Held(0.0, 0.0)
 
 
 @frozen
 class Estimate:
     """Bytes on the networks' device while each stage of a step runs, weights and videos included.
 
-    ``consistency`` is 0 on it where the videos are in host memory.
+    Where the videos are in host memory, ``consistency`` has some frames of them on it at a time
+    (:func:`~visionxl.solvers.hosted`).
     """
 
     denoise: int
@@ -71,10 +72,11 @@ def estimate(
         InputError: a prior without networks of diffusers.
     """
     place = _place(prior, device)
+    sampler = sampler or vision_tv()
     networks = count_networks(prior, plan, height, width, _host(place))
-    apart = plan.video_device.type != place.type
-    held = NONE if apart else count_held(sampler or vision_tv(), task, frames)
-    return _added(networks, held, plan, place, 12 * height * width * frames, frames)
+    held = count_held(sampler, task, frames)
+    pieces = min(frames, frames_together(sampler))
+    return _added(networks, held, plan, place, 12 * height * width * frames, frames, pieces)
 
 
 def _added(
@@ -84,14 +86,20 @@ def _added(
     place: torch.device,
     video_bytes: int,
     frames: int,
+    pieces: int,
 ) -> Estimate:
-    """The stages' bytes: weights, what a call makes, and what the loop holds meanwhile."""
+    """The stages' bytes: weights, what a call makes, and what the loop holds meanwhile.
+
+    ``pieces`` frames are on the device at once in a consistency of videos that are not there.
+    """
     here = plan.video_device.type == place.type
     video, latents = (x * here for x in (video_bytes, frames * networks.latent))
     together = min(frames, plan.frames_at_once)
     coded = min(together, plan.vae_frames or together)
-    frame = video // frames
-    parts = (coded < together) * together * frame  # what earlier parts of a call gave, or its whole
+    frame = video_bytes // frames
+    parts = (
+        here * (coded < together) * together * frame
+    )  # what earlier parts of a call gave, or its whole
     longer = frames > plan.frames_at_once  # otherwise a call's result is the loop's own
     during_unet = networks.unet + (0 if plan.offload else networks.vae)
     during_vae = networks.vae + (0 if plan.offload else networks.unet)
@@ -102,7 +110,9 @@ def _added(
         denoise=during_unet + together * networks.denoise + between + 2 * longer * latents,
         decode=during_vae + coded * networks.decode + between + longer * video + parts,
         encode=during_vae + coded * networks.encode + between + video + longer * latents,
-        consistency=here * (during_vae + round(held.consistency * video) + 4 * latents),
+        consistency=during_vae
+        + round(held.consistency * (video if here else pieces * frame))
+        + 4 * latents,
     )
 
 
@@ -127,13 +137,15 @@ def plans(
         if value < 1:
             raise InputError(f"{name} {value} is too small: give a number from 1")
     place = _place(prior, device)
-    held = count_held(sampler or vision_tv(), task, frames)
+    sampler = sampler or vision_tv()
+    held, pieces = count_held(sampler, task, frames), min(frames, frames_together(sampler))
     counted: dict[int | None, Networks] = {}
     for plan in _fastest_first(prior, place, height, frames, dtype):
         if plan.vae_tile not in counted:
             counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))
         networks = counted[plan.vae_tile]
-        yield plan, _added(networks, held, plan, place, 12 * height * width * frames, frames)
+        taken = _added(networks, held, plan, place, 12 * height * width * frames, frames, pieces)
+        yield plan, taken
 
 
 def plan_memory(

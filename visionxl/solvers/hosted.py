@@ -29,13 +29,12 @@ from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.loop import LowPass, Sampler
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.parts import ScheduledLowPass
-from visionxl.solvers.placing import OnDevice
+from visionxl.solvers.placing import CONTEXT, CORE, ByWindow
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import damping_of
-from visionxl.solvers.windows import frames_of, windows_of
+from visionxl.solvers.windows import frames_of
 
 FRAMES = 8  # at once, of what sees one frame at a time
-CORE, CONTEXT = 8, 8  # of a window of the total variation: about as many as a usual clip has
 STRIP = 2**16  # places of a frame at once, of what sees all frames
 
 
@@ -185,39 +184,6 @@ def _plane_values(modes: Modes, like: Tensor) -> Tensor:
 
 
 @frozen
-class ByWindow:
-    """``consistency`` on ``device``, a window of frames at a time.
-
-    Of a window the core is kept; the frames around it are computed twice. A clip that is not longer
-    than a window is computed whole. For a consistency that couples distant frames little, as
-    :class:`SpaceTimeTV` does; the operator's reach in time has to be known.
-
-    Args:
-        consistency: to ask.
-        device: such as ``cuda``.
-        core: frames of a window that are kept.
-        context: frames on each side of it.
-    """
-
-    consistency: DataConsistency
-    device: str
-    core: int = CORE
-    context: int = CONTEXT
-
-    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        operator, there = problem.operator, OnDevice(self.consistency, self.device)
-        video, found = torch.empty_like(estimate), []
-        context = max(self.context, reach_of(operator).frames)
-        for window in windows_of(operator, len(video), self.core, context):
-            part = window.problem(operator, problem.measurement, problem.noise_std)
-            answer = there.correct(window.cut(estimate), part, level)
-            video[window.first : window.stop] = window.core(answer.video)
-            found.append((answer.iterations, answer.residuals, answer.stopped))
-            del part, answer
-        return Correction(video, *max(found, key=lambda told: told[0]))
-
-
-@frozen
 class _Plain:
     """A consistency that is asked with the operator itself."""
 
@@ -257,6 +223,16 @@ def hosted(
     consistency = _hosted(sampler.consistency, problem, device)
     method = evolve(sampler, consistency=consistency, initializer=start, low_pass=low_pass)
     return evolve(problem, operator=HostedOperator(problem.operator, device)), method
+
+
+def frames_together(sampler: Sampler) -> int:
+    """The most frames that the consistency of a hosted method has on the device at once."""
+    start = sampler.initializer
+    parts = [sampler.consistency]
+    if isinstance(start, CorrectedInversion):
+        parts.append(start.consistency)
+    windowed = any(isinstance(part, SpaceTimeTV) for part in parts)
+    return CORE + 2 * CONTEXT if windowed else FRAMES
 
 
 def _hosted(consistency: DataConsistency, problem: InverseProblem, device: str) -> DataConsistency:

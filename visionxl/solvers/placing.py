@@ -1,11 +1,15 @@
-"""Consistency on another device than the videos, and a channel at a time."""
+"""Consistency on another device than the videos, by channels and by windows of frames."""
 
 import torch
 from attrs import frozen
 
 from visionxl.errors import InputError
+from visionxl.operators.cutting import reach_of
 from visionxl.operators.factors import factors_of
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
+from visionxl.solvers.windows import windows_of
+
+CORE, CONTEXT = 8, 8  # of a window of the total variation: about as many as a usual clip has
 
 
 @frozen
@@ -62,6 +66,39 @@ class ByChannel:
             part = InverseProblem(operator, measurement[:, one].contiguous(), problem.noise_std)
             answer = self.consistency.correct(estimate[:, one].contiguous(), part, level)
             video[:, one] = answer.video
+            found.append((answer.iterations, answer.residuals, answer.stopped))
+            del part, answer
+        return Correction(video, *max(found, key=lambda told: told[0]))
+
+
+@frozen
+class ByWindow:
+    """``consistency`` on ``device``, a window of frames at a time.
+
+    Of a window the core is kept; the frames around it are computed twice. A clip that is not longer
+    than a window is computed whole. For a consistency that couples distant frames little, as
+    :class:`SpaceTimeTV` does; the operator's reach in time has to be known.
+
+    Args:
+        consistency: to ask.
+        device: such as ``cuda``.
+        core: frames of a window that are kept.
+        context: frames on each side of it.
+    """
+
+    consistency: DataConsistency
+    device: str
+    core: int = CORE
+    context: int = CONTEXT
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        operator, there = problem.operator, OnDevice(self.consistency, self.device)
+        video, found = torch.empty_like(estimate), []
+        context = max(self.context, reach_of(operator).frames)
+        for window in windows_of(operator, len(video), self.core, context):
+            part = window.problem(operator, problem.measurement, problem.noise_std)
+            answer = there.correct(window.cut(estimate), part, level)
+            video[window.first : window.stop] = window.core(answer.video)
             found.append((answer.iterations, answer.residuals, answer.stopped))
             del part, answer
         return Correction(video, *max(found, key=lambda told: told[0]))

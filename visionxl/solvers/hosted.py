@@ -201,7 +201,7 @@ def hosted(
     """The same problem and method, for videos that stay in host memory, computed on a device.
 
     ``restore(*hosted(...))``'s networks are moved by their prior. An exact consistency stays exact;
-    the total variation works in windows of 24 frames. What has no such form (conjugate gradients,
+    the total variation works in windows of 20 frames. What has no such form (conjugate gradients,
     a consistency or a low-pass of one's own) stays in host memory, with the operator on the device.
 
     Args:

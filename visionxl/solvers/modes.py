@@ -59,8 +59,9 @@ class Modes:
         gain = gain * self.values
 
         def step(video: Video) -> None:
-            coefficients = torch.addcmul(target, self.analyse(video), gain, value=-1)
-            self.add_synthesis(video, coefficients)
+            found = self.analyse(video)
+            own = None if found is video else found
+            self.add_synthesis(video, torch.addcmul(target, found, gain, value=-1, out=own))
 
         return step
 
@@ -78,7 +79,14 @@ class Modes:
         """``V^T x``. It may be the video itself."""
         rows, columns = self.axes[2:]
         if rows is not None or columns is not None:
-            video = torch.stack([_plane(frame, rows, columns) for frame in video])
+            count = [
+                n if s is None else len(s.values)
+                for s, n in zip((rows, columns), video.shape[2:], strict=True)
+            ]
+            planes = video.new_empty(*video.shape[:2], *count)
+            for frame, plane in zip(video, planes, strict=True):
+                plane.copy_(_plane(frame, rows, columns))
+            video = planes
         for axis in (1, 0):
             svd = self.axes[axis]
             if svd is not None:

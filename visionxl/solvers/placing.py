@@ -9,7 +9,10 @@ from visionxl.operators.factors import factors_of
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.windows import windows_of
 
-CORE, CONTEXT = 8, 8  # of a window of the total variation: about as many as a usual clip has
+CORE, CONTEXT = (
+    6,
+    7,
+)  # of a window of the total variation: 20 frames of SDXL beside its weights in 9 GB
 
 
 @frozen

@@ -97,7 +97,7 @@ def test_the_plan_is_what_the_budget_asks(options, small):
     assert plan.offload
     assert plan.video_device.type == "cpu"
     assert plan.vae_frames == 1
-    with pytest.raises(InputError, match=r"too small for six frames: .* would fit \(.* in host memory"):
+    with pytest.raises(InputError, match=r"small for six frames: .* would fit \(.* in host memory"):
         fastest(options, tight - 1, "six frames")
 
 

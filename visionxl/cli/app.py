@@ -129,7 +129,7 @@ def explained() -> Iterator[None]:
             raise
         reason = (str(error).strip().splitlines() or ["no more could be had"])[-1]
         fail(
-            f"memory ran out ({reason}): try --frames-at-once 1, fewer frames "
+            f"memory ran out ({reason}): try --memory with less than there is, fewer frames "
             "(simulate --frames) or a smaller size (simulate --size)"
         )
 

@@ -130,8 +130,8 @@ def plans(
     """All plans worth having, the fastest first, with what they take.
 
     What costs least time goes first: fewer frames at once, then turns on the device, then strips of
-    the autoencoder, and only then videos, and with them the consistency, in host memory. Nothing is
-    loaded, moved or changed. The arguments are those of :func:`plan_memory`.
+    the autoencoder, and only then videos in host memory. Nothing is loaded, moved or changed. The
+    arguments are those of :func:`plan_memory`.
     """
     for name, value in (("height", height), ("width", width), ("frames", frames)):
         if value < 1:

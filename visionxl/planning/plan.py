@@ -35,7 +35,10 @@ def _attention(_: object, __: object, value: str) -> None:
 
 @frozen
 class MemoryPlan:
-    """How a run uses memory. No choice but ``dtype`` changes the result, beyond rounding.
+    """How a run uses memory.
+
+    No choice but ``dtype`` changes the result, beyond rounding, and but videos in host memory,
+    of which a GPU sees the total variation in windows (:func:`~visionxl.solvers.hosted`).
 
     ``attrs.evolve(plan, frames_at_once=2)`` overrides a choice, and
     :func:`~visionxl.planning.estimate` counts what it takes then.
@@ -46,8 +49,8 @@ class MemoryPlan:
             (:class:`~visionxl.priors.tiling.StripedAutoencoder`); None for whole frames.
         offload: whether the U-Net and the autoencoder take turns on the device, and wait in host
             memory.
-        video_device: of the videos and latents between the networks, and so of the consistency;
-            it is the measurement's device that decides it.
+        video_device: of the videos and latents between the networks; it is the measurement's device
+            that decides it.
         dtype: of the networks; None leaves each as it is.
         attention: ``fused`` trusts PyTorch's kernels not to hold the scores; ``sliced`` holds those
             of a few queries at a time.

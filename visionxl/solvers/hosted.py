@@ -200,9 +200,10 @@ def hosted(
 ) -> tuple[InverseProblem, Sampler]:
     """The same problem and method, for videos that stay in host memory, computed on a device.
 
-    ``restore(*hosted(...))``'s networks are moved by their prior. An exact consistency stays exact;
-    the total variation works in windows of 20 frames. What has no such form (conjugate gradients,
-    a consistency or a low-pass of one's own) stays in host memory, with the operator on the device.
+    ``problem, sampler = hosted(problem, sampler, "cuda")``, and then ``restore`` as ever; frames go
+    to the networks by the prior. An exact consistency stays exact; the total variation works in
+    windows of 20 frames. What has no such form (conjugate gradients, a consistency or a low-pass
+    of one's own) stays in host memory, with the operator on the device.
 
     Args:
         problem: with its measurement in host memory. An operator whose reach in time is not known

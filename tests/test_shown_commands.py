@@ -81,8 +81,10 @@ def test_every_command_line_has_names_and_options_that_exist(page):
             options = {option for parameter in known[given[0]].params for option in parameter.opts}
             assert {w for w in given if OPTION.fullmatch(w)} <= options, words
         for file in (w for w in words if re.fullmatch(r"(benchmarks|training|tests)/\S+\.py", w)):
-            source = (REPOSITORY / file).read_text()  # an option may be said in a module beside it
-            source += "".join(p.read_text() for p in (REPOSITORY / file).parent.glob("*.py"))
+            source = (
+                REPOSITORY / file
+            ).read_text()  # an option may be said in a module beside or below it
+            source += "".join(p.read_text() for p in (REPOSITORY / file).parent.rglob("*.py"))
             assert all(w in source for w in words if OPTION.fullmatch(w)), words
 
 

@@ -34,6 +34,7 @@ from visionxl.operators.cutting import KeepFrames, Reach, reach_of
 from visionxl.operators.factors import factors_of
 from visionxl.operators.lifting import lift
 from visionxl.solvers import dds, svi
+from visionxl.solvers.closed_form import decompose, svd_of
 from visionxl.solvers.windows import restore_windows, windows_of
 
 PRIOR = GaussianPrior.natural(8, 8, std=0.3)
@@ -241,6 +242,8 @@ def test_memory_is_that_of_a_window():
         measurement = torch.zeros(frames, 1, 4, 4)
         windows = windows_of(operator, frames, 8, 4)
         prior = GaussianPrior.natural(8, 8)
+        decompose.cache_clear()  # nothing is kept from a run before
+        svd_of.cache_clear()
 
         def run():
             found = restore_windows(

@@ -51,7 +51,7 @@ class HostedOperator:
     circular, the piece goes round.
 
     Args:
-        operator: whose reach in time is known (:func:`~visionxl.operators.reach_of`).
+        operator: whose reach in time is known (:func:`~visionxl.operators.cutting.reach_of`).
         device: such as ``cuda``.
     """
 

@@ -365,7 +365,7 @@ def tab(browser, served):
 
 def wait_for(tab, part, text):
     tab.wait_for_function(
-        "([id, text]) => document.getElementById(id).innerText.includes(text)", arg=[part, text]
+        "([id, text]) => document.getElementById(id)?.innerText.includes(text)", arg=[part, text]
     )
 
 
@@ -381,7 +381,7 @@ def test_from_upload_to_download(tab, served, tmp_path):
     wait_for(tab, "progress", "Done: restored 5 frames of 64x96")
     assert "psnr" in tab.inner_text("#progress")
     tab.wait_for_selector("#slider img")
-    tab.wait_for_function("document.querySelector('#film video').videoWidth > 0")
+    tab.wait_for_function("document.querySelector('#film video')?.videoWidth > 0")
     names = {}
     for button in ("video", "report"):
         with tab.expect_download() as download:

@@ -122,6 +122,7 @@ CHOICES = {
     "spread 0.2": SpaceTimeTV(ConstantSpread(0.2)),
     "spread 0.1": SpaceTimeTV(ConstantSpread(0.1)),
 }
+BENDS = (2.0, 4.0)  # in the start as well
 KINDS = {"shared": SharedNoise, "independent": IndependentNoise}
 ADJOINTS = [
     Setting("exact", BASE),
@@ -164,6 +165,9 @@ ABLATIONS = {
     ),
     "choices": Ablation(
         "consistency",
-        [Setting(x, evolve(vision_tv(), consistency=choice)) for x, choice in CHOICES.items()],
+        [
+            *(Setting(x, evolve(vision_tv(), consistency=choice)) for x, choice in CHOICES.items()),
+            *(Setting(f"bend {x:g}", vision_tv(consistency=SpaceTimeTV(bend=x))) for x in BENDS),
+        ],
     ),
 }

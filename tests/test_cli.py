@@ -155,9 +155,8 @@ def test_the_same_seed_gives_the_same_bytes_in_two_processes(place, monkeypatch,
     for run, name in ((here, "a"), (elsewhere, "b")):
         made = f"{name}.safetensors"
         run("simulate", "clip.mkv", "--task", "inpaint+", "--noise", "0.05", "--output", made)
-        for kind in ("mp4", "mkv"):
-            run("restore", made, "--seed", "5", "--output", f"{name}.{kind}", "--overwrite")
-    for kind in ("safetensors", "mp4", "mkv"):
+        run("restore", made, "--seed", "5", "--steps", "10", "--output", f"{name}.mp4")
+    for kind in ("safetensors", "mp4"):
         assert Path(f"a.{kind}").read_bytes() == Path(f"b.{kind}").read_bytes()
 
 

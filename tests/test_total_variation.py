@@ -100,7 +100,7 @@ def turning():
     return torch.stack([torch.stack(row, 1) for row in rows], 1)
 
 
-def objective(name, video, directed, damping=DAMPING, smoothing=0.0):
+def objective(name, video, directed, damping=DAMPING, smoothing=0.0, bend=0.0):
     residual = matrix_of(name) @ video.flatten() - measurement_of(name).flatten()
     steps = gradient(video)
     if directed:
@@ -108,7 +108,10 @@ def objective(name, video, directed, damping=DAMPING, smoothing=0.0):
         followed = torch.cat([moved * MOTION.seen.unsqueeze(1), 0 * video[:1]])
         steps = torch.cat([followed.unsqueeze(1), steps[:, 1:]], 1)
         steps = torch.einsum("tijhw,tjchw->tichw", turning(), steps)
-    variation = steps.square().sum((1, 2)).add(smoothing**2).sqrt().sum()
+    norms = steps.square().sum((1, 2)).add(smoothing**2).sqrt()
+    if bend > 0:
+        norms = torch.where(norms < bend, norms.square() / (2 * bend), norms - bend / 2)
+    variation = norms.sum()
     away = (video - ESTIMATE).square().sum()
     return residual.square().sum() / 2 + damping / 2 * away + WEIGHTS[directed] * variation
 
@@ -138,12 +141,13 @@ def test_the_objective_is_least_at_the_minimiser(name, directed):
 
 
 SMOOTHING = 1e-4
+BENDS = {False: 0.2, True: 1.0}
 
 
-def smoothly_minimised(name, directed, damping):
+def smoothly_minimised(name, directed, damping, least=SMOOTHING, bend=0.0):
     """The minimiser with ever less smoothed norms, by a quasi-Newton method."""
     video = ESTIMATE.clone().requires_grad_()
-    for smoothing in (1e-1, 1e-2, 1e-3, SMOOTHING):
+    for smoothing in (1e-1, 1e-2, 1e-3, least):
         solver = torch.optim.LBFGS(
             [video], max_iter=400, tolerance_grad=1e-10, tolerance_change=0, history_size=50,
             line_search_fn="strong_wolfe",
@@ -151,7 +155,7 @@ def smoothly_minimised(name, directed, damping):
 
         def closure(solver=solver, smoothing=smoothing):
             solver.zero_grad()
-            value = objective(name, video, directed, damping, smoothing)
+            value = objective(name, video, directed, damping, smoothing, bend)
             value.backward()
             return value
 
@@ -172,6 +176,30 @@ def test_it_agrees_with_a_smoothed_objective_and_a_quasi_newton_method(name, dir
     assert theirs - slack < least < theirs + 2e-6
     if damping > 0:
         assert (found - reference).norm() < math.sqrt(2 * slack / damping)
+
+
+@directed_or_not
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_bent_it_agrees_with_a_quasi_newton_method(name, directed):
+    found = minimised(name, directed, bend=BENDS[directed])
+    reference = smoothly_minimised(name, directed, DAMPING, least=1e-7, bend=BENDS[directed])
+    torch.testing.assert_close(found.video, reference, rtol=0, atol=1e-5)
+    lengths = found.dual.square().sum((1, 2)).sqrt()  # the slope of the penalty, in both its parts
+    assert (lengths < 0.9 * WEIGHTS[directed]).any()
+    assert lengths.max() == pytest.approx(WEIGHTS[directed], rel=1e-6)
+    straight = minimiser(name, directed).video
+    assert (found.video - straight).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_bent_beyond_every_difference_the_penalty_is_their_square(name):
+    weight, bend = 30.0, 1000.0
+    found = minimised(name, weight=weight, bend=bend, iterations=3000).video
+    A, D = matrix_of(name), dense(gradient, SMALL)
+    normal = A.T @ A + DAMPING * torch.eye(A.shape[1]) + weight / bend * D.T @ D
+    right = A.T @ measurement_of(name).flatten() + DAMPING * ESTIMATE.flatten()
+    expected = torch.linalg.solve(normal, right).view(SMALL)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

@@ -41,7 +41,8 @@ def variation_weight(data: DataTerm, video: Video, noise_std: float) -> float:
 class SpaceTimeTV:
     """Noise-aware consistency with directional total variation in space and time.
 
-    Minimises ``|y - A x|^2 / (2 sigma_y^2) + |x - x0|^2 / (2 r_t^2) + lambda TV(x)``. An image
+    Minimises ``|y - A x|^2 / (2 sigma_y^2) + |x - x0|^2 / (2 r_t^2) + lambda TV(x)``, where small
+    differences cost their square (Huber's function: :mod:`visionxl.solvers.total_variation`). An image
     prior sees each frame alone: this is what knows that frames follow one another. Differences in
     time are taken along the motion that the estimate shows (:class:`Motion`), and those in the
     frame along its edges; ``lambda`` is :func:`variation_weight`.
@@ -58,6 +59,8 @@ class SpaceTimeTV:
             which the first has none.
         strength: times the weight.
         floor: smaller differences of the estimate count as none, in units of the video's range.
+        bend: differences of less than so many times those around them cost their square, so that
+            fine texture is not ironed out as if it were noise; 0 for plain total variation.
         reach: of the neighbourhood that tells the directions, in pixels: a standard deviation.
         motion: whether to follow the motion; without it time stays at the pixel.
         least_noise: stands for ``sigma_y`` where the measurement has less.
@@ -68,6 +71,7 @@ class SpaceTimeTV:
     spread: Spread = field(factory=lambda: ConstantSpread(0.4))
     strength: float = 1.0
     floor: float = 0.02
+    bend: float = 0.0
     reach: float = 2.0
     motion: bool = True
     least_noise: float = ROUNDING
@@ -92,6 +96,7 @@ class SpaceTimeTV:
                 estimate,
                 weight if directed else weight / USUAL,
                 directions=directions,
+                bend=self.bend if directed else 0.0,
                 damping=damping,
                 start=video,
                 iterations=self.iterations,

@@ -1,13 +1,16 @@
 """Total variation in space and time, together with a measurement and an estimate.
 
-    min_x  1/2 |y - A x|^2 + damping / 2 |x - x0|^2 + weight * sum_pixels |(T D x)_pixel|_2
+    min_x  1/2 |y - A x|^2 + damping / 2 |x - x0|^2 + weight * sum_pixels h(|(T D x)_pixel|_2)
+
+    h(s) = s - bend / 2 where s >= bend, else s^2 / (2 bend)
 
 ``D`` takes first differences in time, height and width, none across the border; the norm at a
 pixel runs over the three directions and the colour channels together (vectorial total variation:
 Bresson & Chan 2008). In time it may follow a motion (:mod:`visionxl.solvers.motion`). ``T`` is a
 matrix per pixel (:mod:`visionxl.solvers.directions`), which makes the variation directional
-(Estellers, Soatto & Bresson 2015), or 1. The scheme is the
-primal-dual one of Chambolle & Pock (2011) with the over-relaxation of Condat (2013); the step of
+(Estellers, Soatto & Bresson 2015), or 1. ``h`` is Huber's function (1964), of total variation's
+first degree for large differences and of second degree for small ones; without ``bend`` it is
+``s``. The scheme is the primal-dual one of Chambolle & Pock (2011) with the over-relaxation of Condat (2013); the step of
 the dual is as long at each pixel as ``T`` allows (Pock & Chambolle 2011). The step of the data
 term is exact where ``A = U S V^T`` with small factors, so that ``(A^T A + damping + 1/tau)^-1`` is
 a gain per singular mode; else it is a few conjugate gradients
@@ -59,6 +62,7 @@ def minimise(
     weight: float,
     *,
     directions: Directions | None = None,
+    bend: float = 0.0,
     damping: float = 0.0,
     start: Video | None = None,
     dual: Tensor | None = None,
@@ -73,6 +77,7 @@ def minimise(
         estimate: ``x0``, in [-1, 1].
         weight: 0 or more.
         directions: of the total variation; without them it is the same for all directions.
+        bend: 0 or more, in units of the directed difference: below it a difference costs its square.
         damping: 0 or more; with 0 the estimate is only where it starts.
         start: where it starts, by default from ``x0``.
         dual: the dual variable that it starts from, by default 0.
@@ -99,7 +104,7 @@ def minimise(
         if damping > 0:
             trial.lerp_(estimate, damping / total)
         pull(trial)
-        change = _step_of_the_dual(video, trial, dual, directions, weight, tau, norm)
+        change = _step_of_the_dual(video, trial, dual, directions, weight, bend, tau, norm)
         if done > 1 and change <= tolerance:  # the first step only makes the dual
             break
     return Smoothed(video, dual, done)
@@ -157,6 +162,7 @@ def _step_of_the_dual(
     dual: Tensor,
     directions: Directions | None,
     weight: float,
+    bend: float,
     tau: float,
     norm: float,
 ) -> float:
@@ -165,9 +171,11 @@ def _step_of_the_dual(
     Args:
         video: ``x``; after it ``x + RELAXATION * (trial - x)``.
         trial: the data term's answer; after it ``x - tau D^T T p``, which it is asked next.
-        dual: ``p``; after it relaxed towards the projection of ``p + sigma T D (2 trial - x)``.
+        dual: ``p``; after it relaxed towards the projection of ``p + sigma T D (2 trial - x)``,
+            which ``bend`` first makes shorter.
         directions: ``T``.
         weight: the radius of the projection.
+        bend: of Huber's function.
         tau: the video's step.
         norm: at least ``|D|^2``.
 
@@ -175,6 +183,7 @@ def _step_of_the_dual(
         ``|trial - x| / |trial|``.
     """
     sigma = 1 / (norm * tau)
+    shorter = bend * sigma / max(weight, TINY)
     motion = None if directions is None else directions.motion
     steps = torch.empty_like(dual[0])
     # Added up where they are: to ask for each number would make a GPU wait at every frame.
@@ -189,6 +198,8 @@ def _step_of_the_dual(
         if directions is not None:
             steps = directions.turn(t, steps, torch.empty_like(steps)).mul_(directions.least[t])
         torch.add(q, steps, alpha=sigma, out=steps)
+        if bend > 0:
+            steps.div_(1 + shorter * (1.0 if directions is None else directions.least[t]))
         steps.mul_(_shrinkage(steps, weight))
         q.lerp_(steps, RELAXATION)
         size += torch.dot(goal.flatten(), goal.flatten())

@@ -14,6 +14,7 @@ from visionxl import (
     Correction,
     DampedCG,
     Denoised,
+    InputError,
     InverseProblem,
     NoiseAware,
     PocketPrior,
@@ -43,6 +44,7 @@ from visionxl.priors import DiscreteSchedule
 from visionxl.protocols import ForwardOperator, NoiseLevel
 from visionxl.solvers import ConstantSpread, leading_times
 from visionxl.solvers.data_term import Iterated
+from visionxl.solvers.directions import Directions
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.space_time import variation_weight
 from visionxl.video import DEMO_CLIP, read_clip
@@ -207,12 +209,40 @@ def test_an_infinite_spread_leaves_the_estimate_out():
     assert far(0.2, 45) > 0.01
 
 
-def test_no_strength_is_the_noise_aware_solution():
+@pytest.mark.parametrize("without", [{"strength": 0.0}, {"bend": 1e9}], ids=["strength", "slope"])
+def test_no_penalty_is_the_noise_aware_solution(without):
     problem = simulate(SCENE, OPERATORS["deblur+"], 0.05, generator=generator())
-    consistency = SpaceTimeTV(ConstantSpread(0.3), strength=0.0, iterations=300, tolerance=1e-12)
+    consistency = SpaceTimeTV(ConstantSpread(0.3), iterations=300, tolerance=1e-12, **without)
     found = consistency.correct(noise(*SHAPE), problem, LEVEL)
     expected = NoiseAware(ConstantSpread(0.3)).correct(noise(*SHAPE), problem, LEVEL)
     torch.testing.assert_close(found.video, expected.video, rtol=0, atol=1e-6)
+
+
+def test_a_bend_keeps_more_of_the_texture():
+    problem = simulate(SCENE, OPERATORS["deblur+"], 0.05, generator=generator())
+    kept = []
+    for bend in (0.0, 1.0, 4.0):
+        consistency = SpaceTimeTV(ConstantSpread(0.4), bend=bend, iterations=200)
+        video = consistency.correct(SCENE, problem, LEVEL).video
+        kept.append(Directions.of(video, 0.02, 2.0).usual)
+    assert kept[0] < kept[1] < kept[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("strength", -1.0, "a number from 0"),
+        ("floor", 0.0, "a number above 0"),
+        ("reach", 0.0, "a number above 0"),
+        ("least_noise", math.inf, "a number above 0"),
+        ("iterations", 0, "a whole number from 1"),
+        ("tolerance", math.nan, "a number from 0"),
+        ("bend", -2.0, "a number from 0"),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_refused_by_its_name(name, value, expected):
+    with pytest.raises(InputError, match=f"^{name} {value} is not {expected}$"):
+        SpaceTimeTV(**{name: value})
 
 
 # The start

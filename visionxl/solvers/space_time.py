@@ -2,8 +2,10 @@
 
 import math
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 
+from visionxl.errors import InputError
+from visionxl.operators.temporal import positive
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.contract import check_linear
@@ -37,15 +39,25 @@ def variation_weight(data: DataTerm, video: Video, noise_std: float) -> float:
     return 0.6 * noise_std**2 * math.sqrt(share)
 
 
+def _from_zero(_: object, attribute: "Attribute[float]", value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise InputError(f"{attribute.name} {value} is not a number from 0")
+
+
+def _above_zero(_: object, attribute: "Attribute[float]", value: float) -> None:
+    if not 0 < value < math.inf:
+        raise InputError(f"{attribute.name} {value} is not a number above 0")
+
+
 @frozen
 class SpaceTimeTV:
     """Noise-aware consistency with directional total variation in space and time.
 
     Minimises ``|y - A x|^2 / (2 sigma_y^2) + |x - x0|^2 / (2 r_t^2) + lambda TV(x)``, where small
-    differences cost their square (Huber's function: :mod:`visionxl.solvers.total_variation`). An image
-    prior sees each frame alone: this is what knows that frames follow one another. Differences in
-    time are taken along the motion that the estimate shows (:class:`Motion`), and those in the
-    frame along its edges; ``lambda`` is :func:`variation_weight`.
+    differences may cost their square (Huber's function, see ``bend``). An image prior sees each
+    frame alone: this is what knows that frames follow one another. Differences in time are taken
+    along the motion that the estimate shows (:class:`Motion`), and those in the frame along its
+    edges; ``lambda`` is :func:`variation_weight`.
 
     A pass with given directions and motion is a convex problem, and its iterations are few: where
     a pass ends early is mended by the next, which finds both anew in a better estimate.
@@ -59,24 +71,24 @@ class SpaceTimeTV:
             which the first has none.
         strength: times the weight.
         floor: smaller differences of the estimate count as none, in units of the video's range.
-        bend: differences of less than so many times those around them cost their square, so that
-            fine texture is not ironed out as if it were noise; 0 for plain total variation.
         reach: of the neighbourhood that tells the directions, in pixels: a standard deviation.
         motion: whether to follow the motion; without it time stays at the pixel.
         least_noise: stands for ``sigma_y`` where the measurement has less.
         iterations: of a pass, at most.
         tolerance: a pass stops once an iteration changes the video by less than this share.
+        bend: differences of less than so many times those around them cost their square, which
+            irons out less of a fine texture and leaves more of the noise; 0 for none.
     """
 
     spread: Spread = field(factory=lambda: ConstantSpread(0.4))
-    strength: float = 1.0
-    floor: float = 0.02
-    bend: float = 0.0
-    reach: float = 2.0
+    strength: float = field(default=1.0, validator=_from_zero)
+    floor: float = field(default=0.02, validator=_above_zero)
+    reach: float = field(default=2.0, validator=_above_zero)
     motion: bool = True
-    least_noise: float = ROUNDING
-    iterations: int = 20
-    tolerance: float = 1e-4
+    least_noise: float = field(default=ROUNDING, validator=_above_zero)
+    iterations: int = field(default=20, validator=positive)
+    tolerance: float = field(default=1e-4, validator=_from_zero)
+    bend: float = field(default=0.0, validator=_from_zero)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)

@@ -10,10 +10,10 @@ Bresson & Chan 2008). In time it may follow a motion (:mod:`visionxl.solvers.mot
 matrix per pixel (:mod:`visionxl.solvers.directions`), which makes the variation directional
 (Estellers, Soatto & Bresson 2015), or 1. ``h`` is Huber's function (1964), of total variation's
 first degree for large differences and of second degree for small ones; without ``bend`` it is
-``s``. The scheme is the primal-dual one of Chambolle & Pock (2011) with the over-relaxation of Condat (2013); the step of
-the dual is as long at each pixel as ``T`` allows (Pock & Chambolle 2011). The step of the data
-term is exact where ``A = U S V^T`` with small factors, so that ``(A^T A + damping + 1/tau)^-1`` is
-a gain per singular mode; else it is a few conjugate gradients
+``s``. The scheme is the primal-dual one of Chambolle & Pock (2011) with the over-relaxation of
+Condat (2013); the step of the dual is as long at each pixel as ``T`` allows (Pock & Chambolle
+2011). The step of the data term is exact where ``A = U S V^T`` with small factors, so that
+``(A^T A + damping + 1/tau)^-1`` is a gain per singular mode; else it is a few conjugate gradients
 (:mod:`visionxl.solvers.data_term`).
 
 One iteration holds a few videos, the three differences per pixel and a few single frames; what
@@ -77,7 +77,7 @@ def minimise(
         estimate: ``x0``, in [-1, 1].
         weight: 0 or more.
         directions: of the total variation; without them it is the same for all directions.
-        bend: 0 or more, in units of the directed difference: below it a difference costs its square.
+        bend: 0 or more, in units of ``T D x``: below it a difference costs its square.
         damping: 0 or more; with 0 the estimate is only where it starts.
         start: where it starts, by default from ``x0``.
         dual: the dual variable that it starts from, by default 0.

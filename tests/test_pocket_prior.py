@@ -1,6 +1,7 @@
 """The embedded prior and its training."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -172,6 +173,12 @@ def test_crops_are_pieces_of_the_photographs_turned_and_exposed(training, tmp_pa
     assert len(seen) > 30
 
 
+def read_losses(path):
+    import optimise
+
+    return optimise.read_meta(path)["losses"]
+
+
 def test_a_schedule_in_seconds_ends_on_time_and_goes_on_where_it_was_stopped(
     training, photographs, tmp_path, monkeypatch
 ):
@@ -235,3 +242,39 @@ def test_networks_that_cannot_be_are_refused(flags, training, monkeypatch, capsy
     with pytest.raises(SystemExit):
         training.main()
     assert flags.split()[0] in capsys.readouterr().err
+
+
+def test_a_smaller_autoencoder_learns_the_latents_and_its_cost_is_told(
+    training, photographs, tmp_path, monkeypatch, capsys
+):
+    import tiny
+
+    def run(steps):
+        words = f"tiny.py --photos {photographs} --work {tmp_path} --output {tmp_path / 'tiny'}"
+        words += f" --channels 16 --batch 2 --crop 32 --threads 1 --steps {steps} --rate 0.01"
+        monkeypatch.setattr(sys, "argv", words.split())
+        tiny.main()
+
+    run(1)
+    run(200)  # goes on
+    losses = [loss for _, loss in read_losses(tmp_path / "tiny.safetensors")]
+    assert len(losses) == 2
+    assert losses[1] < 0.7 * losses[0]
+    monkeypatch.syspath_prepend(str(TRAINING.parent / "benchmarks"))
+    import inner_autoencoder
+
+    words = f"inner_autoencoder.py --inner-autoencoder {tmp_path / 'tiny'} --frames 2"
+    words += f" --height 32 --width 48 --task deblur --json {tmp_path / 'rows.json'}"
+    monkeypatch.setattr(sys, "argv", words.split())
+    capsys.readouterr()
+    inner_autoencoder.main()
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["method"] for row in rows] == ["vision_xl", "vision_tv"]
+    assert all(row["inner"]["psnr"] != row["full"]["psnr"] for row in rows)
+    told = capsys.readouterr().out
+    held = re.search(r"flower: .* holds (\S+) dB, the smaller one (\S+) dB", told)
+    assert float(held[1]) > float(held[2])  # it has hardly been trained
+    for row in rows:
+        lost = row["inner"]["psnr"] - row["full"]["psnr"]
+        assert f"| {row['method']} | {row['full']['psnr']:.2f} |" in told
+        assert f"| {lost:+.2f} |" in told

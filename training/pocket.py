@@ -215,6 +215,16 @@ def train_unet(options) -> None:
     train("unet", unet, loss_of, options)
 
 
+def save_autoencoder(autoencoder, folder: Path) -> None:
+    """As fp16 safetensors, in diffusers' layout."""
+    autoencoder.half().save_pretrained(folder, safe_serialization=True)
+    config = folder / "config.json"
+    told = json.loads(config.read_text())
+    del told["block_out_channels"]  # diffusers writes it and warns when it reads it
+    told.pop("_name_or_path", None)
+    config.write_text(json.dumps(told, indent=2) + "\n")
+
+
 def export(options) -> None:
     """Averaged weights as fp16 safetensors in diffusers' folder layout."""
     from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DModel
@@ -226,7 +236,7 @@ def export(options) -> None:
         autoencoder.register_to_config(scaling_factor=scale)
     else:
         autoencoder, _ = exported(options.start)
-    autoencoder.half().save_pretrained(options.output / "vae", safe_serialization=True)
+    save_autoencoder(autoencoder, options.output / "vae")
     unet.half().save_pretrained(options.output / "unet", safe_serialization=True)
     DDIMScheduler(**SCHEDULER).save_pretrained(options.output / "scheduler")
     before = None if options.start is None else options.start / "losses.json"
@@ -236,11 +246,6 @@ def export(options) -> None:
             read_meta(options.work / f"{name}.safetensors")["losses"]
         )
     (options.output / "losses.json").write_text(json.dumps(losses) + "\n")
-    config = options.output / "vae" / "config.json"
-    told = json.loads(config.read_text())
-    del told["block_out_channels"]  # diffusers writes it and warns when it reads it
-    told.pop("_name_or_path", None)
-    config.write_text(json.dumps(told, indent=2) + "\n")
     for file in options.output.rglob("*.safetensors"):
         file.chmod(0o644)
 

@@ -121,8 +121,9 @@ CHOICES = {
     "floor 0.03": SpaceTimeTV(floor=0.03),
     "spread 0.2": SpaceTimeTV(ConstantSpread(0.2)),
     "spread 0.1": SpaceTimeTV(ConstantSpread(0.1)),
+    "bend 2": SpaceTimeTV(bend=2.0),
+    "bend 4": SpaceTimeTV(bend=4.0),
 }
-BENDS = (2.0, 4.0)  # in the start as well
 KINDS = {"shared": SharedNoise, "independent": IndependentNoise}
 ADJOINTS = [
     Setting("exact", BASE),
@@ -165,9 +166,6 @@ ABLATIONS = {
     ),
     "choices": Ablation(
         "consistency",
-        [
-            *(Setting(x, evolve(vision_tv(), consistency=choice)) for x, choice in CHOICES.items()),
-            *(Setting(f"bend {x:g}", vision_tv(consistency=SpaceTimeTV(bend=x))) for x in BENDS),
-        ],
+        [Setting(x, evolve(vision_tv(), consistency=choice)) for x, choice in CHOICES.items()],
     ),
 }

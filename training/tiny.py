@@ -17,7 +17,7 @@ from photographs import crops, load_photographs
 from pocket import JITTER, PATCH, exported, noise_like, save_autoencoder, unshuffle
 from torch.nn.functional import pixel_shuffle
 
-WEIGHTS = Path("visionxl/priors/pocket/weights")
+WEIGHTS = Path(__file__).parents[1] / "visionxl/priors/pocket/weights"
 
 
 def make_tiny(full, channels: int):

@@ -34,27 +34,38 @@ def run(method: Method, case: Case, prior: LatentPrior) -> Run:
     """Run a method, with nothing left over from the method before it."""
     decompose.cache_clear()
     svd_of.cache_clear()
-    can_tell = begin_peak()
+    device = case.truth.device
+    give_back()
+    can_tell = begin_peak(device)
     began = time.perf_counter()
     estimate = method(case, prior)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     seconds = time.perf_counter() - began
-    return Run(estimate, seconds, peak_bytes(torch.device("cpu")) if can_tell else None)
+    return Run(estimate, seconds, peak_bytes(device) if can_tell else None)
 
 
-def begin_peak() -> bool:
-    """Set the process's high-water mark of memory back to what it uses now (Linux only).
+def begin_peak(device: torch.device) -> bool:
+    """Set the high-water mark of memory back to what is in use: on a GPU that of its allocator,
+    else the process's (Linux only).
 
     The mark never falls by itself: without this, every method would seem to take as much as the
-    hungriest before it. What earlier methods have freed goes back to the system first. False where
-    the system cannot set the mark.
+    hungriest before it. False where the system cannot set the mark.
     """
-    with suppress(AttributeError, OSError, TypeError):  # only the GNU C library has it
-        ctypes.CDLL(None).malloc_trim(0)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         return False
     return True
+
+
+def give_back() -> None:
+    """Give the system back what was freed, as far as the C library can: only GNU's."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def residual(problem: InverseProblem, video: Video) -> float:
@@ -81,8 +92,10 @@ def measures(case: Case, estimate: Estimate) -> dict[str, Any]:
     if not bool(torch.isfinite(video).all()):
         return {**dict.fromkeys(MEASURES), "residual": None, "diverged": True}
     least = psnr(lift(problem.operator, problem.measurement), truth) - MARGIN
+    diverged = estimate.note == "diverged" or psnr(video, truth) < least
+    told = {"residual": number(residual(problem, video), 7), "diverged": diverged}
+    video, truth = video.cpu(), truth.cpu()  # where the network of LPIPS is
     return {
         **{name: number(of(video, truth), digits) for name, (of, digits) in MEASURES.items()},
-        "residual": number(residual(problem, video), 7),
-        "diverged": estimate.note == "diverged" or psnr(video, truth) < least,
+        **told,
     }

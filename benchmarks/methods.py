@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import begin_peak
+from measuring import begin_peak, give_back
 from pictures import grid
 from PIL import Image
 from posterior import Counting, generator
@@ -45,7 +45,8 @@ def rows(
         for name in names:
             counting = Counting(prior, [])
             made = METHODS[name](**({"count": COUNTS[name]} if name in COUNTS else {}))
-            begin_peak()
+            give_back()
+            begin_peak(torch.device("cpu"))
             began = time.perf_counter()
             row: Row = {"prior": prior_name, "method": name}
             try:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
 from clips import MULTIPLE
 from peers.methods import METHODS
 
@@ -58,6 +59,17 @@ def whole_number(multiple: int) -> Callable[[str], int]:
     return parse
 
 
+def device(word: str) -> torch.device:
+    try:
+        found = torch.device(word)
+        torch.zeros(1, device=found).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is no device of this machine: give cpu, or cuda where there is a GPU"
+        ) from error
+    return found
+
+
 def parser(description: str | None) -> Parser:
     made = Parser(
         prog="quality.py",
@@ -77,6 +89,7 @@ def parser(description: str | None) -> Parser:
         + ", ".join(f"{noise:g}" for noise in NOISES),
         "--method": f"repeat for several; default {', '.join(METHODS)}",
         "--seeds": "how many: 0, 1, ...; default 3",
+        "--device": "where videos and networks are, such as cuda; default cpu",
         "--json": "keep the records in FILE.json, and go on with those that are there",
         "--output": "write a picture and a video of every case of seed 0 into DIR",
         "--table": "run nothing: print the tables of these files of records, taken together",
@@ -93,6 +106,7 @@ def parser(description: str | None) -> Parser:
     add("--noise", action="append", type=noise)
     add("--method", action="append", type=one_of(list(METHODS)))
     add("--seeds", type=count, default=3)
+    add("--device", type=device, default=torch.device("cpu"))
     add("--json", type=Path, metavar="FILE")
     add("--output", type=Path, metavar="DIR")
     add("--table", nargs="+", type=Path, metavar="FILE")

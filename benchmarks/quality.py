@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from clips import clips_at_hand, names_of
 from options import NOISES, parser
 from peers.methods import CLASSICAL, METHODS
@@ -42,6 +43,7 @@ def sweep_of(options: argparse.Namespace) -> Sweep:
         tasks=[task for task in TASKS if task in (options.task or TASKS)],
         noises=sorted(set(options.noise or NOISES)),
         seeds=options.seeds,
+        device=options.device,
     )
 
 
@@ -111,7 +113,8 @@ def measured(options: argparse.Namespace, command: str) -> list[Record]:
         make_folder(options.output)
     methods = {n: m for n, m in METHODS.items() if n in (options.method or METHODS)}
     made = {"version": visionxl.__version__, "commit": commit(), "command": command}
-    prior = functools.cache(PocketPrior.load)
+    prior = functools.cache(lambda: PocketPrior.load(device=options.device))
+    torch.backends.cudnn.allow_tf32 = False  # a GPU's figures are a CPU's to rounding
     done = {record.key for record in records}
     for job in jobs(sweep, CLASSICAL, methods):
         for record in records_of(job, done, prior, made, options.output):

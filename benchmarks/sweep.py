@@ -32,6 +32,7 @@ class Sweep:
         tasks: names in ``visionxl.operators.TASKS``.
         noises: standard deviations, in units of the range [-1, 1].
         seeds: how many, from 0.
+        device: of the videos.
     """
 
     clips: Mapping[str, Path]
@@ -41,6 +42,7 @@ class Sweep:
     tasks: Sequence[str]
     noises: Sequence[float]
     seeds: int
+    device: torch.device
 
     def clip(self, path: Path) -> Clip:
         return sized(path, self.frames, self.height, self.width)
@@ -54,17 +56,20 @@ class Job:
         clip: the truth.
         told: the fields of a record that say which case it is.
         methods: by name.
+        device: where they run.
     """
 
     clip: Clip
     told: dict[str, Any]
     methods: Mapping[str, Method]
+    device: torch.device
 
     def key(self, method: str) -> tuple[Any, ...]:
         return key_of(self.told | {"method": method})
 
     def case(self) -> Case:
-        return Case.make(self.clip.video, *(self.told[name] for name in ("task", "noise", "seed")))
+        told = (self.told[name] for name in ("task", "noise", "seed"))
+        return Case.make(self.clip.video, *told, self.device)
 
     @property
     def name(self) -> str:
@@ -96,7 +101,7 @@ def jobs(
                 for seed in range(sweep.seeds):
                     told = {"clip": name, "task": task, "noise": noise, "seed": seed}
                     fresh = seed == 0 or differs_by_seed(task, noise)
-                    yield Job(clip, told | size, methods if fresh else chancy)
+                    yield Job(clip, told | size, methods if fresh else chancy, sweep.device)
 
 
 def answer(
@@ -160,7 +165,7 @@ def drawn(job: Job, prior: LatentPrior, made: Mapping[str, Any], folder: Path) -
         tiles = {}
 
         def show(label: str, video: Video) -> None:
-            tiles[label] = keep(Path(place) / f"{len(tiles)}.npy", video)
+            tiles[label] = keep(Path(place) / f"{len(tiles)}.npy", video.cpu())
 
         def show_answer(record: Record, video: Video) -> None:
             figure = "not finite" if record.psnr is None else f"{record.psnr:.2f} dB"

@@ -35,7 +35,7 @@ def keys(told):
 def place(tmp_path, monkeypatch):
     """A folder to write into, with a clip; no networks."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(quality.PocketPrior, "load", lambda: None)
+    monkeypatch.setattr(quality.PocketPrior, "load", lambda device: None)
     monkeypatch.setitem(METHODS, "default", chancy)
     make_clip(tmp_path / "scene.mkv", 5, 32, 48)
 

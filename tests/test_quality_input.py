@@ -20,7 +20,7 @@ GOOD = f"scene.mkv {TOY} --task sr4 --noise 0.05 --seeds 1 --method back-project
 def place(tmp_path, monkeypatch):
     """A folder to write into, with a clip; no networks."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(quality.PocketPrior, "load", lambda: None)
+    monkeypatch.setattr(quality.PocketPrior, "load", lambda device: None)
     monkeypatch.setitem(METHODS, "default", chancy)
     make_clip(tmp_path / "scene.mkv", 5, 32, 48)
     return tmp_path

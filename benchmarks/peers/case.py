@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 
 from visionxl import InverseProblem, Video, simulate
 from visionxl.operators import task_named
@@ -29,13 +29,16 @@ class Case:
     problem: InverseProblem
 
     @classmethod
-    def make(cls, truth: Video, task: str, noise: float, seed: int) -> "Case":
-        """Measure a clip: the same arguments give the same problem."""
+    def make(
+        cls, truth: Video, task: str, noise: float, seed: int, device: torch.device | str = "cpu"
+    ) -> "Case":
+        """Measure a clip: the same arguments give the same problem, on ``device``."""
         generator = torch.Generator().manual_seed(seed)
         frames, _, height, width = truth.shape
         operator = task_named(task)(frames, height, width, generator)
         problem = simulate(truth, operator, noise, generator=generator)
-        return cls(truth, task, noise, seed, problem)
+        problem = evolve(problem, measurement=problem.measurement.to(device))
+        return cls(truth.to(device), task, noise, seed, problem)
 
 
 @frozen(eq=False)

@@ -76,6 +76,27 @@ def build(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> N
 
 
 @contextmanager
+def in_usual_order(networks: Networks) -> Iterator[None]:
+    """Inside, the full networks have PyTorch's usual order of values, as published code has them,
+    and not channels last, as our priors make them. So they need their normalisations no other way.
+    """
+    vae, unet = networks.full.codec.vae, networks.full.unet
+    hooks = [
+        part.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
+        for part in (unet, vae.encoder, vae.decoder)
+    ]
+    try:
+        for network in (unet, vae):
+            network.to(memory_format=torch.contiguous_format)
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for network in (unet, vae):
+            network.to(memory_format=torch.channels_last)
+
+
+@contextmanager
 def made_on(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     """Parameters that are made inside are made there, in that dtype; the same ones every time."""
     before = torch.get_default_dtype()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from options import Parser, one_of, whole_number
+from options import Parser, device, one_of, whole_number
 
 from scale.networks import DTYPES
 from scale.rows import ROWS
@@ -25,17 +25,6 @@ def size(word: str) -> tuple[int, int]:
         )
     height, width = map(whole_number(MULTIPLE), found.groups())
     return height, width
-
-
-def device(word: str) -> torch.device:
-    try:
-        found = torch.device(word)
-        torch.zeros(1, device=found).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise argparse.ArgumentTypeError(
-            f"{word!r} is no device of this machine: give cpu, or cuda where there is a GPU"
-        ) from error
-    return found
 
 
 def parser(description: str | None) -> Parser:

@@ -3,10 +3,10 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from attrs import define, frozen
+from measuring import begin_peak
 
 from visionxl import Correction, Denoised, InverseProblem, Latent, LatentPrior, NoiseLevel, Video
 from visionxl.protocols import DataConsistency, NoiseSchedule
@@ -75,18 +75,6 @@ class Watch:
     def _begin(self) -> float:
         self._can_tell = begin_peak(self.device)
         return time.perf_counter()
-
-
-def begin_peak(device: torch.device) -> bool:
-    """Set the high-water mark of memory back to what is in use; False where that cannot be done."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return True
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
 
 
 @frozen(eq=False)

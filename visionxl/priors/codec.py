@@ -11,6 +11,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from visionxl.errors import InputError
 from visionxl.protocols import Latent, Video
+from visionxl.transfer import moved
 
 
 def check_multiple(video: Video, multiple: int) -> None:
@@ -67,14 +68,14 @@ class AutoencoderCodec:
         encoded = self.vae.encode(self._to_network(pixels))
         latent = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
         shift, scale = self._shift_and_scale(latent)
-        return ((latent - shift) * scale).to(video)
+        return moved((latent - shift) * scale, video)
 
     def _decode(self, latent: Latent) -> Video:
         network = self._to_network(latent)
         shift, scale = self._shift_and_scale(network)
         decoded = self.vae.decode(network / scale + shift).sample
         pixels = pixel_shuffle(decoded, self.patch) if self.patch > 1 else decoded
-        return pixels.to(latent)
+        return moved(pixels, latent)
 
     def _to_network(self, tensor: Tensor) -> Tensor:
         like = next(self.vae.parameters())

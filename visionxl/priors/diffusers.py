@@ -11,6 +11,7 @@ from torch import Tensor
 from visionxl.errors import InputError, nearest
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
 from visionxl.priors.loading import load_pipeline, release
+from visionxl.priors.normalising import with_large_norms
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
 
@@ -143,7 +144,8 @@ class DiffusersPrior:
                 "discrete variance-preserving model, such as DDIMScheduler"
             )
         for network in (unet, vae):
-            network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+            with_large_norms(network.eval().requires_grad_(False))
+            network.to(memory_format=torch.channels_last)
         return cls(
             unet,
             AutoencoderCodec(vae),

@@ -24,6 +24,8 @@ from visionxl.protocols import (
 from visionxl.solvers.conjugate_gradient import NOT_A_NUMBER, dot
 from visionxl.solvers.finite import WAYS_OUT, check_finite
 
+PART = 2**22  # values at once, of what looks at all of them
+
 
 def check_problem(problem: InverseProblem) -> int:
     """The frames of the video that was measured.
@@ -227,8 +229,12 @@ def check_same_shape(name: str, part: object, given: Tensor, answer: object) -> 
 
 def data_residual(problem: InverseProblem, video: Video) -> float:
     """Root mean square of ``y - A x``, in units of the range [-1, 1]."""
-    difference = problem.operator.forward(video) - problem.measurement
-    return difference.square_().mean(dtype=torch.float64).sqrt().item()
+    answer, measurement = problem.operator.forward(video), problem.measurement
+    parts = zip(answer.flatten().split(PART), measurement.flatten().split(PART), strict=True)
+    total = measurement.new_zeros((), dtype=torch.float64)
+    for there, here in parts:
+        total += (there - here).square_().sum(dtype=torch.float64)
+    return total.div_(measurement.numel()).sqrt_().item()
 
 
 def peak_bytes(device: torch.device) -> int:

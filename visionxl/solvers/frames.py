@@ -9,6 +9,7 @@ from visionxl.errors import InputError
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
 from visionxl.solvers.contract import check_frames
 from visionxl.solvers.finite import check_finite, network_dtype
+from visionxl.transfer import room
 
 
 def _count(_: object, __: object, value: int) -> None:
@@ -70,7 +71,7 @@ class FrameByFrame:
         for first in range(0, len(whole), self.frames_at_once):
             chunk = whole[first : first + self.frames_at_once]
             parts = checked(first, chunk)
-            results = results or tuple(p.new_empty(len(whole), *p.shape[1:]) for p in parts)
+            results = results or tuple(room(p, len(whole), *p.shape[1:]) for p in parts)
             for result, part in zip(results, parts, strict=True):
                 result[first : first + len(chunk)] = part
         return results

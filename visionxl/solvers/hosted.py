@@ -33,6 +33,7 @@ from visionxl.solvers.placing import CONTEXT, CORE, ByWindow
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import damping_of
 from visionxl.solvers.windows import frames_of
+from visionxl.transfer import moved, room
 
 FRAMES = 8  # at once, of what sees one frame at a time
 STRIP = 2**16  # places of a frame at once, of what sees all frames
@@ -76,7 +77,7 @@ class HostedOperator:
     def _by_pieces(self, action: Any, frames: Tensor, context: int) -> Tensor:
         count, circular = len(frames), reach_of(self.operator).circular
         if count <= 2 * (FRAMES + context):
-            return action(frames.to(self.device)).to(frames.device)
+            return moved(action(frames.to(self.device)), frames)
         result = None
         for core in chunks(count):
             begin, end = core.start - context, core.stop + context
@@ -85,7 +86,7 @@ class HostedOperator:
             piece = action(frames_of(frames, begin, end).to(self.device))
             piece = piece[core.start - begin : core.stop - begin]
             if result is None:
-                result = frames.new_empty(count, *piece.shape[1:])
+                result = room(frames, count, *piece.shape[1:])
             result[core] = piece
         assert result is not None  # there is at least one frame
         return result
@@ -105,7 +106,7 @@ class HostedLowPass:
 
     def __call__(self, video: Video, level: NoiseLevel) -> Video:
         """The filtered video, where it was."""
-        result = torch.empty_like(video)
+        result = room(video, *video.shape)
         for chunk in chunks(len(video)):
             result[chunk] = self.low_pass(video[chunk].to(self.device), level)
         return result
@@ -143,7 +144,7 @@ class HostedClosedForm:
                 y, x, gain = time.left.T @ y, time.right.T @ x, time.values[:, None] * gain
             y = torch.addcmul(y, gain, x, value=-1).mul_(gain / (gain.square() + damping))
             flat[:, strip] = y if time is None else time.right @ y
-        video = estimate.new_empty(estimate.shape)
+        video = room(estimate, *estimate.shape)
         for chunk in chunks(len(video)):
             frames = estimate[chunk].to(
                 self.device, copy=True, memory_format=torch.contiguous_format
@@ -160,7 +161,7 @@ class HostedClosedForm:
         for chunk in chunks(len(frames)):
             piece = action(_of_frames(modes, chunk), frames[chunk].to(self.device))
             if result is None:
-                result = frames.new_empty(len(frames), *piece.shape[1:])
+                result = room(frames, len(frames), *piece.shape[1:])
             result[chunk] = piece
         assert result is not None  # there is at least one frame
         return result

@@ -8,6 +8,7 @@ from visionxl.operators.cutting import reach_of
 from visionxl.operators.factors import factors_of
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.windows import windows_of
+from visionxl.transfer import moved, room
 
 CORE, CONTEXT = (
     6,
@@ -34,7 +35,7 @@ class OnDevice:
             problem.operator, problem.measurement.to(self.device), problem.noise_std
         )
         found = self.consistency.correct(estimate.to(self.device), there, level)
-        video = found.video.to(estimate.device)
+        video = moved(found.video, estimate)
         return Correction(video, found.iterations, found.residuals, found.stopped)
 
 
@@ -96,7 +97,7 @@ class ByWindow:
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         operator, there = problem.operator, OnDevice(self.consistency, self.device)
-        video, found = torch.empty_like(estimate), []
+        video, found = room(estimate, *estimate.shape), []
         context = max(self.context, reach_of(operator).frames)
         for window in windows_of(operator, len(video), self.core, context):
             part = window.problem(operator, problem.measurement, problem.noise_std)

@@ -95,11 +95,13 @@ class Modes:
 
     def add_synthesis(self, video: Video, coefficients: Tensor) -> Video:
         """``x + mask * V c``, in place of the video."""
-        for axis in (0, 1):
-            svd = self.axes[axis]
-            if svd is not None:
-                coefficients = along(coefficients, axis, svd.right)
-        rows, columns = self.axes[2:]
+        time, colours, rows, columns = self.axes
+        if colours is not None:
+            coefficients = along(coefficients, 1, colours.right)
+        if time is not None and rows is None and columns is None:
+            return self._add_over_time(video, coefficients, time)
+        if time is not None:
+            coefficients = along(coefficients, 0, time.right)
         for t, (frame, part) in enumerate(zip(video, coefficients, strict=True)):
             if rows is not None:
                 part = rows.right @ part
@@ -109,6 +111,17 @@ class Modes:
                 frame.addcmul_(part, self.mask[t % len(self.mask)])
             else:
                 frame.add_(part)
+        return video
+
+    def _add_over_time(self, video: Video, coefficients: Tensor, time: AxisSVD) -> Video:
+        """A channel at a time, so that no other video is held."""
+        for c in range(video.shape[1]):
+            channel = video[:, c]
+            part = (time.right @ coefficients[:, c].flatten(1)).view(channel.shape)
+            if self.mask is None:
+                channel.add_(part)
+            else:
+                channel.addcmul_(part, self.mask[:, c % self.mask.shape[1]])
         return video
 
     def filtered(self, video: Video, gain: Tensor) -> Video:

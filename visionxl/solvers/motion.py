@@ -22,7 +22,7 @@ from visionxl.protocols import Video
 SMALLEST = 32  # the side of a frame, in pixels, below which the search finds nothing
 CROWDED = 1.5  # frames' pixels that may follow to one pixel with full weight
 BICUBIC, BORDER = 2, 1  # the numbers of PyTorch's interpolation and padding
-TOGETHER = 8  # frames that the adjoint takes at once
+TOGETHER = 4  # frames that the adjoint takes at once
 
 
 @frozen(eq=False)

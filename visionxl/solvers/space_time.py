@@ -102,6 +102,8 @@ class SpaceTimeTV:
         video, done, stopped = estimate, 0, USED_UP
         for directed in (True,) if damping > 0 else (False, True, True):
             directions = self._directions(video) if directed else None
+            if damping == 0:  # the estimate is left out, and need not be held
+                estimate = video
             found = minimise(
                 data,
                 problem.measurement,
@@ -116,6 +118,7 @@ class SpaceTimeTV:
             )
             video, done = found.video, done + found.iterations
             stopped = CONVERGED if found.iterations < self.iterations else USED_UP
+            del found, directions  # as large as four videos, and not needed again
         return Correction(video, done, residuals=(), stopped=stopped)
 
     def _directions(self, video: Video) -> Directions:

@@ -11,6 +11,8 @@ def main() -> None:
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:  # as nohup and a shell's & have it
         signal.signal(signal.SIGINT, _leave)
+    # PyTorch then takes memory in large pages: that of a fresh video is there four times as soon.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     from visionxl.cli import main as run
 
     signal.signal(signal.SIGINT, before)

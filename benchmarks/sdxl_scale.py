@@ -13,10 +13,13 @@ are missing or ended in an error. --toy runs a miniature in a minute on any mach
 
 import argparse
 import json
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the visionxl command does
 
 import torch
 from quality import commit, told_of

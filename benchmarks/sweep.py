@@ -69,7 +69,7 @@ class Job:
 
     def case(self) -> Case:
         told = (self.told[name] for name in ("task", "noise", "seed"))
-        return Case.make(self.clip.video, *told, self.device)
+        return Case.make(self.clip.video, *told, device=self.device)
 
     @property
     def name(self) -> str:

@@ -1,6 +1,8 @@
 """The memory plan: counted before a run, chosen for a budget, obeyed, and made smaller in need."""
 
 import json
+import math
+from types import SimpleNamespace
 
 import memory_plan as benchmark
 import pytest
@@ -9,6 +11,7 @@ from attrs import evolve, frozen
 from command_line import visionxl
 
 from visionxl import GaussianPrior, InputError, Padded, PocketPrior, restore, simulate, vision_xl
+from visionxl.cli.running import SHARE, Run, plan_for
 from visionxl.operators import AveragePool
 from visionxl.planning import (
     MemoryPlan,
@@ -114,6 +117,38 @@ def test_each_choice_takes_less(options, small):
     assert turns.decode == one.decode - weight_bytes(small.unet)
     assert host.consistency <= one.consistency
     assert host.decode < one.decode
+
+
+def test_no_tensor_of_the_autoencoder_has_more_values_than_kernels_count():
+    """In SDXL's decoder 256 channels of the whole size: 8 frames of 768x1280 are the most."""
+    structure = sdxl_structure()
+    every = [plan for plan, _ in plans(structure, 768, 1280, 25, device="cuda")]
+    together = {plan.vae_frames or plan.frames_at_once for plan in every}
+    assert 256 * 768 * 1280 * 8 < 2**31 < 256 * 768 * 1280 * 9
+    assert max(together) == 7  # of 25, 13, 7, ...
+    assert every[0] == MemoryPlan(25, None, False, "cuda", vae_frames=1)
+
+
+def test_a_gpu_is_planned_for_without_being_asked(small, monkeypatch):
+    def planned(**given):
+        run = Run({}, 0, show=False, device=torch.device("cuda"), **given)
+        return plan_for(small, vision_xl(), torch.Size((6, 3, 128, 128)), run)
+
+    def has(memory):
+        there = SimpleNamespace(total_memory=memory)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: there)
+
+    has(10**12)
+    assert planned() == MemoryPlan(6, None, False, "cuda")
+    assert planned(frames_at_once=2) == MemoryPlan(2, None, False, "cuda")
+    options = list(plans(small, 128, 128, 6, sampler=vision_xl(), device="cuda"))
+    tight = min(taken.peak for _, taken in options)
+    has(math.ceil(tight / SHARE))
+    assert planned().video_device.type == "cpu"
+    has(tight // 2)  # what cannot fit is tried all the same: the count is an estimate
+    assert planned() == MemoryPlan(1, None, False, "cuda")
+    with pytest.raises(InputError, match="budget"):
+        planned(memory=tight // 2)
 
 
 def test_with_videos_on_the_host_the_device_is_as_full_for_any_length(small):

@@ -60,6 +60,7 @@ BAD = {
     "negative frames": ("--frames -3", ["--frames", "'-3'", "from 1"]),
     "no seeds": ("--seeds 0", ["--seeds", "'0'", "from 1"]),
     "half a seed": ("--seeds 1.5", ["--seeds", "'1.5'", "whole number"]),
+    "no such device": ("--device gpu", ["--device", "'gpu'", "cpu"]),
     "an unknown option": ("--speed 3", ["--speed"]),
     "no value": ("--task", ["--task"]),
     "records as text": ("--json out.txt", ["--json", "out.txt", "out.json"]),

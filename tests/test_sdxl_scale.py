@@ -12,7 +12,7 @@ import torch
 from attrs import evolve
 from command_line import Answer
 from scale.counting import META, Through, cost_of, frames_of, run_flop, stage_costs
-from scale.networks import build, configuration
+from scale.networks import build, configuration, in_usual_order
 from scale.records import Record, Setup
 from scale.rows import ROWS, Bounded
 from scale.tables import bars, growth, off_line
@@ -414,3 +414,32 @@ def test_random_networks_are_finite_and_the_same_every_time():
     for a, b in zip(first.full.unet.parameters(), second.full.unet.parameters(), strict=True):
         assert torch.equal(a, b)
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_the_papers_networks_have_the_usual_order_of_values_and_then_ours_again():
+    """As published code has them; the results are the same to rounding."""
+    networks = build(configuration(True), torch.device("cpu"), torch.float32)
+    vae, unet = networks.full.codec.vae, networks.full.unet
+    weights = [vae.decoder.conv_in.weight, unet.conv_in.weight]
+    latent = torch.randn(1, 4, 8, 12, generator=torch.Generator().manual_seed(0))
+    level = networks.full.schedule.level(0.2)
+
+    def answers():
+        return networks.full.decode(latent), networks.full.denoise(latent, level).clean
+
+    def last_in_memory():
+        return {tensor.is_contiguous(memory_format=torch.channels_last) for tensor in weights}
+
+    given = []
+    hook = vae.decoder.conv_in.register_forward_pre_hook(lambda _, x: given.append(x[0].stride()))
+    ours = answers()
+    with in_usual_order(networks):
+        theirs = answers()
+        assert last_in_memory() == {False}
+    assert last_in_memory() == {True}
+    again = answers()
+    hook.remove()
+    assert given[0] == given[2] != given[1]  # what the layers are handed, too
+    for mine, other, after in zip(ours, theirs, again, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
+        assert torch.equal(mine, after)

@@ -16,6 +16,7 @@ import typer
 from command_line import make_clip, visionxl
 from terminal import SCRIPT, environment, on_a_terminal
 
+import _visionxl
 import visionxl as package
 from visionxl.cli import commands
 from visionxl.cli.app import app
@@ -241,3 +242,14 @@ def test_info_tells_what_a_report_needs_and_no_secret(monkeypatch, tmp_path, cap
     words = visionxl(monkeypatch, capfd, "info").out
     assert len(words.splitlines()) <= 40
     assert all(f"{name.replace('_bytes', '').replace('_', ' ')}: " in words for name in told)
+
+
+def test_the_command_asks_for_large_pages_unless_told_otherwise(monkeypatch):
+    """Of memory: PyTorch reads it from the environment once it is loaded."""
+    name, seen = "THP_MEM_ALLOC_ENABLE", []
+    monkeypatch.setattr("visionxl.cli.main", lambda: seen.append(os.environ[name]))
+    monkeypatch.delenv(name, raising=False)
+    _visionxl.main()
+    monkeypatch.setenv(name, "0")
+    _visionxl.main()
+    assert seen == ["1", "0"]

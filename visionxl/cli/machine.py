@@ -17,7 +17,7 @@ from visionxl.solvers import METHODS
 SIZES = ((25, 288, 512), (25, 768, 1280), (25, 1024, 1024))
 DECODERS = ("h264", "hevc", "vp9", "av1", "prores", "mpeg4")
 VARIABLES = re.compile(
-    r"HF_|TORCH|CUDA_|PYTORCH_|OMP_|MKL_|RANK|LOCAL_RANK|WORLD_SIZE|MASTER_|NO_COLOR|FORCE_COLOR|TERM$|COLUMNS"
+    r"HF_|TORCH|CUDA_|PYTORCH_|THP_|OMP_|MKL_|RANK|LOCAL_RANK|WORLD_SIZE|MASTER_|NO_COLOR|FORCE_COLOR|TERM$|COLUMNS"
 )
 KEEP = "\N{NO-BREAK SPACE}"  # a name and its value stay on one line
 SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD")

@@ -94,7 +94,7 @@ def restore(
         int | None,
         typer.Option(
             parser=integer(1),
-            help="In a network call. Without it 1, or by --memory.",
+            help="In a network call; without it 1, on a GPU more.",
         ),
     ] = None,
     memory: Annotated[

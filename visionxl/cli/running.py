@@ -29,6 +29,7 @@ from visionxl.video import Clip
 from visionxl.writing import write_clip
 
 STEPS = "step"  # what checkpoints of a run's steps are called
+SHARE = 0.85  # of a GPU's memory: kernels need room that no count sees, and so may others
 
 
 @frozen(eq=False)
@@ -40,7 +41,7 @@ class Run:
         seed: of everything random.
         show: whether to show progress.
         frames_at_once: in one call of a network; None for what the plan chooses, or 1.
-        memory: bytes that the networks' device has for the run; None to count nothing.
+        memory: bytes that the networks' device has for the run; None for most of a GPU's.
         device: of the networks.
         inner: a quicker prior for all steps but the last.
         checkpoints: where every step is kept, and from where the run goes on.
@@ -152,11 +153,22 @@ def checksum_of(*tensors: Tensor | None) -> str:
 
 
 def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) -> MemoryPlan:
-    """The plan that fits the memory, with the number of frames at once that was asked for."""
-    if run.memory is None:
+    """The plan that fits the memory, with the number of frames at once that was asked for.
+
+    Where neither was said, a GPU's own memory is what has to be enough.
+    """
+    memory = run.memory
+    if memory is None and run.frames_at_once is None and run.device.type == "cuda":
+        memory = round(SHARE * torch.cuda.get_device_properties(run.device).total_memory)
+    if memory is None:
         return MemoryPlan(run.frames_at_once or 1, video_device=run.device)
     frames, _, height, width = shape
-    plan = plan_memory(prior, height, width, frames, run.memory, sampler=sampler)
+    try:
+        plan = plan_memory(prior, height, width, frames, memory, sampler=sampler, device=run.device)
+    except InputError:
+        if run.memory is not None:
+            raise
+        return MemoryPlan(1, video_device=run.device)  # and fewer still where it runs out
     return plan if run.frames_at_once is None else evolve(plan, frames_at_once=run.frames_at_once)
 
 

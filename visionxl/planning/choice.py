@@ -10,6 +10,7 @@ from visionxl.operators.tasks import TASKS, Task
 from visionxl.planning.counts import Held, Networks, count_held, count_networks, diffusers_prior_of
 from visionxl.planning.obey import device_of
 from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
+from visionxl.priors.codec import AutoencoderCodec
 from visionxl.priors.tiling import striped
 from visionxl.protocols import LatentPrior
 from visionxl.solvers.hosted import frames_together
@@ -17,6 +18,7 @@ from visionxl.solvers.loop import Sampler
 from visionxl.solvers.methods import vision_tv
 
 MOST_AT_ONCE = 32  # frames: more are no faster
+MOST_VALUES = 2**31 - 1  # of a tensor: PyTorch's enlarging of what is channels last refuses more
 HOST = torch.device("cpu")
 
 
@@ -140,7 +142,7 @@ def plans(
     sampler = sampler or vision_tv()
     held, pieces = count_held(sampler, task, frames), min(frames, frames_together(sampler))
     counted: dict[int | None, Networks] = {}
-    for plan in _fastest_first(prior, place, height, frames, dtype):
+    for plan in _fastest_first(prior, place, (height, width), frames, dtype):
         if plan.vae_tile not in counted:
             counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))
         networks = counted[plan.vae_tile]
@@ -215,11 +217,17 @@ def _place(prior: LatentPrior, device: torch.device | str | None) -> torch.devic
 
 
 def _fastest_first(
-    prior: LatentPrior, place: torch.device, height: int, frames: int, dtype: torch.dtype | None
+    prior: LatentPrior,
+    place: torch.device,
+    size: tuple[int, int],
+    frames: int,
+    dtype: torch.dtype | None,
 ) -> Iterator[MemoryPlan]:
     tiles: list[int | None] = [None]
-    if striped(diffusers_prior_of(prior).codec.vae):
-        tiles += [t for t in (MOST_TILE, MOST_TILE // 2, LEAST_TILE) if t < height]
+    codec = diffusers_prior_of(prior).codec
+    if striped(codec.vae):
+        tiles += [t for t in (MOST_TILE, MOST_TILE // 2, LEAST_TILE) if t < size[0]]
+    coded = _coded_at_once(codec, *size)
     alone = place.type == HOST.type  # one memory for all: neither turns nor moves save any
     attention = "sliced" if place.type == "mps" else "fused"
     for video_device in (place,) if alone else (place, HOST):
@@ -227,9 +235,17 @@ def _fastest_first(
             for offload in (False,) if alone else (False, True):
                 plan = MemoryPlan(1, tile, offload, video_device, dtype, attention)
                 for count in _counts(frames):
-                    yield evolve(plan, frames_at_once=count)
+                    if count == 1 or count <= coded:
+                        yield evolve(plan, frames_at_once=count)
                     if count > 1:
                         yield evolve(plan, frames_at_once=count, vae_frames=1)
+
+
+def _coded_at_once(codec: AutoencoderCodec, height: int, width: int) -> int:
+    """The frames whose largest tensor in the autoencoder, of the size of the frames, is allowed."""
+    channels = codec.vae.config.block_out_channels
+    widest = channels[min(1, len(channels) - 1)]  # as it comes from the layer below
+    return MOST_VALUES // (widest * (height // codec.patch) * (width // codec.patch))
 
 
 def _counts(frames: int) -> Iterator[int]:

@@ -203,7 +203,7 @@ def hosted(
 
     ``problem, sampler = hosted(problem, sampler, "cuda")``, and then ``restore`` as ever; frames go
     to the networks by the prior. An exact consistency stays exact; the total variation works in
-    windows of 20 frames. What has no such form (conjugate gradients, a consistency or a low-pass
+    windows of 25 frames. What has no such form (conjugate gradients, a consistency or a low-pass
     of one's own) stays in host memory, with the operator on the device.
 
     Args:

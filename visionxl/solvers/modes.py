@@ -1,7 +1,7 @@
 """The singular modes of a factored operator."""
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.protocols import Measurement, Video
@@ -58,12 +58,24 @@ class Modes:
         target = self.measured(measurement) * gain
         gain = gain * self.values
 
-        def step(video: Video) -> None:
-            found = self.analyse(video)
+        def pull(modes: Modes, video: Video, target: Tensor) -> None:
+            found = modes.analyse(video)
             own = None if found is video else found
-            self.add_synthesis(video, torch.addcmul(target, found, gain, value=-1, out=own))
+            modes.add_synthesis(video, torch.addcmul(target, found, gain, value=-1, out=own))
 
-        return step
+        def by_channel(video: Video) -> None:
+            for c in range(video.shape[1]):
+                pull(self._of_channel(c), video[:, c : c + 1], target[:, c : c + 1])
+
+        # Where only time is turned, channels one by one hold less.
+        alone = self.axes[1:] == (None, None, None)
+        return by_channel if alone else lambda video: pull(self, video, target)
+
+    def _of_channel(self, c: int) -> "Modes":
+        mask = self.mask
+        if mask is not None and mask.shape[1] > 1:
+            mask = mask[:, c : c + 1]
+        return evolve(self, mask=mask)
 
     def measured(self, measurement: Measurement) -> Tensor:
         """``U^T y``."""
@@ -95,13 +107,11 @@ class Modes:
 
     def add_synthesis(self, video: Video, coefficients: Tensor) -> Video:
         """``x + mask * V c``, in place of the video."""
-        time, colours, rows, columns = self.axes
-        if colours is not None:
-            coefficients = along(coefficients, 1, colours.right)
-        if time is not None and rows is None and columns is None:
-            return self._add_over_time(video, coefficients, time)
-        if time is not None:
-            coefficients = along(coefficients, 0, time.right)
+        for axis in (0, 1):
+            svd = self.axes[axis]
+            if svd is not None:
+                coefficients = along(coefficients, axis, svd.right)
+        rows, columns = self.axes[2:]
         for t, (frame, part) in enumerate(zip(video, coefficients, strict=True)):
             if rows is not None:
                 part = rows.right @ part
@@ -111,17 +121,6 @@ class Modes:
                 frame.addcmul_(part, self.mask[t % len(self.mask)])
             else:
                 frame.add_(part)
-        return video
-
-    def _add_over_time(self, video: Video, coefficients: Tensor, time: AxisSVD) -> Video:
-        """A channel at a time, so that no other video is held."""
-        for c in range(video.shape[1]):
-            channel = video[:, c]
-            part = (time.right @ coefficients[:, c].flatten(1)).view(channel.shape)
-            if self.mask is None:
-                channel.add_(part)
-            else:
-                channel.addcmul_(part, self.mask[:, c % self.mask.shape[1]])
         return video
 
     def filtered(self, video: Video, gain: Tensor) -> Video:

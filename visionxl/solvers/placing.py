@@ -10,10 +10,8 @@ from visionxl.protocols import Correction, DataConsistency, InverseProblem, Nois
 from visionxl.solvers.windows import windows_of
 from visionxl.transfer import moved, room
 
-CORE, CONTEXT = (
-    6,
-    7,
-)  # of a window of the total variation: 20 frames of SDXL beside its weights in 9 GB
+# Of a window of the total variation: 25 frames of SDXL, beside its weights in 9 GB.
+CORE, CONTEXT = 11, 7
 
 
 @frozen

@@ -7,7 +7,9 @@ and the measures are. At the end come Markdown tables, and with --json they stan
 The file is written whole after every record: run the command again, and it goes on where it was cut
 short. A seed makes the mask, the noise and the method's chance. Where the measurement has no noise
 and no mask, methods without chance would repeat themselves: they run for seed 0 only. The height
-and the width change places for a clip of the other orientation (portrait or landscape).
+and the width change places for a clip of the other orientation (portrait or landscape). With
+--device cuda the methods run on a GPU: the same figures to rounding, which the paper's
+conjugate gradients make larger where they do not converge.
 """
 
 import argparse
@@ -113,8 +115,9 @@ def measured(options: argparse.Namespace, command: str) -> list[Record]:
         make_folder(options.output)
     methods = {n: m for n, m in METHODS.items() if n in (options.method or METHODS)}
     made = {"version": visionxl.__version__, "commit": commit(), "command": command}
+    made["device"] = options.device.type
     prior = functools.cache(lambda: PocketPrior.load(device=options.device))
-    torch.backends.cudnn.allow_tf32 = False  # a GPU's figures are a CPU's to rounding
+    torch.backends.cudnn.allow_tf32 = False  # or a GPU's rounding would show in the figures
     done = {record.key for record in records}
     for job in jobs(sweep, CLASSICAL, methods):
         for record in records_of(job, done, prior, made, options.output):

@@ -49,14 +49,15 @@ class Record:
         residual: root mean square of ``y - A x`` divided by ``noise``, or by 1 without noise.
         evaluations: of the denoising network, for one frame.
         seconds: that the method took.
-        peak_bytes: the most memory of the process while the method ran; None where the system
-            does not tell.
+        peak_bytes: the most memory of the process, or of a GPU's allocator, while the method ran;
+            None where the system does not tell.
         note: what an oracle chose.
         diverged: the result is not finite, or its PSNR is more than 1 dB below that of the
             back-projection of the same case.
         version: of visionxl.
         commit: of the repository, ``-dirty`` where files differ from it; None outside git.
         command: that made the record.
+        device: where the method ran, such as ``cpu`` or ``cuda``.
     """
 
     clip: str = field(validator=WORDS)
@@ -80,6 +81,7 @@ class Record:
     version: str = field(validator=WORDS)
     commit: str | None = field(validator=optional(WORDS))
     command: str = field(validator=WORDS)
+    device: str = field(validator=WORDS)
 
     @property
     def key(self) -> tuple[Any, ...]:

@@ -6,8 +6,10 @@ from dense import generator
 
 from visionxl import (
     ClosedForm,
+    Correction,
     GaussianPrior,
     InverseProblem,
+    NoiseAware,
     PlainCG,
     SpaceTimeTV,
     restore,
@@ -16,10 +18,15 @@ from visionxl import (
     vision_xl,
 )
 from visionxl.metrics import psnr
-from visionxl.operators import AveragePool, GaussianBlur, Mask, Shift, TemporalAverage
-from visionxl.operators.cutting import reach_of
+from visionxl.operators import AveragePool, GaussianBlur, Mask, MotionBlur, Shift, TemporalAverage
+from visionxl.operators.cutting import Reach, reach_of
 from visionxl.solvers import ByWindow, hosted
-from visionxl.solvers.hosted import HostedClosedForm, HostedLowPass, HostedOperator
+from visionxl.solvers.hosted import (
+    HostedClosedForm,
+    HostedLowPass,
+    HostedOperator,
+    frames_together,
+)
 from visionxl.solvers.motion import optical_flow
 from visionxl.solvers.parts import ScheduledLowPass
 from visionxl.solvers.windows import windows_of
@@ -85,7 +92,8 @@ def test_the_closed_form_by_pieces_is_the_closed_form(operator, layout):
     problem, estimate = problem_of(operator), 0.9 * TRUTH
     expected = ClosedForm().correct(estimate, problem, LEVEL).video
     given = estimate.contiguous(memory_format=layout)
-    found = HostedClosedForm(ClosedForm(), "cpu").correct(given, problem, LEVEL).video
+    hosted_form = HostedClosedForm(ClosedForm(), "cpu", otherwise=NoiseAware())
+    found = hosted_form.correct(given, problem, LEVEL).video
     torch.testing.assert_close(found, expected, atol=ROUNDING, rtol=0)
     torch.testing.assert_close(given, estimate)  # it has not been written into
 
@@ -130,6 +138,59 @@ def test_a_hosted_run_is_the_run(operator):
     torch.testing.assert_close(found.video, expected.video, atol=ROUNDING, rtol=0)
     for ours, theirs in zip(found.trace, expected.trace, strict=True):
         assert ours.data_residual == pytest.approx(theirs.data_residual, rel=1e-4)
+
+
+def test_a_composition_without_factors_is_solved_by_iteration_there_too():
+    """It could have them, so only asking tells."""
+    problem = problem_of(MotionBlur(3.0, 30.0) @ AVERAGES[0])
+    sampler = vision_xl(count=7)
+    expected = restore(problem, PRIOR, sampler, generator=generator(2)).video
+    found = restore(*spread(hosted(problem, sampler, "cpu")), generator=generator(2)).video
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+class Clipped:
+    """An operator that is not linear, and sees one frame at a time."""
+
+    def forward(self, video):
+        return video.clamp(-0.5, 0.5)
+
+    def linearize(self, video):
+        return Mask(video.abs() < 0.5)
+
+    def lift(self, measurement):
+        return measurement
+
+    def reach(self):
+        return Reach()
+
+
+def test_an_operator_that_is_not_linear_is_left_alone():
+    problem = InverseProblem(Clipped(), TRUTH.clamp(-0.5, 0.5), 0.05)
+    sampler = vision_xl()
+    assert hosted(problem, sampler, "cpu") == (problem, sampler)
+
+
+@pytest.mark.parametrize(("window", "frames"), [(7, 25), (31, 41)])
+def test_the_frames_that_are_together_on_the_device(window, frames):
+    """A window's context is as wide as the operator sees."""
+    operator = GaussianBlur(1.0) @ TemporalAverage(window)
+    assert frames_together(vision_tv(), operator) == frames
+    counted = Widest()
+    windowed = ByWindow(counted, "cpu")
+    problem = InverseProblem(operator, torch.zeros(90, 3, 4, 4), 0.05)
+    windowed.correct(torch.zeros(90, 3, 4, 4), problem, LEVEL)
+    assert counted.most == frames
+
+
+class Widest:
+    """A consistency that notes the most frames it was asked for."""
+
+    most = 0
+
+    def correct(self, estimate, problem, level):
+        self.most = max(self.most, len(estimate))
+        return Correction(estimate, 0, (), "")
 
 
 def test_a_hosted_run_with_total_variation_is_as_near_to_the_truth():

@@ -21,7 +21,7 @@ from visionxl.planning import (
     planned,
     ran_out_of_memory,
 )
-from visionxl.planning.choice import Estimate, fastest, plans
+from visionxl.planning.choice import Estimate, fastest, plans, uncounted
 from visionxl.planning.counts import count_networks, weight_bytes
 from visionxl.planning.structures import sdxl_structure
 from visionxl.priors import DiffusersPrior
@@ -146,9 +146,37 @@ def test_a_gpu_is_planned_for_without_being_asked(small, monkeypatch):
     has(math.ceil(tight / SHARE))
     assert planned().video_device.type == "cpu"
     has(tight // 2)  # what cannot fit is tried all the same: the count is an estimate
-    assert planned() == MemoryPlan(1, None, False, "cuda")
+    assert planned() == min(options, key=lambda option: option[1].peak)[0]
     with pytest.raises(InputError, match="budget"):
         planned(memory=tight // 2)
+
+
+def test_the_frames_at_once_that_were_asked_for_are_counted(small):
+    """They are not put into a plan that was made for others."""
+    options = list(plans(small, 128, 128, 6, sampler=vision_xl(), device="cuda", frames_at_once=5))
+    assert {plan.frames_at_once for plan, _ in options} == {5}
+    budget = min(taken.peak for _, taken in options)
+    run = Run({}, 0, show=False, device=torch.device("cuda"), frames_at_once=5, memory=budget)
+    plan = plan_for(small, vision_xl(), torch.Size((6, 3, 128, 128)), run)
+    assert dict(options)[plan].peak <= budget
+    with pytest.raises(InputError, match="frames_at_once 0 is too small"):
+        plan_memory(small, 128, 128, 6, budget, frames_at_once=0)
+
+
+def test_where_nothing_is_counted_the_autoencoder_is_not_asked_for_too_much():
+    """A tensor of more values than kernels count is no lack of memory, and ends a run."""
+    structure, cuda = sdxl_structure(), torch.device("cuda")
+    assert uncounted(structure, 768, 1280, 8, cuda) == MemoryPlan(8, None, False, "cuda")
+    nine = uncounted(structure, 768, 1280, 9, cuda)
+    assert (nine.frames_at_once, nine.vae_frames) == (9, 1)
+
+
+def test_videos_are_not_on_a_device_without_float64(small):
+    mps = torch.device("mps")
+    every = [plan for plan, _ in plans(small, 128, 128, 6, sampler=vision_xl(), device=mps)]
+    for plan in [*every, uncounted(small, 128, 128, 3, mps)]:
+        assert plan.video_device.type == "cpu"
+        assert plan.attention == "sliced"
 
 
 def test_with_videos_on_the_host_the_device_is_as_full_for_any_length(small):

@@ -12,7 +12,14 @@ ORDER = ["back-projection", "paper", "default"]
 def record(method, psnr, seed=0, clip="dog", task="sr4", noise=0.05, **changes):
     told = {"ssim": 0.5, "difference_psnr": 30.0, "lpips": None, "residual": 1.0, "seconds": 1.0}
     told |= {"evaluations": 0, "peak_bytes": 1, "note": "", "diverged": False, "version": "0.1.0"}
-    told |= {"height": 32, "width": 48, "frames": 9, "commit": "abc1234-dirty", "command": "run me"}
+    told |= {
+        "height": 32,
+        "width": 48,
+        "frames": 9,
+        "commit": "abc1234-dirty",
+        "command": "run me",
+        "device": "cpu",
+    }
     case = {"clip": clip, "task": task, "noise": noise, "seed": seed}
     return Record(**(told | case | {"method": method, "psnr": psnr} | changes))
 

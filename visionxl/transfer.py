@@ -1,7 +1,8 @@
 """Tensors from one device into the memory of another.
 
 A copy into host memory that is fresh from the system waits for every page of it, one after the
-other: ten times as long as the copy itself. Here all cores touch the pages first.
+other, several times as long as for the copy itself. So here the memory is filled with zeros first,
+by all cores.
 """
 
 from torch import Tensor

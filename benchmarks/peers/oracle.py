@@ -74,6 +74,7 @@ def tiles(case: Case) -> list[Case]:
             case.task,
             case.noise,
             case.seed,
+            case.truth.device,
         )
         for top, left in corners
     ]

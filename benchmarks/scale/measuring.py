@@ -22,7 +22,7 @@ from visionxl.solvers import hosted
 from visionxl.solvers.closed_form import decompose, svd_of
 
 TASK, NOISE = "deblur+", 0.01
-TINY_AT_ONCE = 4  # frames in one call of the tiny autoencoder: what one takes of the full one
+TINY_AT_ONCE = 4  # frames in one call of the tiny autoencoder take what one does of the full one
 SIDES = {"cuda": 8192, "cpu": 1024}  # of the matrices whose product is timed
 
 

@@ -78,7 +78,8 @@ def build(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> N
 @contextmanager
 def in_usual_order(networks: Networks) -> Iterator[None]:
     """Inside, the full networks have PyTorch's usual order of values, as published code has them,
-    and not channels last, as our priors make them. So they need their normalisations no other way.
+    and not channels last, as our priors make them. ``LargeGroupNorm`` leaves such tensors to
+    PyTorch's own normalisation.
     """
     vae, unet = networks.full.codec.vae, networks.full.unet
     hooks = [

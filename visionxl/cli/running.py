@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from visionxl.distributed.frames import EVERY
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of
 from visionxl.operators import lift
-from visionxl.planning import MemoryPlan, Persistent, plan_memory
+from visionxl.planning import MemoryPlan, Persistent
+from visionxl.planning.choice import VIDEOS, fastest, plans, uncounted
 from visionxl.priors import DiffusersPrior, warm_up
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import Album, Look, measures, run_record, write_page
@@ -76,7 +78,10 @@ def restored(
     fitted, notes = prior_for(prior, shape[-2], shape[-1])
     plan = plan_for(fitted, sampler, shape, run)
     problem = evolve(problem, measurement=problem.measurement.to(plan.video_device))
-    run.group.check_same(problem=checksum_of(problem.measurement), operator=repr(problem.operator))
+    if run.group.size > 1:
+        run.group.check_same(
+            problem=checksum_of(problem.measurement), operator=repr(problem.operator)
+        )
     persistent = Persistent(fitted, plan, tell=notes.append)
     quick = None
     if run.inner is not None:
@@ -104,7 +109,8 @@ def restored(
             return album.timed(shared_by(run.group, watched, plan.frames_at_once))
 
         placed = problem, sampler
-        if run.group.size == 1 and run.device.type not in ("cpu", plan.video_device.type):
+        elsewhere = plan.video_device.type != run.device.type and run.device.type not in VIDEOS
+        if run.group.size == 1 and elsewhere:
             placed = hosted(problem, sampler, str(run.device))
         result = restore(
             placed[0],
@@ -157,19 +163,28 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
 
     Where neither was said, a GPU's own memory is what has to be enough.
     """
+    frames, _, height, width = shape
     memory = run.memory
     if memory is None and run.frames_at_once is None and run.device.type == "cuda":
         memory = round(SHARE * torch.cuda.get_device_properties(run.device).total_memory)
     if memory is None:
-        return MemoryPlan(run.frames_at_once or 1, video_device=run.device)
-    frames, _, height, width = shape
+        return uncounted(prior, height, width, run.frames_at_once or 1, run.device)
+    options = partial(
+        plans,
+        prior,
+        height,
+        width,
+        frames,
+        sampler=sampler,
+        device=run.device,
+        frames_at_once=run.frames_at_once,
+    )
     try:
-        plan = plan_memory(prior, height, width, frames, memory, sampler=sampler, device=run.device)
+        return fastest(options(), memory, f"{frames} frames of {height}x{width}")[0]
     except InputError:
         if run.memory is not None:
             raise
-        return MemoryPlan(1, video_device=run.device)  # and fewer still where it runs out
-    return plan if run.frames_at_once is None else evolve(plan, frames_at_once=run.frames_at_once)
+        return min(options(), key=lambda option: option[1].peak)[0]  # the count is an estimate
 
 
 def _where_it_stopped(

@@ -1,6 +1,6 @@
 """The fastest plan that fits a budget of memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from attrs import evolve, frozen
@@ -8,18 +8,17 @@ from attrs import evolve, frozen
 from visionxl.errors import InputError
 from visionxl.operators.tasks import TASKS, Task
 from visionxl.planning.counts import Held, Networks, count_held, count_networks, diffusers_prior_of
-from visionxl.planning.obey import device_of
+from visionxl.planning.obey import device_of, networks_of
 from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
-from visionxl.priors.codec import AutoencoderCodec
 from visionxl.priors.tiling import striped
 from visionxl.protocols import LatentPrior
-from visionxl.solvers.hosted import frames_together
 from visionxl.solvers.loop import Sampler
 from visionxl.solvers.methods import vision_tv
 
 MOST_AT_ONCE = 32  # frames: more are no faster
 MOST_VALUES = 2**31 - 1  # of a tensor: PyTorch's enlarging of what is channels last refuses more
 HOST = torch.device("cpu")
+VIDEOS = {"mps": (HOST,)}  # which has no float64, and the loop adds up in it
 
 
 @frozen
@@ -77,8 +76,7 @@ def estimate(
     sampler = sampler or vision_tv()
     networks = count_networks(prior, plan, height, width, _host(place))
     held = count_held(sampler, task, frames)
-    pieces = min(frames, frames_together(sampler))
-    return _added(networks, held, plan, place, 12 * height * width * frames, frames, pieces)
+    return _added(networks, held, plan, place, 12 * height * width * frames, frames)
 
 
 def _added(
@@ -88,20 +86,16 @@ def _added(
     place: torch.device,
     video_bytes: int,
     frames: int,
-    pieces: int,
 ) -> Estimate:
-    """The stages' bytes: weights, what a call makes, and what the loop holds meanwhile.
-
-    ``pieces`` frames are on the device at once in a consistency of videos that are not there.
-    """
+    """The stages' bytes: weights, what a call makes, and what the loop holds meanwhile."""
     here = plan.video_device.type == place.type
     video, latents = (x * here for x in (video_bytes, frames * networks.latent))
     together = min(frames, plan.frames_at_once)
     coded = min(together, plan.vae_frames or together)
     frame = video_bytes // frames
-    parts = (
-        here * (coded < together) * together * frame
-    )  # what earlier parts of a call gave, or its whole
+    # Where a call of the autoencoder has fewer frames than one of the U-Net, its parts wait for
+    # the others, to be put together.
+    parts = here * (coded < together) * together * frame
     longer = frames > plan.frames_at_once  # otherwise a call's result is the loop's own
     during_unet = networks.unet + (0 if plan.offload else networks.vae)
     during_vae = networks.vae + (0 if plan.offload else networks.unet)
@@ -113,7 +107,7 @@ def _added(
         decode=during_vae + coded * networks.decode + between + longer * video + parts,
         encode=during_vae + coded * networks.encode + between + video + longer * latents,
         consistency=during_vae
-        + round(held.consistency * (video if here else pieces * frame))
+        + round(held.consistency * (video if here else min(frames, held.together) * frame))
         + 4 * latents,
     )
 
@@ -128,25 +122,28 @@ def plans(
     task: Task = TASKS["deblur+"],
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    frames_at_once: int | None = None,
 ) -> Iterator[tuple[MemoryPlan, Estimate]]:
     """All plans worth having, the fastest first, with what they take.
 
-    What costs least time goes first: fewer frames at once, then turns on the device, then strips of
-    the autoencoder, and only then videos in host memory. Nothing is loaded, moved or changed. The
-    arguments are those of :func:`plan_memory`.
+    First come fewer frames at once, then turns on the device, then strips of the autoencoder, and
+    only then videos in host memory. Nothing is loaded, moved or changed. The arguments are those of
+    :func:`plan_memory`.
     """
-    for name, value in (("height", height), ("width", width), ("frames", frames)):
+    counts = _counts(frames) if frames_at_once is None else [frames_at_once]
+    sizes = {"height": height, "width": width, "frames": frames, "frames_at_once": min(counts)}
+    for name, value in sizes.items():
         if value < 1:
             raise InputError(f"{name} {value} is too small: give a number from 1")
     place = _place(prior, device)
     sampler = sampler or vision_tv()
-    held, pieces = count_held(sampler, task, frames), min(frames, frames_together(sampler))
+    held = count_held(sampler, task, frames)
     counted: dict[int | None, Networks] = {}
-    for plan in _fastest_first(prior, place, (height, width), frames, dtype):
+    for plan in _fastest_first(prior, place, (height, width), counts, dtype):
         if plan.vae_tile not in counted:
             counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))
         networks = counted[plan.vae_tile]
-        taken = _added(networks, held, plan, place, 12 * height * width * frames, frames, pieces)
+        taken = _added(networks, held, plan, place, 12 * height * width * frames, frames)
         yield plan, taken
 
 
@@ -161,6 +158,7 @@ def plan_memory(
     task: Task = TASKS["deblur+"],
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
+    frames_at_once: int | None = None,
 ) -> MemoryPlan:
     """The fastest plan whose counted peak fits a budget: the first such one of :func:`plans`.
 
@@ -174,12 +172,21 @@ def plan_memory(
         task: what was measured, as for :func:`estimate`.
         device: where the networks work; by default where they are.
         dtype: of the networks; None leaves each as it is.
+        frames_at_once: in one call of the U-Net; None to choose.
 
     Raises:
         InputError: no plan fits; it says what would.
     """
     options = plans(
-        prior, height, width, frames, sampler=sampler, task=task, device=device, dtype=dtype
+        prior,
+        height,
+        width,
+        frames,
+        sampler=sampler,
+        task=task,
+        device=device,
+        dtype=dtype,
+        frames_at_once=frames_at_once,
     )
     return fastest(options, budget, f"{frames} frames of {height}x{width}")[0]
 
@@ -220,38 +227,54 @@ def _fastest_first(
     prior: LatentPrior,
     place: torch.device,
     size: tuple[int, int],
-    frames: int,
+    counts: Sequence[int],
     dtype: torch.dtype | None,
 ) -> Iterator[MemoryPlan]:
     tiles: list[int | None] = [None]
-    codec = diffusers_prior_of(prior).codec
-    if striped(codec.vae):
+    if striped(diffusers_prior_of(prior).codec.vae):
         tiles += [t for t in (MOST_TILE, MOST_TILE // 2, LEAST_TILE) if t < size[0]]
-    coded = _coded_at_once(codec, *size)
+    coded = coded_at_once(prior, *size)
     alone = place.type == HOST.type  # one memory for all: neither turns nor moves save any
-    attention = "sliced" if place.type == "mps" else "fused"
-    for video_device in (place,) if alone else (place, HOST):
+    for video_device in (place,) if alone else VIDEOS.get(place.type, (place, HOST)):
         for tile in tiles:
             for offload in (False,) if alone else (False, True):
-                plan = MemoryPlan(1, tile, offload, video_device, dtype, attention)
-                for count in _counts(frames):
+                plan = MemoryPlan(1, tile, offload, video_device, dtype, attention_on(place))
+                for count in counts:
                     if count == 1 or count <= coded:
                         yield evolve(plan, frames_at_once=count)
                     if count > 1:
                         yield evolve(plan, frames_at_once=count, vae_frames=1)
 
 
-def _coded_at_once(codec: AutoencoderCodec, height: int, width: int) -> int:
+def uncounted(
+    prior: LatentPrior, height: int, width: int, frames_at_once: int, device: torch.device
+) -> MemoryPlan:
+    """The plan with so many frames at once and all else in its usual place, whatever it takes."""
+    coded = None
+    if networks_of(prior) is not None and coded_at_once(prior, height, width) < frames_at_once:
+        coded = 1
+    places = VIDEOS.get(device.type, (device,))
+    return MemoryPlan(
+        frames_at_once, None, False, places[0], attention=attention_on(device), vae_frames=coded
+    )
+
+
+def attention_on(device: torch.device) -> str:
+    """What PyTorch's attention does there."""
+    return "sliced" if device.type == "mps" else "fused"
+
+
+def coded_at_once(prior: LatentPrior, height: int, width: int) -> int:
     """The frames whose largest tensor in the autoencoder, of the size of the frames, is allowed."""
+    codec = diffusers_prior_of(prior).codec
     channels = codec.vae.config.block_out_channels
     widest = channels[min(1, len(channels) - 1)]  # as it comes from the layer below
     return MOST_VALUES // (widest * (height // codec.patch) * (width // codec.patch))
 
 
-def _counts(frames: int) -> Iterator[int]:
+def _counts(frames: int) -> list[int]:
     """Halving: 25, 13, 7, 4, 2, 1."""
-    count = min(frames, MOST_AT_ONCE)
-    while count > 1:
-        yield count
-        count = (count + 1) // 2
-    yield 1
+    counts = [min(frames, MOST_AT_ONCE)]
+    while counts[-1] > 1:
+        counts.append((counts[-1] + 1) // 2)
+    return counts

@@ -21,6 +21,7 @@ from visionxl.priors.tiling import StripedAutoencoder
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
 from visionxl.simulation import simulate
 from visionxl.sizes import next_multiple
+from visionxl.solvers.hosted import frames_together
 from visionxl.solvers.loop import Sampler, restore
 
 SIDE = 64  # of the small frames that show what the loop holds
@@ -52,11 +53,13 @@ class Networks:
 class Held:
     """What the loop holds, in videos of float32, without the latents.
 
-    ``consistency`` is the most while the consistency works, the measurement included.
+    ``consistency`` is the most while the consistency works, the measurement included. Of videos in
+    host memory ``together`` frames are on the device then.
     """
 
     measurement: float
     consistency: float
+    together: int
 
 
 def diffusers_prior_of(prior: LatentPrior) -> DiffusersPrior:
@@ -172,4 +175,5 @@ def count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     with torch.no_grad(), LiveBytes() as live:
         restore(problem, _Pooled(), shortened, generator=generator)
     measurement = problem.measurement.nbytes / video.nbytes
-    return Held(measurement, live.peak / video.nbytes + measurement)
+    together = frames_together(sampler, problem.operator)
+    return Held(measurement, live.peak / video.nbytes + measurement, together)

@@ -19,6 +19,7 @@ from visionxl.operators.lifting import lift
 from visionxl.protocols import (
     Correction,
     DataConsistency,
+    ForwardOperator,
     InverseProblem,
     Measurement,
     NoiseLevel,
@@ -36,7 +37,7 @@ from visionxl.solvers.windows import frames_of
 from visionxl.transfer import moved, room
 
 FRAMES = 8  # at once, of what sees one frame at a time
-STRIP = 2**16  # places of a frame at once, of what sees all frames
+STRIP = 2**21  # values at once, of what sees all frames
 
 
 def chunks(frames: int, size: int = FRAMES) -> Iterator[slice]:
@@ -63,7 +64,7 @@ class HostedOperator:
         return self._by_pieces(self.operator.forward, video, reach_of(self.operator).frames)
 
     def adjoint(self, measurement: Measurement) -> Video:
-        # The measurement that a frame is seen in, and what the ends of a piece change in that.
+        # Twice the reach: frames within one of a cut see a border that is none.
         return self._by_pieces(
             self.operator.adjoint, measurement, 2 * reach_of(self.operator).frames
         )
@@ -76,7 +77,7 @@ class HostedOperator:
 
     def _by_pieces(self, action: Any, frames: Tensor, context: int) -> Tensor:
         count, circular = len(frames), reach_of(self.operator).circular
-        if count <= 2 * (FRAMES + context):
+        if count <= FRAMES + 2 * context:
             return moved(action(frames.to(self.device)), frames)
         result = None
         for core in chunks(count):
@@ -121,23 +122,27 @@ class HostedClosedForm:
     Args:
         exact: to compute.
         device: such as ``cuda``.
+        otherwise: asked where the operator has no factors, with the operator on the device.
     """
 
     exact: ClosedForm
     device: str
+    otherwise: DataConsistency
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         like = estimate.new_empty(1, device=self.device).expand(estimate.shape)
         modes = Modes.of(problem.operator, like)
         if modes is None:
-            raise InputError(f"HostedClosedForm needs factors, and {problem.operator!r} has none")
+            there = evolve(problem, operator=HostedOperator(problem.operator, self.device))
+            return self.otherwise.correct(estimate, there, level)
         damping = damping_of(problem, level, self.exact.spread, self.exact.least_noise)
         seen = self._gathered(Modes.measured, modes, problem.measurement)
         known = self._gathered(Modes.analyse, modes, estimate)
         plane = _plane_values(modes, known)
         time, flat_seen, flat = modes.axes[0], seen.flatten(1), known.flatten(1)
-        for first in range(0, flat.shape[1], STRIP):
-            strip = slice(first, first + STRIP)
+        places = max(1, STRIP // len(flat))
+        for first in range(0, flat.shape[1], places):
+            strip = slice(first, first + places)
             y, x = (v[:, strip].to(self.device) for v in (flat_seen, flat))
             gain = plane[strip]
             if time is not None:
@@ -208,13 +213,15 @@ def hosted(
 
     Args:
         problem: with its measurement in host memory. An operator whose reach in time is not known
-            is left alone, and so is all consistency.
+            is left alone, and so is all consistency; likewise one that is not linear.
         sampler: the method.
         device: such as ``cuda``.
     """
     try:
         reach_of(problem.operator)
     except InputError:
+        return problem, sampler
+    if not isinstance(problem.operator, ForwardOperator):
         return problem, sampler
     start = sampler.initializer
     if isinstance(start, CorrectedInversion):
@@ -227,14 +234,18 @@ def hosted(
     return evolve(problem, operator=HostedOperator(problem.operator, device)), method
 
 
-def frames_together(sampler: Sampler) -> int:
+def frames_together(sampler: Sampler, operator: object) -> int:
     """The most frames that the consistency of a hosted method has on the device at once."""
+    try:
+        reach = reach_of(operator).frames
+    except InputError:  # then nothing is hosted
+        return 0
     start = sampler.initializer
     parts = [sampler.consistency]
     if isinstance(start, CorrectedInversion):
         parts.append(start.consistency)
     windowed = any(isinstance(part, SpaceTimeTV) for part in parts)
-    return CORE + 2 * CONTEXT if windowed else FRAMES
+    return CORE + 2 * max(CONTEXT, reach) if windowed else FRAMES
 
 
 def _hosted(consistency: DataConsistency, problem: InverseProblem, device: str) -> DataConsistency:
@@ -242,5 +253,5 @@ def _hosted(consistency: DataConsistency, problem: InverseProblem, device: str) 
         return _Plain(ByWindow(consistency, device))
     if isinstance(consistency, NoiseAware | ClosedForm) and isinstance(problem.operator, Factored):
         exact = ClosedForm(consistency.spread, consistency.least_noise)
-        return _Plain(HostedClosedForm(exact, device))
+        return _Plain(HostedClosedForm(exact, device, otherwise=consistency))
     return consistency

@@ -10,7 +10,8 @@ from visionxl.protocols import Correction, DataConsistency, InverseProblem, Nois
 from visionxl.solvers.windows import windows_of
 from visionxl.transfer import moved, room
 
-# Of a window of the total variation: 25 frames of SDXL, beside its weights in 9 GB.
+# Frames of a window of the total variation that are kept, and those on each side. Together they are
+# 25: so many of 768x1280 fit into 9 GB beside the weights of SDXL.
 CORE, CONTEXT = 11, 7
 
 

@@ -287,7 +287,9 @@ SETUP = Setup(
 )
 
 
-def record(row="exact", frames=25, seconds=10.0, peak=8_000_000_000, floor=5.0, error=None):
+def record(
+    row="exact", frames=25, seconds=10.0, peak=8_000_000_000, floor=5.0, share=0.04, error=None
+):
     return Record(
         row=row,
         height=768,
@@ -299,7 +301,8 @@ def record(row="exact", frames=25, seconds=10.0, peak=8_000_000_000, floor=5.0, 
         iterations=0,
         stages={
             "denoise": Stage(frames, seconds / 2, peak),
-            "rest": Stage(0, seconds / 2, peak // 2),
+            "consistency": Stage(frames, share * seconds, peak // 2),
+            "rest": Stage(0, (0.5 - share) * seconds, peak // 2),
         },
         error=error,
     )
@@ -331,6 +334,7 @@ def test_every_bar_can_be_met():
         ("within", {"floor": [4.3, 20, 40]}),
         ("time", {"seconds": [11, 36, 81]}),
         ("memory", {"peak": [8_000_000_000, 8_000_000_000, 8_250_000_000]}),
+        ("consistency", {"share": [0.04, 0.051, 0.04]}),
     ],
 )
 def test_each_bar_can_be_missed_alone(claim, changes):

@@ -45,6 +45,7 @@ IN_SMALL = {  # words that are added to a command; of an option that takes one, 
     "blind": "--frames 2 --read 2 --frame-size 48x64 --size 5 --blur 5 --kernels line",
     "claims": "--method ddnm",
     "estimated_noise": "--frames 4 --size 24x32",
+    "host_windows": "--frames 2 --height 32 --width 48",
     "methods": "--method vision_xl --frames 2 --height 32 --width 48",
     "more_tasks": "--task bracket --frames 2 --height 32 --width 48",
 }

@@ -21,7 +21,7 @@ from visionxl.planning import (
     planned,
     ran_out_of_memory,
 )
-from visionxl.planning.choice import Estimate, fastest, plans, uncounted
+from visionxl.planning.choice import Estimate, coded_at_once, fastest, plans, uncounted
 from visionxl.planning.counts import count_networks, weight_bytes
 from visionxl.planning.structures import sdxl_structure
 from visionxl.priors import DiffusersPrior
@@ -121,12 +121,15 @@ def test_each_choice_takes_less(options, small):
 
 def test_no_tensor_of_the_autoencoder_has_more_values_than_kernels_count():
     """In SDXL's decoder 256 channels of the whole size: 8 frames of 768x1280 are the most."""
-    structure = sdxl_structure()
-    every = [plan for plan, _ in plans(structure, 768, 1280, 25, device="cuda")]
-    together = {plan.vae_frames or plan.frames_at_once for plan in every}
     assert 256 * 768 * 1280 * 8 < 2**31 < 256 * 768 * 1280 * 9
-    assert max(together) == 7  # of 25, 13, 7, ...
-    assert every[0] == MemoryPlan(25, None, False, "cuda", vae_frames=1)
+    assert coded_at_once(sdxl_structure(), 768, 1280) == 8
+
+
+def test_a_plan_has_no_more_frames_in_the_autoencoder_than_are_allowed(small, monkeypatch):
+    monkeypatch.setattr("visionxl.planning.choice.coded_at_once", lambda *_: 3)
+    every = [plan for plan, _ in plans(small, 64, 64, 7, sampler=vision_xl(), device="cuda")]
+    assert every[0] == MemoryPlan(7, None, False, "cuda", vae_frames=1)
+    assert max(plan.vae_frames or plan.frames_at_once for plan in every) == 2  # of 7, 4, 2, 1
 
 
 def test_a_gpu_is_planned_for_without_being_asked(small, monkeypatch):

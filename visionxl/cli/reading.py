@@ -22,6 +22,7 @@ from visionxl.measurements import (
 from visionxl.operators import lift, task_named
 from visionxl.priors import AutoencoderCodec, DiffusersPrior, Padded, PocketPrior, SDXLPrior
 from visionxl.priors.loading import load_autoencoder
+from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import ForwardOperator, InverseProblem, LatentPrior, NonlinearOperator
 from visionxl.sizes import cover, next_multiple
 from visionxl.streaming import TensorFrames, VideoFrames
@@ -254,5 +255,5 @@ def with_autoencoder(prior: DiffusersPrior, source: str) -> DiffusersPrior:
             f"the prior's own {mine.config.latent_channels} of {prior.codec.factor}: give one of "
             "the same latents (of SDXL: madebyollin/taesdxl)"
         )
-    vae.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    with_large_norms(vae.eval().requires_grad_(False)).to(memory_format=torch.channels_last)
     return evolve(prior, codec=AutoencoderCodec(vae))

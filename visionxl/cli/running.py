@@ -22,7 +22,7 @@ from visionxl.errors import InputError
 from visionxl.measurements import generator_of
 from visionxl.operators import lift
 from visionxl.planning import MemoryPlan, Persistent
-from visionxl.planning.choice import VIDEOS, fastest, plans, uncounted
+from visionxl.planning.choice import VIDEO_DEVICES, fastest, plans, uncounted
 from visionxl.priors import DiffusersPrior, warm_up
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import Album, Look, measures, run_record, write_page
@@ -109,8 +109,8 @@ def restored(
             return album.timed(shared_by(run.group, watched, plan.frames_at_once))
 
         placed = problem, sampler
-        elsewhere = plan.video_device.type != run.device.type and run.device.type not in VIDEOS
-        if run.group.size == 1 and elsewhere:
+        kind = run.device.type
+        if run.group.size == 1 and kind not in ("cpu", plan.video_device.type, *VIDEO_DEVICES):
             placed = hosted(problem, sampler, str(run.device))
         result = restore(
             placed[0],

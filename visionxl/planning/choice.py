@@ -18,7 +18,8 @@ from visionxl.solvers.methods import vision_tv
 MOST_AT_ONCE = 32  # frames: more are no faster
 MOST_VALUES = 2**31 - 1  # of a tensor: PyTorch's enlarging of what is channels last refuses more
 HOST = torch.device("cpu")
-VIDEOS = {"mps": (HOST,)}  # which has no float64, and the loop adds up in it
+# Where videos may be, by the kind of the networks' device: the loop adds up in float64.
+VIDEO_DEVICES = {"mps": (HOST,)}
 
 
 @frozen
@@ -235,7 +236,7 @@ def _fastest_first(
         tiles += [t for t in (MOST_TILE, MOST_TILE // 2, LEAST_TILE) if t < size[0]]
     coded = coded_at_once(prior, *size)
     alone = place.type == HOST.type  # one memory for all: neither turns nor moves save any
-    for video_device in (place,) if alone else VIDEOS.get(place.type, (place, HOST)):
+    for video_device in (place,) if alone else VIDEO_DEVICES.get(place.type, (place, HOST)):
         for tile in tiles:
             for offload in (False,) if alone else (False, True):
                 plan = MemoryPlan(1, tile, offload, video_device, dtype, attention_on(place))
@@ -253,7 +254,7 @@ def uncounted(
     coded = None
     if networks_of(prior) is not None and coded_at_once(prior, height, width) < frames_at_once:
         coded = 1
-    places = VIDEOS.get(device.type, (device,))
+    places = VIDEO_DEVICES.get(device.type, (device,))
     return MemoryPlan(
         frames_at_once, None, False, places[0], attention=attention_on(device), vae_frames=coded
     )

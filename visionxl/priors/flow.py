@@ -11,6 +11,7 @@ from visionxl.errors import InputError
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
 from visionxl.priors.diffusers import Conditioning
 from visionxl.priors.loading import load_pipeline, release
+from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
 
 
@@ -108,7 +109,7 @@ class FlowPrior:
         )
         return cls(
             pipeline.transformer,
-            AutoencoderCodec(pipeline.vae),
+            AutoencoderCodec(with_large_norms(pipeline.vae)),
             FlowSchedule(pipeline.scheduler.config.shift),
             conditional,
             unconditional,

@@ -118,7 +118,7 @@ class SpaceTimeTV:
             )
             video, done = found.video, done + found.iterations
             stopped = CONVERGED if found.iterations < self.iterations else USED_UP
-            del found, directions  # as large as four videos, and not needed again
+            del found, directions  # as large as several videos, and not needed again
         return Correction(video, done, residuals=(), stopped=stopped)
 
     def _directions(self, video: Video) -> Directions:

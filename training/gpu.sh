@@ -1,5 +1,5 @@
 #!/bin/sh
-# Train the pocket prior on one GPU, in about five minutes, and export it:
+# Train the pocket prior on one GPU, in about ten minutes, and export it:
 #
 #     sh training/gpu.sh PHOTOS WORK OUTPUT [OPTION...]
 #
@@ -18,10 +18,10 @@ train() {
     network=$1
     shift
     pocket "$network" --photos "$photos" --work "$work" --device cuda --threads 16 \
-        --save-every 1000 "$@"
+        --save-every 1000 --compile "$@"
 }
 
-train autoencoder --seconds 110 --batch 256 --crop 128 --rate 4e-4 --latents 64 --channels 128 "$@"
-train unet --seconds 190 --batch 256 --crop 160 --rate 1e-3 --widths 144 128 --layers 2 "$@"
+train autoencoder --seconds 150 --batch 256 --crop 128 --rate 4e-4 --latents 64 --channels 128 "$@"
+train unet --seconds 380 --batch 128 --crop 256 --rate 1e-3 --widths 144 128 --layers 2 "$@"
 pocket export --work "$work" --output "$output"
 date +%T

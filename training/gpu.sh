@@ -21,7 +21,7 @@ train() {
         --save-every 1000 --compile "$@"
 }
 
-train autoencoder --seconds 150 --batch 256 --crop 128 --rate 4e-4 --latents 64 --channels 128 "$@"
-train unet --seconds 380 --batch 128 --crop 256 --rate 1e-3 --widths 144 128 --layers 2 "$@"
+train autoencoder --seconds 140 --batch 256 --crop 128 --rate 4e-4 --latents 64 --channels 128 "$@"
+train unet --seconds 350 --batch 128 --crop 256 --rate 1e-3 --widths 144 128 --layers 2 "$@"
 pocket export --work "$work" --output "$output"
 date +%T

@@ -15,7 +15,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 class PocketPrior(DiffusersPrior):
     """A :class:`DiffusersPrior` of about 10 M parameters, unconditional, for photographs.
 
-    Its autoencoder reduces 8 times to 32 channels. ``CARD.md`` beside the weights tells its data,
+    Its autoencoder reduces 8 times to 64 channels. ``CARD.md`` beside the weights tells its data,
     training and limits.
     """
 

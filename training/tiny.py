@@ -69,9 +69,9 @@ def main() -> None:
     parser.add_argument("--prior", type=Path, default=WEIGHTS, help="folder of the pocket prior")
     parser.add_argument("--work", type=Path, default=Path("training/work"))
     parser.add_argument("--output", type=Path, required=True, help="folder of the autoencoder")
-    parser.add_argument("--channels", type=int, default=64)
+    parser.add_argument("--channels", type=int, default=128)
     parser.add_argument("--device", type=torch.device, default="cpu", help="cpu or cuda")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument(
         "--seconds", type=float, help="train for this long, in place of a number of steps"
     )

@@ -354,5 +354,5 @@ def test_the_example_of_the_documentation_runs(tmp_path, monkeypatch):
     results = runpy.run_path(str(example))
     clip, problem = results["clip"], results["problem"]
     for restored in (results["ours"].video, results["theirs"]):
-        assert psnr(restored, clip) > psnr(problem.measurement, clip) + 1
+        assert psnr(restored, clip) > psnr(problem.measurement, clip) + 0.5
     assert psnr(results["flat"].video, clip) > psnr(problem.measurement, clip)

@@ -278,10 +278,10 @@ def main() -> None:
     parser.add_argument(
         "--crop", type=int, default=128, help="side of a crop in pixels, a multiple of 32"
     )
-    parser.add_argument("--latents", type=int, default=32, help="channels of the latents")
+    parser.add_argument("--latents", type=int, default=64, help="channels of the latents")
     parser.add_argument("--channels", type=int, default=128, help="width of the autoencoder")
     parser.add_argument(
-        "--widths", type=int, nargs="+", default=[128, 144], help="of the denoiser's levels"
+        "--widths", type=int, nargs="+", default=[144, 128], help="of the denoiser's levels"
     )
     parser.add_argument("--layers", type=int, default=2, help="of each level of the denoiser")
     parser.add_argument("--rate", type=float, default=1e-3)

@@ -54,7 +54,8 @@ def test_it_is_group_normalisation(
     got = layer.by_channels(given)
     assert got.dtype == dtype
     assert got.is_contiguous(memory_format=torch.channels_last)
-    assert distance(got, wanted) < ROUNDING[dtype]
+    cancelled = 1e-7 * (mean / spread) ** 2  # of the variance, as a mean square less a squared mean
+    assert distance(got, wanted) < ROUNDING[dtype] + cancelled
 
 
 def test_large_numbers_in_half_precision_do_not_overflow():

@@ -145,8 +145,8 @@ def build(gr: Any, desk: Desk, limits: Limits, priors: Sequence[str]) -> Any:
                 yield {progress: words.failed(), **idle}
 
         def halt(mine: str) -> dict[Any, Any]:
-            desk.stop(mine)
-            return {progress: words.stopping(), stop: gr.update(interactive=False)}
+            desk.stop(mine)  # the run tells that it has stopped, perhaps before this returns
+            return {stop: gr.update(interactive=False)}
 
         def shown(outcome: Outcome) -> dict[Any, Any]:
             pictures = (str(outcome.before), str(outcome.after))
@@ -171,6 +171,6 @@ def build(gr: Any, desk: Desk, limits: Limits, priors: Sequence[str]) -> Any:
             scroll_to_output=True,
             **private,
         )
-        stop.click(halt, inputs=session, outputs=[progress, stop], queue=False, **private)
+        stop.click(halt, inputs=session, outputs=[stop], queue=False, **private)
     page.queue(max_size=16, api_open=False)
     return page

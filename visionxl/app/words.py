@@ -97,11 +97,6 @@ def beside(columns: Iterable[str]) -> str:
     return f"<p>Side by side: {escape(', '.join(columns))}.</p>"
 
 
-def stopping() -> str:
-    """When stop was pressed."""
-    return f"<p>stopping</p>{_bar()}"
-
-
 def stopped() -> str:
     """After a run was stopped."""
     return "<p>Stopped. Nothing of the run is kept.</p>"

@@ -49,6 +49,7 @@ from visionxl.solvers.peers import (
 )
 from visionxl.solvers.placing import ByChannel, ByWindow, OnDevice
 from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, Resample
+from visionxl.solvers.shrinkage import MotionShrinkage
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread, WienerSpread
 
@@ -75,6 +76,7 @@ __all__ = [
     "LowPass",
     "MeasurementLikelihood",
     "Motion",
+    "MotionShrinkage",
     "NoiseAware",
     "NullSpace",
     "NullSpaceNoise",

@@ -31,6 +31,7 @@ from visionxl.solvers.loop import LowPass, Sampler
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.parts import ScheduledLowPass
 from visionxl.solvers.placing import CONTEXT, CORE, ByWindow
+from visionxl.solvers.shrinkage import MotionShrinkage
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import damping_of
 from visionxl.solvers.windows import frames_of
@@ -38,6 +39,7 @@ from visionxl.transfer import moved, room
 
 FRAMES = 8  # at once, of what sees one frame at a time
 STRIP = 2**21  # values at once, of what sees all frames
+WINDOWED = (SpaceTimeTV, MotionShrinkage)  # couple distant frames little
 
 
 def chunks(frames: int, size: int = FRAMES) -> Iterator[slice]:
@@ -207,9 +209,9 @@ def hosted(
     """The same problem and method, for videos that stay in host memory, computed on a device.
 
     ``problem, sampler = hosted(problem, sampler, "cuda")``, and then ``restore`` as ever; frames go
-    to the networks by the prior. An exact consistency stays exact; the total variation works in
-    windows of 25 frames. What has no such form (conjugate gradients, a consistency or a low-pass
-    of one's own) stays in host memory, with the operator on the device.
+    to the networks by the prior. An exact consistency stays exact; total variation and shrinkage
+    work in windows of 25 frames. What has no such form (conjugate gradients, a consistency or a
+    low-pass of one's own) stays in host memory, with the operator on the device.
 
     Args:
         problem: with its measurement in host memory. An operator whose reach in time is not known
@@ -230,7 +232,10 @@ def hosted(
     if isinstance(low_pass, ScheduledLowPass):
         low_pass = HostedLowPass(low_pass, device)
     consistency = _hosted(sampler.consistency, problem, device)
-    method = evolve(sampler, consistency=consistency, initializer=start, low_pass=low_pass)
+    finish = sampler.finish and _hosted(sampler.finish, problem, device)
+    method = evolve(
+        sampler, consistency=consistency, initializer=start, low_pass=low_pass, finish=finish
+    )
     return evolve(problem, operator=HostedOperator(problem.operator, device)), method
 
 
@@ -241,15 +246,15 @@ def frames_together(sampler: Sampler, operator: object) -> int:
     except InputError:  # then nothing is hosted
         return 0
     start = sampler.initializer
-    parts = [sampler.consistency]
+    parts = [sampler.consistency, sampler.finish]
     if isinstance(start, CorrectedInversion):
         parts.append(start.consistency)
-    windowed = any(isinstance(part, SpaceTimeTV) for part in parts)
+    windowed = any(isinstance(part, WINDOWED) for part in parts)
     return CORE + 2 * max(CONTEXT, reach) if windowed else FRAMES
 
 
 def _hosted(consistency: DataConsistency, problem: InverseProblem, device: str) -> DataConsistency:
-    if isinstance(consistency, SpaceTimeTV):
+    if isinstance(consistency, WINDOWED):
         return _Plain(ByWindow(consistency, device))
     if isinstance(consistency, NoiseAware | ClosedForm) and isinstance(problem.operator, Factored):
         exact = ClosedForm(consistency.spread, consistency.least_noise)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 from typing import Protocol, runtime_checkable
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from torch import Generator
 
 from visionxl.errors import InputError
 from visionxl.protocols import (
+    Correction,
     DataConsistency,
     Initializer,
     InverseProblem,
@@ -88,6 +89,7 @@ class Sampler:
         renoise: ``(clean, noise, level, generator) -> latents`` at a lower level.
         condition: ``(prior, problem) -> prior``: the measurement enters the denoiser too, for
             methods that follow gradients through it.
+        finish: corrects the last estimate once more, after its consistency; None for nothing.
     """
 
     times: tuple[float, ...] = field(converter=tuple, validator=_falling)
@@ -96,6 +98,7 @@ class Sampler:
     low_pass: LowPass
     renoise: Renoise
     condition: Condition = unconditioned
+    finish: DataConsistency | None = None
 
 
 def trajectory(
@@ -107,7 +110,8 @@ def trajectory(
 ) -> Iterator[Step]:
     """The method, a step at a time (VISION-XL, arXiv 2412.00156).
 
-    It ends with a consistency step: the last step's ``corrected`` is the result. Progress,
+    It ends with a consistency step, and the method's finish: the last step's ``corrected`` is the
+    result. Progress,
     previews, checkpoints and early stopping are what somebody does while iterating. With the
     ``following`` of an earlier step as ``state`` it goes on from there, as if never interrupted.
     """
@@ -128,6 +132,8 @@ def trajectory(
                 check_decoded(prior, problem, decoded)
             corrected = sampler.consistency.correct(decoded, problem, level)
             check_correction(sampler.consistency, decoded, corrected)
+            if index + 1 == len(levels) and sampler.finish is not None:
+                corrected = _finished(sampler.finish, corrected, problem, level)
             if index + 1 < len(levels):
                 filtered = sampler.low_pass(corrected.video, level)
                 check_same_shape("low-pass", sampler.low_pass, corrected.video, filtered)
@@ -150,6 +156,15 @@ def trajectory(
             peak_bytes=peak_bytes(problem.measurement.device),
         )
         yield Step(level, decoded, corrected.video, record, following)
+
+
+def _finished(
+    finish: DataConsistency, corrected: Correction, problem: InverseProblem, level: NoiseLevel
+) -> Correction:
+    """The finished video, with what the consistency before it told."""
+    last = finish.correct(corrected.video, problem, level)
+    check_correction(finish, corrected.video, last)
+    return evolve(corrected, video=last.video)
 
 
 def restore(
@@ -191,17 +206,20 @@ def restore(
         sampler=(sampler, Sampler, "give a method's value, such as vision_xl()"),
         generator=(generator, Generator, "give torch.Generator().manual_seed(0)"),
     )
-    for name in ("initializer", "consistency"):
+    for name in ("initializer", "consistency", "finish"):
         if isinstance(getattr(sampler, name), type):
             raise InputError(f"{name} {getattr(sampler, name).__name__} is a class: add ()")
     check_schedule(prior)
     frames = check_problem(problem)
     check_linear(problem, sampler.consistency)
+    if sampler.finish is not None:
+        check_linear(problem, sampler.finish)
     if sampler.condition is not unconditioned:
         check_linear(problem, sampler.condition)
     check_state(state, len(sampler.times), frames)
     frugal = FrameByFrame(prior, frames_at_once)
-    for part in (sampler.initializer, sampler.consistency, sampler.renoise, sampler.condition):
+    parts = (sampler.initializer, sampler.consistency, sampler.renoise, sampler.condition)
+    for part in (*parts, sampler.finish):
         if isinstance(part, Demanding):
             part.check(problem, frugal)
     steps = trajectory(problem, frugal, sampler, generator, state)

@@ -13,6 +13,7 @@ from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.gauss_newton import Linearized
 from visionxl.solvers.loop import LowPass, Renoise, Sampler
 from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
+from visionxl.solvers.shrinkage import MotionShrinkage
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import ConstantSpread
 
@@ -64,7 +65,8 @@ def vision_tv(
     An image prior sees each frame alone. Here the consistency also knows that frames follow one
     another, along the motion that the estimate shows (:class:`SpaceTimeTV`), and the loop starts
     from what the measurement and the total variation tell by themselves: so near that half of the
-    paper's steps are enough.
+    paper's steps are enough. What the last estimate does not repeat from frame to frame is then
+    taken off (:class:`MotionShrinkage`; ``attrs.evolve(vision_tv(), finish=None)`` leaves it out).
 
     Operators without factors take several times as long: each iteration of the total variation then
     needs a few conjugate gradients.
@@ -91,6 +93,7 @@ def vision_tv(
         consistency=consistency,
         low_pass=low_pass or ScheduledLowPass(),
         renoise=renoise or SharedNoise(),
+        finish=MotionShrinkage(),
     )
 
 
@@ -110,6 +113,7 @@ def gauss_newton(*, count: int = 25, start: float = 0.3) -> Sampler:
         vision_tv(count=count, start=start),
         consistency=Linearized(SpaceTimeTV(ConstantSpread(0.1))),
         initializer=CorrectedInversion(alone),
+        finish=None,
     )
 
 

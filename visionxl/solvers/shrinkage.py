@@ -1,0 +1,138 @@
+"""Shrinkage along the motion: what a video repeats is kept, and what it does not is error.
+
+Patches of a frame and of its neighbours, followed along the motion, are taken into cosines over
+time, height, width and colour. What a video shows stands in few large coefficients there, what is
+left of noise in many small ones, which are set to 0. That is the denoiser of V-BM3D (Dabov, Foi &
+Egiazarian 2007) with the optical flow in place of its search for similar patches. A denoiser and a
+consistency in turns, from a large error to a small one, are plug-and-play (Venkatakrishnan, Bouman
+& Wohlberg 2013; with falling error Zhang et al. 2021).
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from attrs import Attribute, field, frozen
+from torch import Tensor
+from torch.nn.functional import fold, pad, unfold
+
+from visionxl.errors import InputError
+from visionxl.operators.temporal import positive
+from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
+from visionxl.solvers.consistency import NoiseAware
+from visionxl.solvers.contract import check_linear
+from visionxl.solvers.spread import ConstantSpread
+from visionxl.solvers.trajectories import Trajectories
+
+PATCH = 8  # pixels, a side
+STRIDE = 3  # pixels between patches
+REACH = 2  # frames on each side
+LEAST = 2.7  # coefficients that are kept, in units of the error
+SPREAD = 2.0  # of the consistency, in units of the error: what the denoiser itself leaves is large
+NOISES = 5.0  # the first error, in units of the measurement's noise, where that is small
+FALL = 5.0  # the first error, in units of the last
+TOGETHER = 2**12  # patches at once
+
+
+def _above_zero(_: object, attribute: "Attribute[float]", value: float) -> None:
+    if not 0 < value < math.inf:
+        raise InputError(f"{attribute.name} {value} is not a number above 0")
+
+
+@frozen
+class MotionShrinkage:
+    """Shrinkage along the motion and noise-aware consistency in turns.
+
+    It takes off what a video does not repeat from frame to frame, and needs no model. A last touch:
+    as ``Sampler.finish`` it works on what is nearly right already. Without noise in the measurement
+    it changes nothing, for then it cannot tell what the measurement said from what it left open.
+
+    Args:
+        error: of the estimate at first, a standard deviation in units of the video's range; less
+            where the noise is less than a fifth of it. The last turn takes it for a fifth.
+        turns: of denoiser and consistency.
+    """
+
+    error: float = field(default=0.05, validator=_above_zero)
+    turns: int = field(default=6, validator=positive)
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        check_linear(problem, self)
+        video, first = estimate, min(self.error, NOISES * problem.noise_std)
+        if first == 0:
+            return Correction(video, 0, residuals=(), stopped="no noise")
+        for turn in range(self.turns):
+            error = first * FALL ** (-turn / max(self.turns - 1, 1))
+            cleaned = shrunk(video, error)
+            consistency = NoiseAware(ConstantSpread(SPREAD * error))
+            video = consistency.correct(cleaned, problem, level).video
+        return Correction(video, self.turns, residuals=(), stopped="turns used up")
+
+
+def shrunk(video: Video, error: float) -> Video:
+    """A video without what is as small as an error in the cosines of patches along its motion.
+
+    Overlapping patches are averaged, those with fewer coefficients kept counting more.
+
+    Args:
+        video: (frames, channels, height, width).
+        error: standard deviation of white noise in it, in units of its values.
+    """
+    paths, result = Trajectories.of(video), torch.empty_like(video)
+    over_time = cosines(2 * REACH + 1).to(video)
+    over_colour = cosines(video.shape[1]).to(video)
+    height, width = video.shape[-2:]
+    more = [(max(PATCH - size, 0) + -max(size - PATCH, 0) % STRIDE) for size in (height, width)]
+    for t in range(len(video)):
+        volume = paths.around(video, t, REACH)
+        volume = torch.einsum("ab,cd,bdhw->achw", over_time, over_colour, volume)
+        volume = pad(volume, (0, more[1], 0, more[0]), mode="replicate")
+        frame = _shrunk_volume(volume, LEAST * error, over_time[:, REACH])
+        result[t] = torch.einsum("cd,chw->dhw", over_colour, frame[..., :height, :width])
+    return result
+
+
+def _shrunk_volume(volume: Tensor, threshold: float, middle: Tensor) -> Tensor:
+    """The middle frame of a volume whose patches' small coefficients are set to 0.
+
+    Args:
+        volume: cosines over time and colour, (2 REACH + 1, channels, height, width).
+        threshold: of the coefficients.
+        middle: what the cosines over time are in the middle frame, (2 REACH + 1,).
+    """
+    times, channels, height, width = volume.shape
+    line = cosines(PATCH).to(volume)
+    basis = torch.kron(line, line)
+    total = volume.new_zeros(channels, height, width)
+    weights = volume.new_zeros(1, height, width)
+    for rows in _strips(height, width):
+        strip = volume[:, :, rows]
+        size = tuple(strip.shape[-2:])
+        patches = unfold(strip.flatten(0, 1).unsqueeze(1), PATCH, stride=STRIDE)
+        found = (basis @ patches).unflatten(0, (times, channels))
+        keep = found.abs() > threshold
+        keep[0, :, 0] = True  # the mean
+        found *= keep
+        weight = 1 / keep.sum((0, 1, 2), dtype=found.dtype)
+        back = basis.T @ (torch.einsum("a,acpl->cpl", middle, found) * weight)
+        total[:, rows] += fold(back, size, PATCH, stride=STRIDE)[:, 0]
+        weight = weight.expand(1, PATCH**2, -1)
+        weights[:, rows] += fold(weight, size, PATCH, stride=STRIDE)[0]
+    return total / weights
+
+
+def _strips(height: int, width: int) -> Iterator[slice]:
+    """Rows of pixels with about ``TOGETHER`` patches, each patch in one of them."""
+    down, across = ((size - PATCH) // STRIDE + 1 for size in (height, width))
+    rows = max(TOGETHER // across, 1)
+    for first in range(0, down, rows):
+        last = min(first + rows, down) - 1
+        yield slice(STRIDE * first, STRIDE * last + PATCH)
+
+
+def cosines(size: int) -> Tensor:
+    """The orthonormal discrete cosine transform of second kind, (size, size), in float64."""
+    k = torch.arange(size, dtype=torch.float64)
+    matrix = torch.cos(math.pi / size * torch.outer(k, k + 0.5)) * math.sqrt(2 / size)
+    matrix[0] /= math.sqrt(2)
+    return matrix

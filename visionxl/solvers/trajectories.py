@@ -1,0 +1,70 @@
+"""Where the pixels of a frame come from and go to, over several frames."""
+
+import torch
+from attrs import frozen
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from visionxl.protocols import Video
+from visionxl.solvers.motion import SMALLEST, optical_flow
+
+
+@frozen(eq=False)
+class Trajectories:
+    """Optical flow both ways, which frames are followed along.
+
+    Args:
+        ahead: of each frame to the next, in pixels, (frames - 1, 2, height, width), x and y.
+        behind: of each frame but the first to the one before, likewise.
+    """
+
+    ahead: Tensor
+    behind: Tensor
+
+    @classmethod
+    def of(cls, video: Video) -> "Trajectories":
+        """Those of a video; of frames too small to search, everything stays where it is."""
+        frames, _, height, width = video.shape
+        if frames < 2 or min(height, width) < SMALLEST:
+            still = video.new_zeros(max(frames - 1, 0), 2, height, width)
+            return cls(still, still)
+        return cls(optical_flow(video), optical_flow(video.flip(0)).flip(0))
+
+    def around(self, video: Video, t: int, reach: int) -> Tensor:
+        """Frame ``t`` and ``reach`` frames on each side, moved to where ``t`` is.
+
+        Past an end of the video the nearest frame is repeated.
+
+        Returns:
+            (2 reach + 1, channels, height, width), in the order of time.
+        """
+        before = self._side(video, t, -1, reach)
+        return torch.stack([*reversed(before), video[t], *self._side(video, t, 1, reach)])
+
+    def _side(self, video: Video, t: int, step: int, reach: int) -> list[Tensor]:
+        moved: list[Tensor] = []
+        flow: Tensor | None = None
+        for other in range(t + step, t + step * (reach + 1), step):
+            if not 0 <= other < len(video):
+                moved.append(moved[-1] if moved else video[t])
+                continue
+            one = self.ahead[other - 1] if step > 0 else self.behind[other]
+            flow = one if flow is None else flow + sampled(one, flow)
+            moved.append(sampled(video[other], flow))
+        return moved
+
+
+def sampled(picture: Tensor, flow: Tensor) -> Tensor:
+    """A picture (channels, height, width) at the places that a flow leads to, bicubic."""
+    height, width = flow.shape[-2:]
+    rows = torch.arange(height, dtype=flow.dtype, device=flow.device).view(-1, 1)
+    columns = torch.arange(width, dtype=flow.dtype, device=flow.device)
+    x, y = columns + flow[0], rows + flow[1]
+    places = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
+    return grid_sample(
+        picture.unsqueeze(0),
+        places.unsqueeze(0),
+        mode="bicubic",
+        padding_mode="border",
+        align_corners=False,
+    )[0]

@@ -8,7 +8,17 @@ from attrs import evolve, frozen
 from peers.published import PublishedCG
 from torch import Generator
 
-from visionxl import Latent, NoiseLevel, PlainCG, Sampler, SpaceTimeTV, Video, vision_tv, vision_xl
+from visionxl import (
+    Latent,
+    MotionShrinkage,
+    NoiseLevel,
+    PlainCG,
+    Sampler,
+    SpaceTimeTV,
+    Video,
+    vision_tv,
+    vision_xl,
+)
 from visionxl.init import CorrectedInversion, EncodedBackProjection, Noise, PseudoBatchInversion
 from visionxl.operators.blur import gaussian_taps
 from visionxl.operators.filtering import correlate_separable
@@ -107,6 +117,7 @@ CONSISTENCIES = {
     "NoiseAware": NoiseAware(),
     "SpaceTimeTV": vision_tv().consistency,
 }
+LOOP = evolve(vision_tv(), finish=None)
 STILL = CorrectedInversion(SpaceTimeTV(ConstantSpread(math.inf), motion=False))
 FOLLOWED = {
     "time at the pixel": SpaceTimeTV(motion=False),
@@ -123,6 +134,16 @@ CHOICES = {
     "spread 0.1": SpaceTimeTV(ConstantSpread(0.1)),
     "bend 2": SpaceTimeTV(bend=2.0),
     "bend 4": SpaceTimeTV(bend=4.0),
+}
+FINISHES = {
+    "none": LOOP,
+    "1 turn": evolve(LOOP, finish=MotionShrinkage(turns=1)),
+    "3 turns": evolve(LOOP, finish=MotionShrinkage(turns=3)),
+    "as it is": vision_tv(),
+    "12 turns": evolve(LOOP, finish=MotionShrinkage(turns=12)),
+    "error 0.02": evolve(LOOP, finish=MotionShrinkage(error=0.02)),
+    "error 0.1": evolve(LOOP, finish=MotionShrinkage(error=0.1)),
+    "without the prior": vision_tv(consistency=SpaceTimeTV(ConstantSpread(math.inf))),
 }
 KINDS = {"shared": SharedNoise, "independent": IndependentNoise}
 ADJOINTS = [
@@ -159,13 +180,14 @@ ABLATIONS = {
     "motion": Ablation(
         "consistency",
         [
-            Setting(name, evolve(vision_tv(), initializer=STILL, consistency=consistency))
+            Setting(name, evolve(LOOP, initializer=STILL, consistency=consistency))
             for name, consistency in FOLLOWED.items()
         ],
         NOISES,
     ),
     "choices": Ablation(
         "consistency",
-        [Setting(x, evolve(vision_tv(), consistency=choice)) for x, choice in CHOICES.items()],
+        [Setting(x, evolve(LOOP, consistency=choice)) for x, choice in CHOICES.items()],
     ),
+    "finish": Ablation("finish", [Setting(name, sampler) for name, sampler in FINISHES.items()]),
 }

@@ -12,8 +12,11 @@ of it and leaves the others as they are:
     renoise      the share of fresh noise, one draw for all frames or one for each
     adjoint      the exact adjoint, or the one that the public code has
     noise-aware  consistencies that know the noise
-    motion       the default, vision_tv(), with and without motion and prior, started without motion
-    choices      the default with other numbers in its consistency
+    motion       the default's loop, with and without motion and prior, started without motion
+    choices      the default's loop with other numbers in its consistency
+    finish       the default with other finishes, or none
+
+The default's loop is vision_tv() without its finish.
 
 Every setting is run once, with seed 0. Printed are the PSNR and the PSNR of the frame differences,
 both in dB (docs/metrics). The file of records is written whole after every run.

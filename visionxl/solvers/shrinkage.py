@@ -5,7 +5,7 @@ time, height, width and colour. What a video shows stands in few large coefficie
 left of noise in many small ones, which are set to 0. That is the denoiser of V-BM3D (Dabov, Foi &
 Egiazarian 2007) with the optical flow in place of its search for similar patches. A denoiser and a
 consistency in turns, from a large error to a small one, are plug-and-play (Venkatakrishnan, Bouman
-& Wohlberg 2013; with falling error Zhang et al. 2021).
+& Wohlberg 2013; with falling error Zhang et al. 2022).
 """
 
 import math

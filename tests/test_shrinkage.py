@@ -1,0 +1,218 @@
+"""Shrinkage along the motion: its transform, what it takes off, and the finish of a method."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from attrs import evolve, field, frozen
+from dense import generator, noise, relative_error
+
+from visionxl import (
+    GaussianPrior,
+    InverseProblem,
+    MotionShrinkage,
+    restore,
+    simulate,
+    trajectory,
+    vision_tv,
+    vision_xl,
+)
+from visionxl.errors import InputError
+from visionxl.operators import AveragePool, GaussianBlur, Mask, TemporalAverage
+from visionxl.protocols import Correction
+from visionxl.solvers import SpaceTimeTV, gauss_newton, hosted, shrinkage
+from visionxl.solvers.shrinkage import LEAST, PATCH, REACH, STRIDE, cosines, shrunk
+from visionxl.solvers.trajectories import Trajectories
+
+PRIOR = GaussianPrior.natural(8, 8)
+LEVEL = PRIOR.schedule.level(0.1)
+
+
+def texture(height, width, seed=0):
+    """Three colours with detail at many sizes, in [-1, 1]."""
+    rough = noise(1, 3, height, width, seed=seed, dtype=torch.float32)
+    made = sum(s * GaussianBlur(s).forward(rough) for s in (1.5, 3.0, 6.0))
+    return (made / made.abs().max()).squeeze(0)
+
+
+def passing(frames=6, height=48, width=64, step=2):
+    """A texture that passes by the camera."""
+    wide = texture(height, width + step * frames)
+    return torch.stack([wide[..., step * t : step * t + width] for t in range(frames)])
+
+
+def off(video, truth):
+    return (video - truth).square().mean().sqrt().item()
+
+
+# The transform
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 8])
+def test_cosines_are_orthonormal_and_begin_with_the_mean(size):
+    matrix = cosines(size)
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(size, dtype=torch.float64))
+    torch.testing.assert_close(matrix[0], torch.full((size,), size**-0.5, dtype=torch.float64))
+    k = torch.arange(1, size)
+    crossings = (matrix[1:, 1:] * matrix[1:, :-1] < 0).sum(1)
+    assert torch.equal(crossings, k)  # each one more than the one before
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 9, 14), (1, 1, 5, 20), (2, 4, 8, 8), (3, 3, 40, 33)])
+def test_nothing_is_taken_off_for_no_error(shape):
+    video = noise(*shape, dtype=torch.float32)
+    assert relative_error(shrunk(video, 1e-12), video) < 1e-5
+
+
+def test_it_is_what_the_definition_says(monkeypatch):
+    """Patch by patch, coefficient by coefficient, of a video that stands still."""
+    video, error = 0.3 * noise(4, 3, 11, 14), 0.2
+    threshold, line, colour = LEAST * error, cosines(PATCH), cosines(3)
+    expected = torch.empty_like(video)
+    for t in range(4):
+        around = [min(max(t + k, 0), 3) for k in range(-REACH, REACH + 1)]
+        total, weights = torch.zeros(3, 11, 14), torch.zeros(11, 14)
+        for i, j in itertools.product(range(0, 4, STRIDE), range(0, 7, STRIDE)):
+            here = (slice(i, i + PATCH), slice(j, j + PATCH))
+            patch = video[around][:, :, *here]
+            basis = (cosines(5), colour, line, line)
+            found = torch.einsum("tchw,at,bc,dh,ew->abde", patch, *basis)
+            keep = found.abs() > threshold
+            keep[0, :, 0, 0] = True
+            back = torch.einsum("abde,at,bc,dh,ew->tchw", found * keep, *basis)
+            weight = 1 / keep.sum()
+            total[:, *here] += weight * back[REACH]
+            weights[here] += weight
+        expected[t] = total / weights
+    assert Trajectories.of(video).ahead.abs().max() == 0  # too small to search
+    for together in (10**6, 1):
+        monkeypatch.setattr(shrinkage, "TOGETHER", together)
+        torch.testing.assert_close(shrunk(video, error), expected, rtol=0, atol=1e-6)
+
+
+def test_along_the_motion_noise_goes_and_detail_stays():
+    truth = passing()
+    noisy = truth + 0.05 * noise(*truth.shape, seed=1, dtype=torch.float32)
+    found = shrunk(noisy, 0.05)
+    still = torch.stack([shrunk(frame.unsqueeze(0), 0.05)[0] for frame in noisy])
+    assert off(found, truth) < 0.4 * off(noisy, truth)
+    assert off(found, truth) < 0.8 * off(still, truth)  # a frame alone tells less
+
+
+def test_frames_around_are_moved_to_where_the_frame_is():
+    video = passing(frames=7)
+    paths = Trajectories.of(video)
+    for t in range(7):
+        around = paths.around(video, t, 2)
+        assert around.shape == (5, *video.shape[1:])
+        assert torch.equal(around[2], video[t])
+        inner = (slice(None), slice(None), slice(8, -8), slice(10, -10))
+        unmoved = video[[min(max(t + k, 0), 6) for k in range(-2, 3)]]
+        assert off(around[inner], video[t : t + 1][inner]) < 0.1 * off(
+            unmoved[inner], video[t : t + 1][inner]
+        )
+    assert torch.equal(paths.around(video, 0, 2)[:2], video[[0, 0]])  # past the end
+    alone = Trajectories.of(video[:1]).around(video[:1], 0, 2)
+    assert torch.equal(alone, video[[0] * 5])
+
+
+# The consistency
+
+
+def test_a_measurement_is_restored_better_by_its_turns():
+    truth = passing()
+    mask = Mask.random(0.5, 48, 64, generator(2)) @ TemporalAverage(3)
+    problem = simulate(truth, mask, 0.01, generator=generator(3))
+    estimate = SpaceTimeTV().correct(torch.zeros_like(truth), problem, LEVEL).video
+    found = MotionShrinkage().correct(estimate, problem, LEVEL)
+    assert off(found.video, truth) < 0.9 * off(estimate, truth)
+    assert (found.iterations, found.residuals) == (6, ())
+    once = MotionShrinkage(turns=1).correct(estimate, problem, LEVEL)
+    assert off(found.video, truth) < off(once.video, truth) < off(estimate, truth)
+
+
+def test_without_noise_it_changes_nothing():
+    truth = passing(frames=3)
+    problem = simulate(truth, AveragePool(2), 0.0, generator=generator(1))
+    found = MotionShrinkage().correct(truth, problem, LEVEL)
+    assert torch.equal(found.video, truth)
+    assert (found.iterations, found.stopped) == (0, "no noise")
+
+
+def test_little_noise_changes_little():
+    truth = passing(frames=3)
+    changes = []
+    for noise_std in (1e-5, 1e-4, 1e-3):
+        problem = simulate(truth, AveragePool(2), noise_std, generator=generator(1))
+        changes.append(off(MotionShrinkage().correct(truth, problem, LEVEL).video, truth))
+    assert changes[0] < changes[1] < changes[2] < 10 * 1e-3
+    assert changes[0] < 10 * 1e-5
+
+
+@pytest.mark.parametrize("wrong", [{"error": 0.0}, {"error": math.nan}, {"turns": 0}])
+def test_wrong_numbers_are_named(wrong):
+    ((name, value),) = wrong.items()
+    with pytest.raises(InputError, match=f"{name} {value}"):
+        MotionShrinkage(**wrong)
+
+
+def test_a_hosted_video_is_finished_likewise():
+    truth = passing(frames=5)
+    problem = simulate(truth, AveragePool(2) @ TemporalAverage(3), 0.02, generator=generator(4))
+    prior = GaussianPrior.natural(48, 64)
+    sampler = vision_tv(count=14)
+    whole = restore(problem, prior, sampler, generator=generator())
+    there, parts = hosted(problem, sampler, "cpu")
+    by_parts = restore(there, prior, parts, generator=generator())
+    assert relative_error(by_parts.video, whole.video) < 1e-5
+
+
+# The finish of a method
+
+
+@frozen
+class Lighter:
+    """A finish that can be told: everything a little lighter."""
+
+    seen: list = field(factory=list)
+
+    def correct(self, estimate, problem, level):
+        self.seen.append(level.time)
+        return Correction(estimate + 0.25, 99, residuals=(), stopped="lighter")
+
+
+def test_the_finish_comes_once_and_last():
+    truth = PRIOR.sample(4, 1, generator())
+    problem = simulate(truth, AveragePool(2), 0.05, generator=generator(1))
+    finish = Lighter()
+    plain, finished = (
+        list(trajectory(problem, PRIOR, evolve(vision_xl(), finish=f), generator()))
+        for f in (None, finish)
+    )
+    assert vision_xl().finish is None
+    assert finish.seen == [vision_xl().times[-1]]
+    for a, b in itertools.zip_longest(plain[:-1], finished[:-1]):
+        assert torch.equal(a.corrected, b.corrected)
+    assert torch.equal(finished[-1].corrected, plain[-1].corrected + 0.25)
+    assert finished[-1].record.iterations == plain[-1].record.iterations
+    assert finished[-1].record.data_residual > plain[-1].record.data_residual + 0.1
+
+
+def test_the_default_ends_with_shrinkage_and_a_nonlinear_one_does_not():
+    assert vision_tv().finish == MotionShrinkage()
+    assert gauss_newton().finish is None
+
+
+def test_a_finish_that_is_a_class_or_changes_the_shape_is_named():
+    problem = InverseProblem(AveragePool(2), torch.zeros(2, 1, 4, 4), 0.1)
+    sampler = evolve(vision_xl(), finish=MotionShrinkage)
+    with pytest.raises(InputError, match=r"finish MotionShrinkage is a class: add \(\)"):
+        restore(problem, PRIOR, sampler, generator=generator())
+
+    class Half:
+        def correct(self, estimate, problem, level):
+            return Correction(estimate[:1], 0, residuals=(), stopped="")
+
+    with pytest.raises(InputError, match="Half"):
+        restore(problem, PRIOR, evolve(vision_xl(), finish=Half()), generator=generator())

@@ -122,9 +122,13 @@ def _shrunk_volume(volume: Tensor, threshold: float, middle: Tensor) -> Tensor:
 
 
 def _strips(height: int, width: int) -> Iterator[slice]:
-    """Rows of pixels with about ``TOGETHER`` patches, each patch in one of them."""
+    """Rows of pixels with few patches, each patch in one of them.
+
+    Coefficients are 15 times as large as the patches, and those 7 times as large as the pixels:
+    they are held for ``TOGETHER`` patches, in small frames for a sixteenth.
+    """
     down, across = ((size - PATCH) // STRIDE + 1 for size in (height, width))
-    rows = max(TOGETHER // across, 1)
+    rows = max(min(TOGETHER // across, down // 16), 1)
     for first in range(0, down, rows):
         last = min(first + rows, down) - 1
         yield slice(STRIDE * first, STRIDE * last + PATCH)

@@ -100,10 +100,12 @@ def motion(speed: int) -> Panels:
     lefts = [WIDTH + speed * (index - FRAMES // 2) for index in range(FRAMES)]
     truth = torch.cat([wide[..., HEIGHT : 2 * HEIGHT, x : x + WIDTH] for x in lefts])
     problem = simulate(truth, AveragePool(4), noise_std=0.01, generator=chance())
-    still = vision_tv(consistency=SpaceTimeTV(motion=False))
+    followed, still = (
+        evolve(vision_tv(consistency=SpaceTimeTV(motion=m)), finish=None) for m in (True, False)
+    )
     return {
         "measurement": lift(problem.operator, problem.measurement),
-        "motion followed": restored(problem, vision_tv()),
+        "motion followed": restored(problem, followed),
         "motion not followed": restored(problem, still),
         "truth": truth,
     }

@@ -17,6 +17,7 @@ from visionxl import (
     DampedCG,
     DiffusersPrior,
     GaussianPrior,
+    MotionShrinkage,
     SpaceTimeTV,
     restore,
     simulate,
@@ -51,6 +52,7 @@ CONSISTENCIES = {
     "closed form": ClosedForm(),
     "CG": DampedCG(iterations=3),
     "total variation": SpaceTimeTV(iterations=3),
+    "shrinkage": MotionShrinkage(turns=2),
 }
 
 

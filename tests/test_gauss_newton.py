@@ -14,6 +14,7 @@ from visionxl import (
     GaussianPrior,
     GaussNewton,
     InverseProblem,
+    MotionShrinkage,
     NonlinearOperator,
     restore,
     simulate,
@@ -285,7 +286,8 @@ class Untouched:
 METHODS = {
     "vision_xl": vision_xl(),
     "vision_tv": vision_tv(),
-    "a linear start": evolve(vision_tv(), consistency=GaussNewton()),
+    "a linear start": evolve(vision_tv(), consistency=GaussNewton(), finish=None),
+    "a linear finish": evolve(gauss_newton(), finish=MotionShrinkage()),
     "plain": vision_xl(consistency=PlainCG(10)),
     "closed form": vision_xl(consistency=ClosedForm()),
     "psld": psld(),

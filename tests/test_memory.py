@@ -39,6 +39,8 @@ def videos_held(side, prior, consistency):
         ("gaussian", "closed form", 10),
         # Three differences for each value, directions and motion; latents of a 48th.
         ("diffusers", "total variation", 12),
+        # The flow both ways.
+        ("diffusers", "shrinkage", 9),
         # Conjugate gradients hold four tensors more.
         ("gaussian", "CG", 14),
     ],

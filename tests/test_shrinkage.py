@@ -21,7 +21,7 @@ from visionxl import (
 from visionxl.errors import InputError
 from visionxl.operators import AveragePool, GaussianBlur, Mask, TemporalAverage
 from visionxl.protocols import Correction
-from visionxl.solvers import SpaceTimeTV, gauss_newton, hosted, shrinkage
+from visionxl.solvers import ByWindow, SpaceTimeTV, gauss_newton, hosted, shrinkage
 from visionxl.solvers.shrinkage import LEAST, PATCH, REACH, STRIDE, cosines, shrunk
 from visionxl.solvers.trajectories import Trajectories
 
@@ -143,11 +143,12 @@ def test_without_noise_it_changes_nothing():
 def test_little_noise_changes_little():
     truth = passing(frames=3)
     changes = []
-    for noise_std in (1e-5, 1e-4, 1e-3):
+    for noise_std in (1e-4, 3e-4, 3e-3):
         problem = simulate(truth, AveragePool(2), noise_std, generator=generator(1))
         changes.append(off(MotionShrinkage().correct(truth, problem, LEVEL).video, truth))
-    assert changes[0] < changes[1] < changes[2] < 10 * 1e-3
-    assert changes[0] < 10 * 1e-5
+    assert changes[0] == 0  # as good as none
+    assert 0 < changes[1] < 10 * 3e-4
+    assert changes[1] < changes[2] < 10 * 3e-3
 
 
 @pytest.mark.parametrize("wrong", [{"error": 0.0}, {"error": math.nan}, {"turns": 0}])
@@ -166,6 +167,33 @@ def test_a_hosted_video_is_finished_likewise():
     there, parts = hosted(problem, sampler, "cpu")
     by_parts = restore(there, prior, parts, generator=generator())
     assert relative_error(by_parts.video, whole.video) < 1e-5
+
+
+def test_a_video_in_windows_is_finished_nearly_likewise():
+    truth = passing(frames=24)
+    problem = simulate(truth, AveragePool(2) @ TemporalAverage(3), 0.02, generator=generator(4))
+    estimate = SpaceTimeTV().correct(torch.zeros_like(truth), problem, LEVEL).video
+    whole = MotionShrinkage().correct(estimate, problem, LEVEL).video
+    windows = ByWindow(MotionShrinkage(), "cpu", core=8, context=7)
+    found = windows.correct(estimate, problem, LEVEL).video
+    assert off(found, whole) < 0.1 * off(whole, estimate)
+    assert off(found, truth) < 1.01 * off(whole, truth)
+
+
+def test_a_breakdown_is_passed_on():
+    """An operator whose adjoint is none."""
+
+    class Wrong:
+        def forward(self, video):
+            return video
+
+        def adjoint(self, measurement):
+            return -measurement
+
+    problem = InverseProblem(Wrong(), 0.1 * noise(2, 1, 8, 8), 0.05)
+    found = MotionShrinkage().correct(0.1 * noise(2, 1, 8, 8, seed=1), problem, LEVEL)
+    assert found.stopped.startswith("breakdown")
+    assert found.iterations == 1
 
 
 # The finish of a method

@@ -230,7 +230,8 @@ class StepRecord:
     """The figures of one step: one entry of the trace.
 
     ``data_residual`` is the root mean square of ``y - A x`` after the correction, in units of
-    the range [-1, 1]; with a right model it comes down to the noise. ``peak_bytes`` is the
+    the range [-1, 1]; with a right model it comes down to the noise. In the last step it and
+    ``seconds`` are those after the method's finish. ``peak_bytes`` is the
     process's (on CUDA: the device allocator's) high-water mark so far.
     """
 

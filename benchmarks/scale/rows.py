@@ -80,12 +80,13 @@ def restored(run: Run, sampler: Sampler, *, tiny: bool = False) -> int:
 
 
 def placed(problem: InverseProblem, sampler: Sampler, run: Run) -> tuple[InverseProblem, Sampler]:
-    """Both put in their place, with every consistency watched, the start's too."""
+    """Both put in their place, with every consistency watched, the start's and the finish too."""
     problem, sampler = run.place(problem, sampler)
     start, consistency = sampler.initializer, WatchedConsistency(sampler.consistency, run.watch)
     if isinstance(start, CorrectedInversion):
         start = evolve(start, consistency=WatchedConsistency(start.consistency, run.watch))
-    return problem, evolve(sampler, consistency=consistency, initializer=start)
+    finish = sampler.finish and WatchedConsistency(sampler.finish, run.watch)
+    return problem, evolve(sampler, consistency=consistency, initializer=start, finish=finish)
 
 
 def chance() -> torch.Generator:

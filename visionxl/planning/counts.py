@@ -151,15 +151,15 @@ class _Pooled:
 
 
 def _brief(part: Any) -> Any:
-    """The same value with two iterations in it and in its consistency: more hold no more."""
+    """The same value with two iterations or turns in it and in its parts: more hold no more."""
     if not has(type(part)):
         return part
     changes: dict[str, Any] = {}
     for name in fields_dict(type(part)):
-        if name == "iterations":
+        if name in ("iterations", "turns"):
             changes[name] = 2
-        elif name == "consistency":
-            changes[name] = _brief(part.consistency)
+        elif name in ("consistency", "finish"):
+            changes[name] = _brief(getattr(part, name))
     return evolve(part, **changes)
 
 

@@ -5,7 +5,7 @@ import sys
 import warnings
 from abc import abstractmethod
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -116,13 +116,22 @@ def check_given(**parts: tuple[object, type, str]) -> None:
             raise InputError(f"{name} {what} is no {kind.__name__}: {way_out}")
 
 
-def check_linear(problem: InverseProblem, part: object) -> None:
-    """Raise InputError for an operator that is not linear, where a part does not linearize it."""
+def above_zero(_: object, attribute: Any, value: float) -> None:
+    """attrs validator: a finite number above 0."""
+    if not 0 < value < math.inf:
+        raise InputError(f"{attribute.name} {value} is not a number above 0")
+
+
+def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:
+    """Raise InputError for an operator that is not linear, where a part does not linearize it.
+
+    ``way`` goes on with the way out.
+    """
     operator = problem.operator
     if not isinstance(operator, ForwardOperator) and not isinstance(part, Linearizing):
         raise InputError(
             f"{name_of(part)} needs a linear operator, and {name_of(operator)} is not linear: use "
-            "the method gauss_newton, or GaussNewton() as the consistency"
+            f"the method gauss_newton, or GaussNewton() as the consistency{way}"
         )
 
 

@@ -232,7 +232,9 @@ def hosted(
     if isinstance(low_pass, ScheduledLowPass):
         low_pass = HostedLowPass(low_pass, device)
     consistency = _hosted(sampler.consistency, problem, device)
-    finish = sampler.finish and _hosted(sampler.finish, problem, device)
+    finish = sampler.finish
+    if finish is not None:
+        finish = _hosted(finish, problem, device)
     method = evolve(
         sampler, consistency=consistency, initializer=start, low_pass=low_pass, finish=finish
     )

@@ -161,10 +161,10 @@ def trajectory(
 def _finished(
     finish: DataConsistency, corrected: Correction, problem: InverseProblem, level: NoiseLevel
 ) -> Correction:
-    """The finished video, with what the consistency before it told."""
+    """The finished video, with what the consistency before it told, unless the finish broke down."""
     last = finish.correct(corrected.video, problem, level)
     check_correction(finish, corrected.video, last)
-    return evolve(corrected, video=last.video)
+    return last if last.stopped.startswith("breakdown") else evolve(corrected, video=last.video)
 
 
 def restore(
@@ -213,7 +213,7 @@ def restore(
     frames = check_problem(problem)
     check_linear(problem, sampler.consistency)
     if sampler.finish is not None:
-        check_linear(problem, sampler.finish)
+        check_linear(problem, sampler.finish, " and finish=None")
     if sampler.condition is not unconditioned:
         check_linear(problem, sampler.condition)
     check_state(state, len(sampler.times), frames)

@@ -54,23 +54,15 @@ class Motion:
             flow: of each frame to the next, in pixels, (frames - 1, 2, height, width), x and y.
         """
         height, width = flow.shape[-2:]
-        rows = torch.arange(height, dtype=flow.dtype, device=flow.device).view(-1, 1)
-        columns = torch.arange(width, dtype=flow.dtype, device=flow.device)
-        x, y = columns + flow[:, 0], rows + flow[:, 1]
+        x, y = _ends(flow)
         inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
-        places = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
+        places = places_of(flow)
         motion = cls(places, inside.to(flow.dtype))
         return cls(places, motion.seen * _room(motion))
 
     def ahead(self, t: int, following: Tensor) -> Tensor:
         """``W_t x_(t+1)``: frame ``t + 1`` (channels, height, width), moved to where ``t`` is."""
-        return grid_sample(
-            following.unsqueeze(0),
-            self.places[t : t + 1],
-            mode="bicubic",
-            padding_mode="border",
-            align_corners=False,
-        )[0]
+        return sampled(following, self.places[t])
 
     def back(self, first: int, q: Tensor) -> Tensor:
         """``W_t^T q_t`` for the frames ``t`` from ``first`` on, (n, channels, height, width).
@@ -80,6 +72,32 @@ class Motion:
         places = self.places[first : first + len(q)]
         adjoint: Any = torch.ops.aten.grid_sampler_2d_backward
         return adjoint(q, q, places, BICUBIC, BORDER, False, (True, False))[0]
+
+
+def _ends(flow: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the pixels come to, x and y, of a flow (..., 2, height, width)."""
+    height, width = flow.shape[-2:]
+    rows = torch.arange(height, dtype=flow.dtype, device=flow.device).view(-1, 1)
+    columns = torch.arange(width, dtype=flow.dtype, device=flow.device)
+    return columns + flow[..., 0, :, :], rows + flow[..., 1, :, :]
+
+
+def places_of(flow: Tensor) -> Tensor:
+    """The same, (..., height, width, 2), from -1 to 1 over the frame."""
+    height, width = flow.shape[-2:]
+    x, y = _ends(flow)
+    return torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
+
+
+def sampled(picture: Tensor, places: Tensor) -> Tensor:
+    """A picture (channels, height, width) at some places (height, width, 2), bicubic."""
+    return grid_sample(
+        picture.unsqueeze(0),
+        places.unsqueeze(0),
+        mode="bicubic",
+        padding_mode="border",
+        align_corners=False,
+    )[0]
 
 
 def _room(motion: Motion) -> Tensor:

@@ -12,16 +12,15 @@ import math
 from collections.abc import Iterator
 
 import torch
-from attrs import Attribute, field, frozen
+from attrs import field, frozen
 from torch import Tensor
 from torch.nn.functional import fold, pad, unfold
 
-from visionxl.errors import InputError
 from visionxl.operators.temporal import positive
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.consistency import NoiseAware
-from visionxl.solvers.contract import check_linear
-from visionxl.solvers.spread import ConstantSpread
+from visionxl.solvers.contract import above_zero, check_linear
+from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread
 from visionxl.solvers.trajectories import Trajectories
 
 PATCH = 8  # pixels, a side
@@ -34,18 +33,14 @@ FALL = 5.0  # the first error, in units of the last
 TOGETHER = 2**12  # patches at once
 
 
-def _above_zero(_: object, attribute: "Attribute[float]", value: float) -> None:
-    if not 0 < value < math.inf:
-        raise InputError(f"{attribute.name} {value} is not a number above 0")
-
-
 @frozen
 class MotionShrinkage:
     """Shrinkage along the motion and noise-aware consistency in turns.
 
     It takes off what a video does not repeat from frame to frame, and needs no model. A last touch:
     as ``Sampler.finish`` it works on what is nearly right already. Without noise in the measurement
-    it changes nothing, for then it cannot tell what the measurement said from what it left open.
+    (less than ``LEAST_NOISE``) it changes nothing: an exact measurement says what is detail, also
+    where it is fine, and a threshold would take it off.
 
     Args:
         error: of the estimate at first, a standard deviation in units of the video's range; less
@@ -53,19 +48,22 @@ class MotionShrinkage:
         turns: of denoiser and consistency.
     """
 
-    error: float = field(default=0.05, validator=_above_zero)
+    error: float = field(default=0.05, validator=above_zero)
     turns: int = field(default=6, validator=positive)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)
         video, first = estimate, min(self.error, NOISES * problem.noise_std)
-        if first == 0:
+        if problem.noise_std < LEAST_NOISE:
             return Correction(video, 0, residuals=(), stopped="no noise")
         for turn in range(self.turns):
             error = first * FALL ** (-turn / max(self.turns - 1, 1))
             cleaned = shrunk(video, error)
             consistency = NoiseAware(ConstantSpread(SPREAD * error))
-            video = consistency.correct(cleaned, problem, level).video
+            found = consistency.correct(cleaned, problem, level)
+            video = found.video
+            if found.stopped.startswith("breakdown"):
+                return Correction(video, turn + 1, residuals=(), stopped=found.stopped)
         return Correction(video, self.turns, residuals=(), stopped="turns used up")
 
 
@@ -124,8 +122,8 @@ def _shrunk_volume(volume: Tensor, threshold: float, middle: Tensor) -> Tensor:
 def _strips(height: int, width: int) -> Iterator[slice]:
     """Rows of pixels with few patches, each patch in one of them.
 
-    Coefficients are 15 times as large as the patches, and those 7 times as large as the pixels:
-    they are held for ``TOGETHER`` patches, in small frames for a sixteenth.
+    With 5 frames and 3 colours coefficients take over a hundred times the room of a frame's pixels.
+    They are held for ``TOGETHER`` patches, in small frames for a sixteenth; at least for one row.
     """
     down, across = ((size - PATCH) // STRIDE + 1 for size in (height, width))
     rows = max(min(TOGETHER // across, down // 16), 1)

@@ -8,7 +8,7 @@ from visionxl.errors import InputError
 from visionxl.operators.temporal import positive
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
-from visionxl.solvers.contract import check_linear
+from visionxl.solvers.contract import above_zero, check_linear
 from visionxl.solvers.data_term import DataTerm, Iterated
 from visionxl.solvers.directions import Directions
 from visionxl.solvers.modes import Modes
@@ -44,11 +44,6 @@ def _from_zero(_: object, attribute: "Attribute[float]", value: float) -> None:
         raise InputError(f"{attribute.name} {value} is not a number from 0")
 
 
-def _above_zero(_: object, attribute: "Attribute[float]", value: float) -> None:
-    if not 0 < value < math.inf:
-        raise InputError(f"{attribute.name} {value} is not a number above 0")
-
-
 @frozen
 class SpaceTimeTV:
     """Noise-aware consistency with directional total variation in space and time.
@@ -82,10 +77,10 @@ class SpaceTimeTV:
 
     spread: Spread = field(factory=lambda: ConstantSpread(0.4))
     strength: float = field(default=1.0, validator=_from_zero)
-    floor: float = field(default=0.02, validator=_above_zero)
-    reach: float = field(default=2.0, validator=_above_zero)
+    floor: float = field(default=0.02, validator=above_zero)
+    reach: float = field(default=2.0, validator=above_zero)
     motion: bool = True
-    least_noise: float = field(default=ROUNDING, validator=_above_zero)
+    least_noise: float = field(default=ROUNDING, validator=above_zero)
     iterations: int = field(default=20, validator=positive)
     tolerance: float = field(default=1e-4, validator=_from_zero)
     bend: float = field(default=0.0, validator=_from_zero)

@@ -3,10 +3,9 @@
 import torch
 from attrs import frozen
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
 from visionxl.protocols import Video
-from visionxl.solvers.motion import SMALLEST, optical_flow
+from visionxl.solvers.motion import SMALLEST, optical_flow, places_of, sampled
 
 
 @frozen(eq=False)
@@ -28,7 +27,8 @@ class Trajectories:
         if frames < 2 or min(height, width) < SMALLEST:
             still = video.new_zeros(max(frames - 1, 0), 2, height, width)
             return cls(still, still)
-        return cls(optical_flow(video), optical_flow(video.flip(0)).flip(0))
+        gray = video.mean(1, keepdim=True)
+        return cls(optical_flow(gray), optical_flow(gray.flip(0)).flip(0))
 
     def around(self, video: Video, t: int, reach: int) -> Tensor:
         """Frame ``t`` and ``reach`` frames on each side, moved to where ``t`` is.
@@ -49,22 +49,6 @@ class Trajectories:
                 moved.append(moved[-1] if moved else video[t])
                 continue
             one = self.ahead[other - 1] if step > 0 else self.behind[other]
-            flow = one if flow is None else flow + sampled(one, flow)
-            moved.append(sampled(video[other], flow))
+            flow = one if flow is None else flow + sampled(one, places_of(flow))
+            moved.append(sampled(video[other], places_of(flow)))
         return moved
-
-
-def sampled(picture: Tensor, flow: Tensor) -> Tensor:
-    """A picture (channels, height, width) at the places that a flow leads to, bicubic."""
-    height, width = flow.shape[-2:]
-    rows = torch.arange(height, dtype=flow.dtype, device=flow.device).view(-1, 1)
-    columns = torch.arange(width, dtype=flow.dtype, device=flow.device)
-    x, y = columns + flow[0], rows + flow[1]
-    places = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
-    return grid_sample(
-        picture.unsqueeze(0),
-        places.unsqueeze(0),
-        mode="bicubic",
-        padding_mode="border",
-        align_corners=False,
-    )[0]

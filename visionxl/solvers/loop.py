@@ -161,7 +161,7 @@ def trajectory(
 def _finished(
     finish: DataConsistency, corrected: Correction, problem: InverseProblem, level: NoiseLevel
 ) -> Correction:
-    """The finished video, with what the consistency before it told, unless the finish broke down."""
+    """The finished video, with what the consistency told, unless the finish broke down."""
     last = finish.correct(corrected.video, problem, level)
     check_correction(finish, corrected.video, last)
     return last if last.stopped.startswith("breakdown") else evolve(corrected, video=last.video)

@@ -101,8 +101,8 @@ def gauss_newton(*, count: int = 25, start: float = 0.3) -> Sampler:
     """:func:`vision_tv` for operators that are not linear, and for those that are.
 
     Its consistency linearizes the operator at every estimate (:class:`Linearized`). It begins at
-    the paper's time, has no finish, and trusts the prior more than :func:`vision_tv` does: where the curve is flat,
-    the measurement tells nothing.
+    the paper's time, has no finish, and trusts the prior more than :func:`vision_tv` does: where
+    the curve is flat, the measurement tells nothing.
 
     Args:
         count: times over the whole schedule.

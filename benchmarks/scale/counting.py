@@ -91,7 +91,8 @@ def uncorrected(problem: InverseProblem, sampler: Sampler) -> tuple[InverseProbl
     start = sampler.initializer
     if isinstance(start, CorrectedInversion):
         start = CorrectedInversion(Unchanged())
-    return problem, evolve(sampler, consistency=Unchanged(), initializer=start, finish=None)
+    finish = sampler.finish and Unchanged()
+    return problem, evolve(sampler, consistency=Unchanged(), initializer=start, finish=finish)
 
 
 def frames_of(row: str, frames: int) -> dict[str, int]:

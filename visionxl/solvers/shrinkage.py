@@ -122,8 +122,8 @@ def _shrunk_volume(volume: Tensor, threshold: float, middle: Tensor) -> Tensor:
 def _strips(height: int, width: int) -> Iterator[slice]:
     """Rows of pixels with few patches, each patch in one of them.
 
-    With 5 frames and 3 colours coefficients take over a hundred times the room of a frame's pixels.
-    They are held for ``TOGETHER`` patches, in small frames for a sixteenth; at least for one row.
+    The coefficients of 5 frames take 36 times the room of one frame (64 / 9 * 5): they are held
+    for ``TOGETHER`` patches, in small frames for a sixteenth; at least for one row.
     """
     down, across = ((size - PATCH) // STRIDE + 1 for size in (height, width))
     rows = max(min(TOGETHER // across, down // 16), 1)

@@ -86,7 +86,6 @@ def test_nothing_may_change_in_a_flat_video():
     for t in range(3):
         torch.testing.assert_close(found.planes[t], torch.stack([one, one, none, one]))
     torch.testing.assert_close(found.least, torch.full((3, 4, 5), FLOOR**2).double())
-    assert found.usual == 0
 
 
 EDGES = {"time": (0, 2), "height": (2, 6), "width": (3, 7)}  # axis, first place behind it
@@ -172,14 +171,6 @@ def test_float32_is_near_float64():
     torch.testing.assert_close(
         0.01 * single.planes.double(), 0.01 * double.planes, rtol=0, atol=2e-4
     )
-    assert single.usual == pytest.approx(double.usual, rel=1e-5)
-
-
-def test_the_usual_difference_is_a_root_mean_square():
-    video = 0.3 * noise(4, 3, 40, 50)
-    expected = gradient(video).square().sum((1, 2)).mean().sqrt().item()
-    assert directions_of(video).usual == pytest.approx(expected, rel=0.01)
-    assert directions_of(3 * video).usual == pytest.approx(3 * directions_of(video).usual)
 
 
 def test_turning_is_a_symmetric_matrix_at_each_pixel():

@@ -22,7 +22,7 @@ from visionxl.errors import InputError
 from visionxl.operators import AveragePool, GaussianBlur, Mask, TemporalAverage
 from visionxl.protocols import Correction
 from visionxl.solvers import ByWindow, SpaceTimeTV, gauss_newton, hosted, shrinkage
-from visionxl.solvers.shrinkage import LEAST, PATCH, REACH, STRIDE, cosines, shrunk
+from visionxl.solvers.shrinkage import LEAST, PATCH, STRIDE, TIMES, cosines, shrunk
 from visionxl.solvers.trajectories import Trajectories
 
 PRIOR = GaussianPrior.natural(8, 8)
@@ -67,11 +67,12 @@ def test_nothing_is_taken_off_for_no_error(shape):
 
 def test_it_is_what_the_definition_says(monkeypatch):
     """Patch by patch, coefficient by coefficient, of a video that stands still."""
-    video, error = 0.3 * noise(4, 3, 11, 14), 0.2
+    video, error = 0.3 * noise(7, 3, 11, 14), 0.2
     threshold, line, colour = LEAST * error, cosines(PATCH), cosines(3)
     expected = torch.empty_like(video)
-    for t in range(4):
-        around = [min(max(t + k, 0), 3) for k in range(-REACH, REACH + 1)]
+    for t in range(7):
+        first = [0, 0, 0, 1, 2, 2, 2][t]  # five frames that are there, the frame in their middle
+        around = list(range(first, first + TIMES))
         total, weights = torch.zeros(3, 11, 14), torch.zeros(11, 14)
         for i, j in itertools.product(range(0, 4, STRIDE), range(0, 7, STRIDE)):
             here = (slice(i, i + PATCH), slice(j, j + PATCH))
@@ -82,7 +83,7 @@ def test_it_is_what_the_definition_says(monkeypatch):
             keep[0, :, 0, 0] = True
             back = torch.einsum("abde,at,bc,dh,ew->tchw", found * keep, *basis)
             weight = 1 / keep.sum()
-            total[:, *here] += weight * back[REACH]
+            total[:, *here] += weight * back[t - first]
             weights[here] += weight
         expected[t] = total / weights
     assert Trajectories.of(video).ahead.abs().max() == 0  # too small to search
@@ -104,17 +105,23 @@ def test_frames_around_are_moved_to_where_the_frame_is():
     video = passing(frames=7)
     paths = Trajectories.of(video)
     for t in range(7):
-        around = paths.around(video, t, 2)
-        assert around.shape == (5, *video.shape[1:])
-        assert torch.equal(around[2], video[t])
-        inner = (slice(None), slice(None), slice(8, -8), slice(10, -10))
-        unmoved = video[[min(max(t + k, 0), 6) for k in range(-2, 3)]]
+        first, stop = max(t - 2, 0), min(t + 4, 7)
+        around = paths.around(video, t, first, stop)
+        assert around.shape == (stop - first, *video.shape[1:])
+        assert torch.equal(around[t - first], video[t])
+        inner = (slice(None), slice(None), slice(8, -8), slice(12, -12))
         assert off(around[inner], video[t : t + 1][inner]) < 0.1 * off(
-            unmoved[inner], video[t : t + 1][inner]
+            video[first:stop][inner], video[t : t + 1][inner]
         )
-    assert torch.equal(paths.around(video, 0, 2)[:2], video[[0, 0]])  # past the end
-    alone = Trajectories.of(video[:1]).around(video[:1], 0, 2)
-    assert torch.equal(alone, video[[0] * 5])
+    alone = Trajectories.of(video[:1]).around(video[:1], 0, 0, 1)
+    assert torch.equal(alone, video[:1])
+
+
+def test_a_clip_of_few_frames_takes_them_all():
+    truth = passing(frames=3)
+    noisy = truth + 0.05 * noise(*truth.shape, seed=1, dtype=torch.float32)
+    found = [off(shrunk(noisy[:frames], 0.05)[:1], truth[:1]) for frames in (1, 2, 3)]
+    assert found[0] > found[1] > found[2]
 
 
 # The consistency

@@ -218,22 +218,6 @@ def test_directions_all_alike_are_a_weight(name):
     assert (found - other).abs().max() > 0.01
 
 
-def test_the_usual_difference_only_makes_it_faster_or_slower():
-    def apart(iterations):
-        half, twice = (
-            minimised(
-                "mask",
-                directions=evolve(DIRECTIONS, usual=factor * DIRECTIONS.usual),
-                iterations=iterations,
-            ).video
-            for factor in (0.5, 2)
-        )
-        return (half - twice).abs().max().item()
-
-    assert apart(1000) < 1e-4
-    assert apart(10) > 1e-3
-
-
 @directed_or_not
 def test_more_damping_lies_nearer_to_the_estimate_and_more_weight_varies_less(directed):
     name = "mask"

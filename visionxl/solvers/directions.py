@@ -7,8 +7,6 @@ around: along an edge it may not begin to change, across the edge it may change 
 The differences in time, along the motion, are divided by ``LEFT`` times their own size.
 """
 
-import math
-
 import torch
 from attrs import frozen
 from torch import Tensor
@@ -30,13 +28,11 @@ class Directions:
         planes: ``T`` of time, and the entries hh, hw and ww of its matrix, (frames, 4, height,
             width).
         least: ``1 / |T|^2``, (frames, height, width).
-        usual: the root mean square of the differences.
         motion: that time follows; None to stay at the pixel.
     """
 
     planes: Tensor
     least: Tensor
-    usual: float
     motion: Motion | None
 
     @classmethod
@@ -54,7 +50,7 @@ class Directions:
         frames, _, height, width = video.shape
         planes = video.new_empty(frames, 4, height, width)
         least = video.new_empty(frames, height, width)
-        taps, total = gaussian_taps(reach), 0.0
+        taps = gaussian_taps(reach)
         for t, frame in enumerate(video):
             following = video[t + 1] if t + 1 < frames else None
             g = differences(frame, following, video.new_empty(3, *frame.shape), t, motion)
@@ -62,12 +58,11 @@ class Directions:
                 [(g[a] * g[b]).sum(0) for a, b in ((0, 0), (1, 1), (1, 2), (2, 2))]
             )
             tt, hh, hw, ww = correlate_separable(products.unsqueeze(0), taps, "reflect")[0].double()
-            total += (tt + hh + ww).sum().item()
             tt = LEFT**2 * tt + floor**2
             planes[t, 0] = tt.rsqrt()
             planes[t, 1:], low = inverse_root(hh, hw, ww, floor)
             least[t] = torch.minimum(tt, low)
-        return cls(planes, least, math.sqrt(total / least.numel()), motion)
+        return cls(planes, least, motion)
 
     def turn(self, t: int, field: Tensor, out: Tensor) -> Tensor:
         """``T q`` at frame ``t``, of ``q`` (3, channels, height, width), in ``out``."""

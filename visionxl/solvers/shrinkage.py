@@ -25,7 +25,7 @@ from visionxl.solvers.trajectories import Trajectories
 
 PATCH = 8  # pixels, a side
 STRIDE = 3  # pixels between patches
-REACH = 2  # frames on each side
+TIMES = 5  # frames together: two on each side, at the ends of a video more on the other
 LEAST = 2.7  # coefficients that are kept, in units of the error
 SPREAD = 2.0  # of the consistency, in units of the error: what the denoiser itself leaves is large
 NOISES = 5.0  # the first error, in units of the measurement's noise, where that is small
@@ -77,26 +77,28 @@ def shrunk(video: Video, error: float) -> Video:
         error: standard deviation of white noise in it, in units of its values.
     """
     paths, result = Trajectories.of(video), torch.empty_like(video)
-    over_time = cosines(2 * REACH + 1).to(video)
+    times = min(TIMES, len(video))
+    over_time = cosines(times).to(video)
     over_colour = cosines(video.shape[1]).to(video)
     height, width = video.shape[-2:]
     more = [(max(PATCH - size, 0) + -max(size - PATCH, 0) % STRIDE) for size in (height, width)]
     for t in range(len(video)):
-        volume = paths.around(video, t, REACH)
+        first = min(max(t - TIMES // 2, 0), len(video) - times)
+        volume = paths.around(video, t, first, first + times)
         volume = torch.einsum("ab,cd,bdhw->achw", over_time, over_colour, volume)
         volume = pad(volume, (0, more[1], 0, more[0]), mode="replicate")
-        frame = _shrunk_volume(volume, LEAST * error, over_time[:, REACH])
+        frame = _shrunk_volume(volume, LEAST * error, over_time[:, t - first])
         result[t] = torch.einsum("cd,chw->dhw", over_colour, frame[..., :height, :width])
     return result
 
 
-def _shrunk_volume(volume: Tensor, threshold: float, middle: Tensor) -> Tensor:
-    """The middle frame of a volume whose patches' small coefficients are set to 0.
+def _shrunk_volume(volume: Tensor, threshold: float, there: Tensor) -> Tensor:
+    """One frame of a volume whose patches' small coefficients are set to 0.
 
     Args:
-        volume: cosines over time and colour, (2 REACH + 1, channels, height, width).
+        volume: cosines over time and colour, (times, channels, height, width).
         threshold: of the coefficients.
-        middle: what the cosines over time are in the middle frame, (2 REACH + 1,).
+        there: what the cosines over time are in that frame, (times,).
     """
     times, channels, height, width = volume.shape
     line = cosines(PATCH).to(volume)
@@ -112,7 +114,7 @@ def _shrunk_volume(volume: Tensor, threshold: float, middle: Tensor) -> Tensor:
         keep[0, :, 0] = True  # the mean
         found *= keep
         weight = 1 / keep.sum((0, 1, 2), dtype=found.dtype)
-        back = basis.T @ (torch.einsum("a,acpl->cpl", middle, found) * weight)
+        back = basis.T @ (torch.einsum("a,acpl->cpl", there, found) * weight)
         total[:, rows] += fold(back, size, PATCH, stride=STRIDE)[:, 0]
         weight = weight.expand(1, PATCH**2, -1)
         weights[:, rows] += fold(weight, size, PATCH, stride=STRIDE)[0]

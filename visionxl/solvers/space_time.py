@@ -14,11 +14,10 @@ from visionxl.solvers.directions import Directions
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of
-from visionxl.solvers.total_variation import minimise
+from visionxl.solvers.total_variation import USUAL, minimise
 
 ROUNDING = 3e-7  # of a measurement in float32 that has no other noise
 DEVIATION = 0.5  # of the values of natural pictures, in the range [-1, 1]
-USUAL = 0.12  # root mean square of the differences of natural videos
 
 
 def variation_weight(data: DataTerm, video: Video, noise_std: float) -> float:

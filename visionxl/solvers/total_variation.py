@@ -33,7 +33,8 @@ from visionxl.solvers.motion import TOGETHER
 
 NORM = 12.0  # |D|^2 is at most 4 per direction,
 NORM_MOVED = 17.0  # and in time along a motion at most (1 + |W|)^2, |W|^2 at most about 4
-BALANCE = 0.1  # a usual difference: the step of the video to that of the dual over the weight
+USUAL = 0.12  # root mean square of the differences of natural videos
+BALANCE = 0.1  # of that: the step of the video to that of the dual over the weight
 RELAXATION = 1.8
 LEAST_TAU, MOST_TAU = 1.0, 1e11
 TINY = 1e-30
@@ -86,10 +87,12 @@ def minimise(
     """
     video = (estimate if start is None else start).clone(memory_format=torch.contiguous_format)
     dual = video.new_zeros(len(video), 3, *video.shape[1:]) if dual is None else dual.clone()
-    usual = 1.0 if directions is None else directions.usual
     motion = None if directions is None else directions.motion
     norm = NORM if motion is None else NORM_MOVED
-    tau = BALANCE * usual / (math.sqrt(norm) * max(weight, TINY))
+    # With directions the weight is in units of a usual difference. These are not the video's own:
+    # where the iterations are few, windows of a clip would then differ.
+    balance = BALANCE if directions is None else BALANCE * USUAL
+    tau = balance / (math.sqrt(norm) * max(weight, TINY))
     tau = min(max(tau, LEAST_TAU), MOST_TAU)
 
     total = damping + 1 / tau

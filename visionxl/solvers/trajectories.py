@@ -30,25 +30,20 @@ class Trajectories:
         gray = video.mean(1, keepdim=True)
         return cls(optical_flow(gray), optical_flow(gray.flip(0)).flip(0))
 
-    def around(self, video: Video, t: int, reach: int) -> Tensor:
-        """Frame ``t`` and ``reach`` frames on each side, moved to where ``t`` is.
-
-        Past an end of the video the nearest frame is repeated.
+    def around(self, video: Video, t: int, first: int, stop: int) -> Tensor:
+        """The frames from ``first`` to before ``stop``, ``t`` among them, moved to where ``t`` is.
 
         Returns:
-            (2 reach + 1, channels, height, width), in the order of time.
+            (frames, channels, height, width), in the order of time.
         """
-        before = self._side(video, t, -1, reach)
-        return torch.stack([*reversed(before), video[t], *self._side(video, t, 1, reach)])
+        before = self._side(video, t, range(t - 1, first - 1, -1))
+        return torch.stack([*reversed(before), video[t], *self._side(video, t, range(t + 1, stop))])
 
-    def _side(self, video: Video, t: int, step: int, reach: int) -> list[Tensor]:
+    def _side(self, video: Video, t: int, others: range) -> list[Tensor]:
         moved: list[Tensor] = []
         flow: Tensor | None = None
-        for other in range(t + step, t + step * (reach + 1), step):
-            if not 0 <= other < len(video):
-                moved.append(moved[-1] if moved else video[t])
-                continue
-            one = self.ahead[other - 1] if step > 0 else self.behind[other]
+        for other in others:
+            one = self.ahead[other - 1] if others.step > 0 else self.behind[other]
             flow = one if flow is None else flow + sampled(one, places_of(flow))
             moved.append(sampled(video[other], places_of(flow)))
         return moved

@@ -24,7 +24,7 @@ from visionxl.protocols import (
 from visionxl.solvers.conjugate_gradient import NOT_A_NUMBER, dot
 from visionxl.solvers.finite import WAYS_OUT, check_finite
 
-PART = 2**22  # values at once, of what looks at all of them
+PART = 2**16  # values at once, of what looks at all of them: they stay in the cache
 
 
 def check_problem(problem: InverseProblem) -> int:
@@ -241,8 +241,9 @@ def data_residual(problem: InverseProblem, video: Video) -> float:
     answer, measurement = problem.operator.forward(video), problem.measurement
     parts = zip(answer.flatten().split(PART), measurement.flatten().split(PART), strict=True)
     total = measurement.new_zeros((), dtype=torch.float64)
-    for there, here in parts:
-        total += (there - here).square_().sum(dtype=torch.float64)
+    for there, here in parts:  # short ones: a sum in float64 takes ten times as long
+        apart = (there - here).to(torch.promote_types(answer.dtype, torch.float32))
+        total += torch.dot(apart, apart)
     return total.div_(measurement.numel()).sqrt_().item()
 
 

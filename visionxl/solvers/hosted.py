@@ -4,6 +4,7 @@ The networks see a few frames at a time anyway. These values do the same for the
 that a device holds no whole video: :func:`hosted` puts them in place.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,6 +40,7 @@ from visionxl.transfer import moved, room
 
 FRAMES = 8  # at once, of what sees one frame at a time
 STRIP = 2**21  # values at once, of what sees all frames
+KEPT = 200 * 768 * 1280  # values of a video's modes that stay on the device: 0.8 GB, twice
 WINDOWED = (SpaceTimeTV, MotionShrinkage)  # couple distant frames little
 
 
@@ -119,7 +121,9 @@ class HostedLowPass:
 class HostedClosedForm:
     """:class:`ClosedForm` on ``device``: the axes of frames some frames at a time, time in strips.
 
-    The result is the same to rounding, and no video is whole on the device.
+    The result is the same to rounding, and no video is whole on the device: where the operator
+    leaves colours alone, its modes are there one channel at a time, and those of more than ``KEPT``
+    values in all stay in host memory.
 
     Args:
         exact: to compute.
@@ -138,9 +142,27 @@ class HostedClosedForm:
             there = evolve(problem, operator=HostedOperator(problem.operator, self.device))
             return self.otherwise.correct(estimate, there, level)
         damping = damping_of(problem, level, self.exact.spread, self.exact.least_noise)
-        seen = self._gathered(Modes.measured, modes, problem.measurement)
-        known = self._gathered(Modes.analyse, modes, estimate)
-        plane = _plane_values(modes, known)
+        video = room(estimate, *estimate.shape)
+        if modes.axes[1] is None:
+            parts = [(modes.of_channel(c), slice(c, c + 1)) for c in range(estimate.shape[1])]
+        else:
+            parts = [(modes, slice(None))]
+        for part, channels in parts:
+            seen = self._gathered(Modes.measured, part, problem.measurement[:, channels])
+            known = self._gathered(Modes.analyse, part, estimate[:, channels])
+            self._solve(part, seen, known, damping)
+            del seen
+            for chunk in chunks(len(video)):
+                frames = self._copy(estimate[chunk, channels])
+                part_of = _of_frames(part, chunk)
+                corrected = part_of.add_synthesis(frames, known[chunk].to(frames))
+                for there, here in zip(video[chunk, channels], corrected, strict=True):
+                    there.copy_(here)
+        return Correction(video, iterations=0, residuals=(), stopped="exact")
+
+    def _solve(self, modes: Modes, seen: Tensor, known: Tensor, damping: float) -> None:
+        """``V^T (x - x0)``, in place of ``V^T x0``."""
+        plane = _plane_values(modes, known).to(self.device)
         time, flat_seen, flat = modes.axes[0], seen.flatten(1), known.flatten(1)
         places = max(1, STRIP // len(flat))
         for first in range(0, flat.shape[1], places):
@@ -151,27 +173,27 @@ class HostedClosedForm:
                 y, x, gain = time.left.T @ y, time.right.T @ x, time.values[:, None] * gain
             y = torch.addcmul(y, gain, x, value=-1).mul_(gain / (gain.square() + damping))
             flat[:, strip] = y if time is None else time.right @ y
-        video = room(estimate, *estimate.shape)
-        for chunk in chunks(len(video)):
-            frames = estimate[chunk].to(
-                self.device, copy=True, memory_format=torch.contiguous_format
-            )
-            corrected = _of_frames(modes, chunk).add_synthesis(frames, known[chunk].to(frames))
-            video[chunk] = corrected
-        return Correction(video, iterations=0, residuals=(), stopped="exact")
 
     def _gathered(
         self, action: Callable[[Modes, Tensor], Tensor], modes: Modes, frames: Tensor
     ) -> Tensor:
-        """``action`` on the frames, but for time, put together where they are."""
+        """``action`` on the frames, but for time, put together on the device if it has room."""
         result = None
         for chunk in chunks(len(frames)):
-            piece = action(_of_frames(modes, chunk), frames[chunk].to(self.device))
+            piece = action(_of_frames(modes, chunk), self._copy(frames[chunk]))
             if result is None:
-                result = room(frames, len(frames), *piece.shape[1:])
+                shape = (len(frames), *piece.shape[1:])
+                result = room(piece if math.prod(shape) <= KEPT else frames, *shape)
             result[chunk] = piece
         assert result is not None  # there is at least one frame
         return result
+
+    def _copy(self, frames: Tensor) -> Tensor:
+        """Frames on the device, frame by frame: each is in one piece, of all channels or of one."""
+        there = frames.new_empty(frames.shape, device=self.device)
+        for target, frame in zip(there, frames, strict=True):
+            target.copy_(frame)
+        return there
 
 
 def _of_frames(modes: Modes, chunk: slice) -> Modes:

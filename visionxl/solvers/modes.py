@@ -65,13 +65,14 @@ class Modes:
 
         def by_channel(video: Video) -> None:
             for c in range(video.shape[1]):
-                pull(self._of_channel(c), video[:, c : c + 1], target[:, c : c + 1])
+                pull(self.of_channel(c), video[:, c : c + 1], target[:, c : c + 1])
 
         # Where only time is turned, channels one by one hold less.
         alone = self.axes[1:] == (None, None, None)
         return by_channel if alone else lambda video: pull(self, video, target)
 
-    def _of_channel(self, c: int) -> "Modes":
+    def of_channel(self, c: int) -> "Modes":
+        """Those of one channel, where channels are left alone."""
         mask = self.mask
         if mask is not None and mask.shape[1] > 1:
             mask = mask[:, c : c + 1]

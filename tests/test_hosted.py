@@ -44,7 +44,7 @@ OPERATORS = {
     "reflected average": GaussianBlur(2.0) @ AVERAGES[1],
     "pooling": AveragePool(4) @ AVERAGES[0],
     "mask": Mask.random(0.5, 16, 16, generator()) @ AVERAGES[1],
-    "mask of each colour": Mask(torch.rand(FRAMES, 3, 16, 16, generator=generator()).round()),
+    "mask of each colour": Mask(torch.rand(3, 16, 16, generator=generator()).round()),
 }
 each_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=list(OPERATORS))
 

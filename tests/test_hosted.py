@@ -26,6 +26,7 @@ from visionxl.solvers.hosted import (
     HostedLowPass,
     HostedOperator,
     frames_together,
+    keeps_modes,
 )
 from visionxl.solvers.motion import optical_flow
 from visionxl.solvers.parts import ScheduledLowPass
@@ -182,6 +183,11 @@ def test_the_frames_that_are_together_on_the_device(window, frames):
     problem = InverseProblem(operator, torch.zeros(90, 3, 4, 4), 0.05)
     windowed.correct(torch.zeros(90, 3, 4, 4), problem, LEVEL)
     assert counted.most == frames
+
+
+def test_only_the_closed_form_keeps_modes_on_the_device():
+    assert keeps_modes(vision_xl())
+    assert not keeps_modes(vision_tv())
 
 
 class Widest:

@@ -10,7 +10,16 @@ import torch
 from attrs import evolve, frozen
 from command_line import visionxl
 
-from visionxl import GaussianPrior, InputError, Padded, PocketPrior, restore, simulate, vision_xl
+from visionxl import (
+    GaussianPrior,
+    InputError,
+    Padded,
+    PocketPrior,
+    restore,
+    simulate,
+    vision_tv,
+    vision_xl,
+)
 from visionxl.cli.running import SHARE, Run, plan_for
 from visionxl.operators import AveragePool
 from visionxl.planning import (
@@ -182,13 +191,17 @@ def test_videos_are_not_on_a_device_without_float64(small):
         assert plan.attention == "sliced"
 
 
-def test_with_videos_on_the_host_the_device_is_as_full_for_any_length(small):
-    def peak(frames):
-        return estimate(
-            small, MemoryPlan(4), 64, 64, frames, sampler=vision_xl(), device="cuda"
-        ).peak
+def test_with_videos_on_the_host_the_device_is_as_full_for_any_length(small, monkeypatch):
+    def full(sampler, frames):
+        taken = estimate(small, MemoryPlan(4), 64, 64, frames, sampler=sampler, device="cuda")
+        return taken.consistency
 
-    assert peak(8) == peak(30)
+    assert full(vision_tv(), 30) == pytest.approx(full(vision_tv(), 100), rel=1e-3)
+    few, more = (full(vision_xl(), frames) for frames in (8, 30))
+    modes = 2 * 4 * 64 * 64 * 22  # of a channel, measured and estimated
+    assert more - few == pytest.approx(modes, rel=0.05)
+    monkeypatch.setattr("visionxl.planning.choice.KEPT", 64 * 64 * 22)
+    assert full(vision_xl(), 30) == pytest.approx(full(vision_xl(), 100), rel=1e-3)
 
 
 @pytest.mark.parametrize(

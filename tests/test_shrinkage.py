@@ -71,7 +71,7 @@ def test_it_is_what_the_definition_says(monkeypatch):
     threshold, line, colour = LEAST * error, cosines(PATCH), cosines(3)
     expected = torch.empty_like(video)
     for t in range(7):
-        first = [0, 0, 0, 1, 2, 2, 2][t]  # five frames that are there, the frame in their middle
+        first = [0, 0, 0, 1, 2, 2, 2][t]  # five frames, in their middle the frame but near an end
         around = list(range(first, first + TIMES))
         total, weights = torch.zeros(3, 11, 14), torch.zeros(11, 14)
         for i, j in itertools.product(range(0, 4, STRIDE), range(0, 7, STRIDE)):

@@ -12,6 +12,7 @@ from visionxl.planning.obey import device_of, networks_of
 from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
 from visionxl.priors.tiling import striped
 from visionxl.protocols import LatentPrior
+from visionxl.solvers.hosted import KEPT
 from visionxl.solvers.loop import Sampler
 from visionxl.solvers.methods import vision_tv
 
@@ -103,12 +104,16 @@ def _added(
     # The loop holds the measurement, the decoded and the corrected video, and latents: clean and
     # noise, encoded and renoised ones.
     between = round(held.measurement * video) + 2 * video + 4 * latents
+    # Those of the frames that are on the device together are counted with them.
+    waiting = max(frames - held.together, 0) * frame // 3 if held.modes and not here else 0
+    modes = 2 * min(waiting, 4 * KEPT)
     return Estimate(
         denoise=during_unet + together * networks.denoise + between + 2 * longer * latents,
         decode=during_vae + coded * networks.decode + between + longer * video + parts,
         encode=during_vae + coded * networks.encode + between + video + longer * latents,
         consistency=during_vae
         + round(held.consistency * (video if here else min(frames, held.together) * frame))
+        + modes
         + 4 * latents,
     )
 

@@ -21,7 +21,7 @@ from visionxl.priors.tiling import StripedAutoencoder
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
 from visionxl.simulation import simulate
 from visionxl.sizes import next_multiple
-from visionxl.solvers.hosted import frames_together
+from visionxl.solvers.hosted import frames_together, keeps_modes
 from visionxl.solvers.loop import Sampler, restore
 
 SIDE = 64  # of the small frames that show what the loop holds
@@ -54,12 +54,13 @@ class Held:
     """What the loop holds, in videos of float32, without the latents.
 
     ``consistency`` is the most while the consistency works, the measurement included. Of videos in
-    host memory ``together`` frames are on the device then.
+    host memory ``together`` frames are on the device then, and with ``modes`` those of a channel.
     """
 
     measurement: float
     consistency: float
     together: int
+    modes: bool
 
 
 def diffusers_prior_of(prior: LatentPrior) -> DiffusersPrior:
@@ -176,4 +177,5 @@ def count_held(sampler: Sampler, task: Task, frames: int) -> Held:
         restore(problem, _Pooled(), shortened, generator=generator)
     measurement = problem.measurement.nbytes / video.nbytes
     together = frames_together(sampler, problem.operator)
-    return Held(measurement, live.peak / video.nbytes + measurement, together)
+    held = live.peak / video.nbytes + measurement
+    return Held(measurement, held, together, keeps_modes(sampler))

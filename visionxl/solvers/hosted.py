@@ -42,6 +42,7 @@ FRAMES = 8  # at once, of what sees one frame at a time
 STRIP = 2**21  # values at once, of what sees all frames
 KEPT = 200 * 768 * 1280  # values of a video's modes that stay on the device: 0.8 GB, twice
 WINDOWED = (SpaceTimeTV, MotionShrinkage)  # couple distant frames little
+EXACT = (NoiseAware, ClosedForm)  # in closed form where the operator has factors
 
 
 def chunks(frames: int, size: int = FRAMES) -> Iterator[slice]:
@@ -121,9 +122,9 @@ class HostedLowPass:
 class HostedClosedForm:
     """:class:`ClosedForm` on ``device``: the axes of frames some frames at a time, time in strips.
 
-    The result is the same to rounding, and no video is whole on the device: where the operator
-    leaves colours alone, its modes are there one channel at a time, and those of more than ``KEPT``
-    values in all stay in host memory.
+    The result is the same to rounding, and no long video is whole on the device: where the operator
+    leaves colours alone its modes are there one channel at a time, those of more than ``KEPT``
+    values not at all.
 
     Args:
         exact: to compute.
@@ -177,7 +178,8 @@ class HostedClosedForm:
     def _gathered(
         self, action: Callable[[Modes, Tensor], Tensor], modes: Modes, frames: Tensor
     ) -> Tensor:
-        """``action`` on the frames, but for time, put together on the device if it has room."""
+        """``action`` on the frames, but for time, together on the device or, if too many, where
+        they are."""
         result = None
         for chunk in chunks(len(frames)):
             piece = action(_of_frames(modes, chunk), self._copy(frames[chunk]))
@@ -269,18 +271,25 @@ def frames_together(sampler: Sampler, operator: object) -> int:
         reach = reach_of(operator).frames
     except InputError:  # then nothing is hosted
         return 0
-    start = sampler.initializer
-    parts = [sampler.consistency, sampler.finish]
-    if isinstance(start, CorrectedInversion):
-        parts.append(start.consistency)
-    windowed = any(isinstance(part, WINDOWED) for part in parts)
+    windowed = any(isinstance(part, WINDOWED) for part in _consistencies(sampler))
     return CORE + 2 * max(CONTEXT, reach) if windowed else FRAMES
+
+
+def keeps_modes(sampler: Sampler) -> bool:
+    """Whether a hosted method may keep two videos' modes of a channel on the device."""
+    return any(isinstance(part, EXACT) for part in _consistencies(sampler))
+
+
+def _consistencies(sampler: Sampler) -> list[DataConsistency | None]:
+    start = sampler.initializer
+    first = [start.consistency] if isinstance(start, CorrectedInversion) else []
+    return [*first, sampler.consistency, sampler.finish]
 
 
 def _hosted(consistency: DataConsistency, problem: InverseProblem, device: str) -> DataConsistency:
     if isinstance(consistency, WINDOWED):
         return _Plain(ByWindow(consistency, device))
-    if isinstance(consistency, NoiseAware | ClosedForm) and isinstance(problem.operator, Factored):
+    if isinstance(consistency, EXACT) and isinstance(problem.operator, Factored):
         exact = ClosedForm(consistency.spread, consistency.least_noise)
         return _Plain(HostedClosedForm(exact, device, otherwise=consistency))
     return consistency

@@ -76,7 +76,7 @@ class Modes:
         mask = self.mask
         if mask is not None and mask.shape[1] > 1:
             mask = mask[:, c : c + 1]
-        return evolve(self, mask=mask)
+        return evolve(self, mask=mask, shape=(self.shape[0], 1, *self.shape[2:]))
 
     def measured(self, measurement: Measurement) -> Tensor:
         """``U^T y``."""

@@ -25,7 +25,7 @@ from visionxl.solvers.trajectories import Trajectories
 
 PATCH = 8  # pixels, a side
 STRIDE = 3  # pixels between patches
-TIMES = 5  # frames together: two on each side, at the ends of a video more on the other
+TIMES = 5  # frames together: two on each side; near an end, the first or last five
 LEAST = 2.7  # coefficients that are kept, in units of the error
 SPREAD = 2.0  # of the consistency, in units of the error: what the denoiser itself leaves is large
 NOISES = 5.0  # the first error, in units of the measurement's noise, where that is small
@@ -70,6 +70,7 @@ class MotionShrinkage:
 def shrunk(video: Video, error: float) -> Video:
     """A video without what is as small as an error in the cosines of patches along its motion.
 
+    Five frames together: two on each side or, near an end, the first or last five.
     Overlapping patches are averaged, those with fewer coefficients kept counting more.
 
     Args:

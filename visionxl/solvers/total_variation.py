@@ -34,7 +34,7 @@ from visionxl.solvers.motion import TOGETHER
 NORM = 12.0  # |D|^2 is at most 4 per direction,
 NORM_MOVED = 17.0  # and in time along a motion at most (1 + |W|)^2, |W|^2 at most about 4
 USUAL = 0.12  # root mean square of the differences of natural videos
-BALANCE = 0.1  # of that: the step of the video to that of the dual over the weight
+BALANCE = 0.1  # the step of the video to that of the dual over the weight
 RELAXATION = 1.8
 LEAST_TAU, MOST_TAU = 1.0, 1e11
 TINY = 1e-30
@@ -89,8 +89,8 @@ def minimise(
     dual = video.new_zeros(len(video), 3, *video.shape[1:]) if dual is None else dual.clone()
     motion = None if directions is None else directions.motion
     norm = NORM if motion is None else NORM_MOVED
-    # With directions the weight is in units of a usual difference. These are not the video's own:
-    # where the iterations are few, windows of a clip would then differ.
+    # With directions differences are of size 1, and the weight is smaller by a usual one. That is a
+    # constant and not the video's own: else a clip's windows would differ after few iterations.
     balance = BALANCE if directions is None else BALANCE * USUAL
     tau = balance / (math.sqrt(norm) * max(weight, TINY))
     tau = min(max(tau, LEAST_TAU), MOST_TAU)

@@ -1,7 +1,7 @@
 """Long videos in host memory, computed on a device some frames at a time.
 
 The networks see a few frames at a time anyway. These values do the same for the rest of a step, so
-that a device holds no whole video: :func:`hosted` puts them in place.
+that a device holds no long video whole: :func:`hosted` puts them in place.
 """
 
 import math

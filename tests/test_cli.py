@@ -240,6 +240,22 @@ def test_an_inner_autoencoder_takes_part(
     assert Path("inner.mkv").read_bytes() != Path("plain.mkv").read_bytes()
 
 
+def test_a_lora_is_given_to_the_prior_and_refused_by_the_pocket_prior(
+    place, sdxl_folder, monkeypatch, capfd
+):
+    make_clip(Path("small.mkv"), frames=1, height=64, width=64)
+    words = ["simulate", "small.mkv", "--task", "deblur", "--output", "y.safetensors"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "y.safetensors", "--lora", "lora.safetensors", "--output", "x.mkv"]
+    for prior, sentence in {
+        str(sdxl_folder): "lora 'lora.safetensors' is no file",
+        "pocket": "--lora 'lora.safetensors': the pocket prior takes none",
+    }.items():
+        answer = visionxl(monkeypatch, capfd, *words, "--prior", prior)
+        assert answer.code == 2
+        assert sentence in answer.err
+
+
 def test_an_inner_autoencoder_of_other_latents_is_refused(
     place, tiny_autoencoder_folder, monkeypatch, capfd
 ):

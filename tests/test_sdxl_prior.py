@@ -334,6 +334,92 @@ def test_a_unet_that_cannot_be_read_is_refused(sdxl_folder, tmp_path):
             SDXLPrior.from_pretrained(sdxl_folder, unet=given)
 
 
+# --- a LoRA
+
+
+MODULES = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "conv1")  # linear, and a convolution
+SCALE = 2  # alpha / rank
+
+
+def lora_of(pipeline):
+    """Random factors of rank 3 for some of the U-Net's weights, by their names in diffusers."""
+    from peft import LoraConfig, get_peft_model_state_dict
+
+    config = LoraConfig(r=3, lora_alpha=3 * SCALE, target_modules=MODULES)
+    pipeline.unet.add_adapter(config)
+    generator = torch.Generator().manual_seed(7)
+    factors = {
+        name: torch.randn(value.shape, generator=generator)
+        for name, value in get_peft_model_state_dict(pipeline.unet).items()
+    }
+    return factors, config
+
+
+def as_diffusers_saves_it(factors, config, place):
+    told = {key: list(v) if isinstance(v, set) else v for key, v in config.to_dict().items()}
+    StableDiffusionXLPipeline.save_lora_weights(
+        place, unet_lora_layers=factors, unet_lora_adapter_metadata=told
+    )
+    return place / "pytorch_lora_weights.safetensors"
+
+
+def as_kohya_saves_it(factors, config, place):
+    """``lora_unet_..._to_q.lora_down.weight`` beside a tensor ``.alpha``, as in most files."""
+    weights = {}
+    for name, value in factors.items():
+        module, factor = name.split(".lora_")
+        module = "lora_unet_" + module.replace(".", "_")
+        part = {"A": "lora_down", "B": "lora_up"}[factor[0]]
+        weights[f"{module}.{part}.weight"] = value
+        weights[f"{module}.alpha"] = torch.tensor(float(config.lora_alpha))
+    save_file(weights, place / "kohya.safetensors")
+    return place / "kohya.safetensors"
+
+
+@pytest.mark.parametrize("save", [as_diffusers_saves_it, as_kohya_saves_it])
+def test_a_lora_adds_the_product_of_its_factors_to_the_weights(sdxl_folder, tmp_path, save):
+    pytest.importorskip("peft")
+    factors, config = lora_of(StableDiffusionXLPipeline.from_pretrained(sdxl_folder))
+    file = save(factors, config, tmp_path)
+    plain = SDXLPrior.from_pretrained(sdxl_folder).unet.state_dict()
+    found = SDXLPrior.from_pretrained(sdxl_folder, lora=file).unet.state_dict()
+    assert found.keys() == plain.keys()
+    changed = {name.split(".lora_")[0] + ".weight" for name in factors}
+    assert len(changed) > 60
+    for name, value in plain.items():
+        if name not in changed:
+            assert torch.equal(found[name], value), name
+            continue
+        module = name.removesuffix(".weight")
+        down, up = (factors[f"{module}.lora_{part}.weight"] for part in "AB")
+        product = (up.flatten(1) @ down.flatten(1)).view(value.shape)
+        torch.testing.assert_close(found[name], value + SCALE * product)
+
+
+def test_a_lora_that_cannot_be_added_is_refused(
+    sdxl_folder, stable_diffusion_folders, tmp_path, monkeypatch
+):
+    pytest.importorskip("peft")
+    factors, config = lora_of(StableDiffusionXLPipeline.from_pretrained(sdxl_folder))
+    file = as_diffusers_saves_it(factors, config, tmp_path)
+    nothing = tmp_path / "nothing.safetensors"
+    save_file({"elsewhere.lora_A.weight": noise(3, 3)}, nothing)
+    cases = {
+        nothing: "has nothing for a StableDiffusionXLPipeline",
+        tmp_path / "absent.safetensors": "is no file",
+        file.with_suffix(".bin"): "may be a pickle",
+        tmp_path: r"is no \.safetensors file",
+    }
+    for given, words in cases.items():
+        with pytest.raises(InputError, match=f"lora .*{words}"):
+            SDXLPrior.from_pretrained(sdxl_folder, lora=given)
+    with pytest.raises(InputError, match=r"lora .* made for this model"):
+        DiffusersPrior.from_pretrained(stable_diffusion_folders["epsilon"], lora=file)
+    monkeypatch.setattr("visionxl.priors.loading.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'visionxl\[lora\]'"):
+        SDXLPrior.from_pretrained(sdxl_folder, lora=file)
+
+
 # --- a model with an embedded guidance
 
 

@@ -29,6 +29,7 @@ class Order:
     guidance: float | None
     inner_autoencoder: str | None
     unet: str | None
+    lora: str | None
     truth: Path | None
     window: int | None
     mask: Path | None
@@ -47,8 +48,7 @@ class Order:
     def priors(self) -> tuple[DiffusersPrior, DiffusersPrior | None]:
         """The prior, and the one of the inner steps."""
         text = {k: getattr(self, k) for k in ("prompt", "negative_prompt", "guidance")}
-        if self.unet is not None:
-            text["unet"] = self.unet
+        text |= {k: v for k in ("unet", "lora") if (v := getattr(self, k)) is not None}
         prior = prior_named(self.prior, self.device, self.dtype, **text)
         inner = self.inner_autoencoder
         quick = None if inner is None else with_autoencoder(prior, inner)

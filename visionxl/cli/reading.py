@@ -174,7 +174,7 @@ def prior_named(
         if given:
             option = given[0].replace("_", "-")
             raise InputError(
-                f"--{option} {text[given[0]]!r}: the pocket prior reads no text; leave it out"
+                f"--{option} {text[given[0]]!r}: the pocket prior takes none; leave it out"
             )
         return PocketPrior.load(dtype=DTYPES[dtype], device=place)
     check_source(name)

@@ -68,11 +68,14 @@ def restore(
         str | None,
         typer.Option(help="Of a few-step SDXL: a .safetensors file, ..."),
     ] = None,
+    lora: Annotated[
+        str | None,
+        typer.Option(help="To add to the prior: a .safetensors file."),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option(
-            help=".mp4, .mkv (lossless), .safetensors, or a folder of PNG; for several with "
-            "{name} in it."
+            help=".mp4, .mkv (lossless), .safetensors, a folder of PNG; {name} for several."
         ),
     ] = Path("restored.mp4"),
     truth: Annotated[
@@ -129,6 +132,7 @@ def restore(
         guidance=guidance,
         inner_autoencoder=inner_autoencoder,
         unet=unet,
+        lora=lora,
         truth=truth,
         window=window,
         mask=mask,

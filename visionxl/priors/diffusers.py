@@ -93,6 +93,7 @@ class DiffusersPrior:
         prompt: str = "",
         negative_prompt: str = "",
         guidance: float | None = 0.6,
+        lora: str | Path | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> "DiffusersPrior":
@@ -103,13 +104,15 @@ class DiffusersPrior:
             prompt: the text is encoded once, and the text encoder released.
             negative_prompt: likewise.
             guidance: CFG++ scale; None for the prompt alone.
+            lora: a LoRA to add to the weights, such as a few-step one (LCM): a safetensors file,
+                there or of the hub as ``owner/name/file``. It needs the package peft.
             dtype: of the networks; videos and latents keep their own.
             device: of the networks.
 
         Raises:
             InputError: no model there, or it cannot be reached.
         """
-        pipeline = load_pipeline(source, dtype, device)
+        pipeline = load_pipeline(source, dtype, device, lora=lora)
         if getattr(pipeline, "text_encoder_2", None) is not None:
             raise InputError(f"prior {str(source)!r} has SDXL's two text encoders: use SDXLPrior")
         with torch.no_grad():  # the graph would hold on to the text encoder

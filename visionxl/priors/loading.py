@@ -1,5 +1,6 @@
 """Reading models in diffusers' folder layout, with errors that say what to do."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ UNREADABLE = (
 )
 """What diffusers, transformers and safetensors raise for a model that is not whole."""
 
+WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
+"""How files of weights alone end; all but the first may hold pickles."""
+
 
 def dtype_keyword(dtype: torch.dtype) -> dict[str, Any]:
     """``dtype`` as diffusers' ``from_pretrained`` calls it: ``torch_dtype`` before 0.40."""
@@ -33,6 +37,7 @@ def load_pipeline(
     dtype: torch.dtype,
     device: torch.device | str,
     denoiser: str = "unet",
+    lora: str | Path | None = None,
     **components: Any,
 ) -> Any:
     """The diffusers pipeline of a hub id or folder, from safetensors alone.
@@ -42,6 +47,7 @@ def load_pipeline(
         dtype: of the networks.
         device: of the networks.
         denoiser: the pipeline's name for its denoiser, ``unet`` or ``transformer``.
+        lora: a safetensors file that is added to the weights for good.
         components: loaded parts that replace those of ``source``.
     """
     from diffusers import DiffusionPipeline
@@ -60,7 +66,32 @@ def load_pipeline(
                 f"prior {str(source)!r} is a {type(pipeline).__name__} without {name}: expected a "
                 f"{kind}, an autoencoder and a scheduler"
             )
+    if lora is not None:
+        _fuse(pipeline, lora)
     return pipeline.to(device)
+
+
+def _fuse(pipeline: Any, lora: str | Path) -> None:
+    """Add ``scale * up @ down`` of a LoRA (Hu et al. 2021) to the weights it was trained for."""
+    try:
+        path = _weights_file("lora", lora)
+        if find_spec("peft") is None:
+            raise InputError(
+                f"lora {str(lora)!r} needs the package peft: pip install 'visionxl[lora]'"
+            )
+        pipeline.load_lora_weights(str(path.parent), weight_name=path.name, use_safetensors=True)
+        found = pipeline.get_list_adapters()
+        if not found:
+            raise InputError(
+                f"lora {str(lora)!r} has nothing for a {type(pipeline).__name__}: give one that "
+                "was trained for this model"
+            )
+        pipeline.fuse_lora(components=list(found))
+        pipeline.unload_lora_weights()
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise _not_loaded("lora", lora, error) from error
 
 
 def load_autoencoder(source: str | Path, dtype: torch.dtype) -> Any:
@@ -88,37 +119,47 @@ def load_unet(source: str | Path, base: str | Path, dtype: torch.dtype) -> Any:
 
     Args:
         source: a folder or hub id of a ``UNet2DConditionModel`` (LCM), or a file of weights alone
-            (Lightning, DMD2): ``unet.safetensors``, or ``owner/name/unet.safetensors`` of the hub.
+            (Lightning): ``unet.safetensors``, or ``owner/name/unet.safetensors`` of the hub.
         base: the model whose U-Net has the same configuration as a file of weights.
         dtype: of the network.
     """
     from diffusers import UNet2DConditionModel
-    from huggingface_hub import hf_hub_download
     from safetensors.torch import load_file
 
-    path, keyword = Path(source), dtype_keyword(dtype)
-    alone = path.suffix in (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
-    if alone and path.suffix != ".safetensors":
-        raise InputError(
-            f"unet {str(source)!r} may be a pickle, which runs code: give a .safetensors file"
-        )
-    if not alone:
-        _check_source("unet", source, "config.json")
-    elif not path.is_file() and len(path.parts) != 3:
-        raise InputError(
-            f"unet {str(source)!r} is no file: give one, or the hub's owner/name/file.safetensors"
-        )
     network: Any = UNet2DConditionModel
     try:
-        if not alone:
-            return network.from_pretrained(source, use_safetensors=True, **keyword)
-        if not path.is_file():
-            path = Path(hf_hub_download("/".join(path.parts[:2]), path.parts[2]))
+        if Path(source).suffix not in WEIGHTS:
+            _check_source("unet", source, "config.json")
+            return network.from_pretrained(source, use_safetensors=True, **dtype_keyword(dtype))
+        weights = load_file(_weights_file("unet", source))
         model = network.from_config(network.load_config(base, subfolder="unet"))
-        model.load_state_dict(load_file(path))
+        model.load_state_dict(weights)
         return model.to(dtype)
+    except InputError:
+        raise
     except UNREADABLE as error:
         raise _not_loaded("unet", source, error) from error
+
+
+def _weights_file(name: str, source: str | Path) -> Path:
+    """A safetensors file, here or fetched from the hub as ``owner/name/file``."""
+    from huggingface_hub import hf_hub_download
+
+    path = Path(source)
+    if path.suffix != ".safetensors":
+        raise InputError(
+            f"{name} {str(source)!r} may be a pickle, which runs code: give a .safetensors file"
+            if path.suffix in WEIGHTS
+            else f"{name} {str(source)!r} is no .safetensors file: give one, or the hub's "
+            "owner/name/file.safetensors"
+        )
+    if path.is_file():
+        return path
+    if path.is_absolute() or len(path.parts) != 3:
+        raise InputError(
+            f"{name} {str(source)!r} is no file: give one, or the hub's owner/name/file.safetensors"
+        )
+    return Path(hf_hub_download("/".join(path.parts[:2]), path.parts[2]))
 
 
 def release(pipeline: Any, *names: str) -> None:
@@ -151,6 +192,11 @@ def _not_loaded(name: str, source: str | Path, error: Exception) -> InputError:
         return InputError(
             f"{name} {str(source)!r} cannot be read ({reason}): download it again, or save it "
             "again with save_pretrained, which writes safetensors"
+        )
+    if Path(source).exists():
+        return InputError(
+            f"{name} {str(source)!r} cannot be read ({reason}): download it again, or give one "
+            "that was made for this model"
         )
     return InputError(
         f"{name} {str(source)!r} cannot be had from the hub ({reason}): check the id and the "

@@ -31,6 +31,7 @@ class SDXLPrior(DiffusersPrior):
         guidance: float | None = 0.6,
         autoencoder: str | Path | None = None,
         unet: str | Path | None = None,
+        lora: str | Path | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> "SDXLPrior":
@@ -49,8 +50,11 @@ class SDXLPrior(DiffusersPrior):
                 and this is None, a model of the hub gets the fp16-safe one, and the autoencoder
                 of a folder that says ``force_upcast`` runs in float32.
             unet: of a distilled checkpoint, in the place of the model's own: a folder or hub id
-                (LCM), or a safetensors file, there or of the hub as ``owner/name/file`` (Lightning,
-                DMD2). They answer in 2 to 8 evaluations: see :func:`~visionxl.solvers.latino`.
+                (LCM), or a safetensors file, there or of the hub as ``owner/name/file``
+                (Lightning). They answer in 2 to 8 evaluations: :func:`~visionxl.solvers.latino`.
+            lora: a LoRA to add to the weights, such as a few-step one (DMD2, LCM, Lightning): a
+                safetensors file, there or of the hub as ``owner/name/file``. It needs the package
+                peft.
             dtype: of the networks; videos and latents keep their own.
             device: of the networks.
 
@@ -63,7 +67,7 @@ class SDXLPrior(DiffusersPrior):
         parts = {} if autoencoder is None else {"vae": load_autoencoder(autoencoder, dtype)}
         if unet is not None:
             parts["unet"] = load_unet(unet, source, dtype)
-        pipeline = load_pipeline(source, dtype, device, **parts)
+        pipeline = load_pipeline(source, dtype, device, lora=lora, **parts)
         if getattr(pipeline, "text_encoder_2", None) is None:
             raise InputError(
                 f"prior {str(source)!r} is a {type(pipeline).__name__}, not SDXL: "

@@ -4,6 +4,7 @@ import math
 import sys
 import warnings
 from abc import abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +17,7 @@ from visionxl.protocols import (
     ForwardOperator,
     InverseProblem,
     LatentPrior,
+    Measurement,
     NoiseSchedule,
     NonlinearOperator,
     State,
@@ -236,16 +238,37 @@ def check_same_shape(name: str, part: object, given: Tensor, answer: object) -> 
     return check_finite(name, checked)
 
 
+@runtime_checkable
+class Piecewise(Protocol):
+    """An operator that measures a video a few frames at a time."""
+
+    @abstractmethod
+    def pieces(self, video: Video) -> Iterator[tuple[slice, Measurement]]:
+        """Which frames of the measurement, and they, where they were computed."""
+        ...
+
+
 def data_residual(problem: InverseProblem, video: Video) -> float:
     """Root mean square of ``y - A x``, in units of the range [-1, 1]."""
-    answer, measurement = problem.operator.forward(video), problem.measurement
+    operator, measurement = problem.operator, problem.measurement
+    if isinstance(operator, Piecewise):
+        pieces = operator.pieces(video)
+    else:
+        pieces = iter([(slice(None), operator.forward(video))])
+    total = 0.0
+    for frames, answer in pieces:
+        total += _square(answer, measurement[frames].to(answer.device))
+    return math.sqrt(total / measurement.numel())
+
+
+def _square(answer: Tensor, measured: Tensor) -> float:
     size = PART if answer.device.type == "cpu" else 64 * PART  # a GPU wants few calls
-    parts = zip(answer.flatten().split(size), measurement.flatten().split(size), strict=True)
-    total = measurement.new_zeros((), dtype=torch.float64)
+    dots = []
+    parts = zip(answer.flatten().split(size), measured.flatten().split(size), strict=True)
     for there, here in parts:  # short ones: a sum in float64 takes ten times as long
         apart = (there - here).to(torch.promote_types(answer.dtype, torch.float32))
-        total += torch.dot(apart, apart)
-    return total.div_(measurement.numel()).sqrt_().item()
+        dots.append(torch.dot(apart, apart))
+    return torch.stack(dots).cpu().sum(dtype=torch.float64).item()
 
 
 def peak_bytes(device: torch.device) -> int:

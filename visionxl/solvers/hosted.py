@@ -66,12 +66,13 @@ class HostedOperator:
     device: str
 
     def forward(self, video: Video) -> Measurement:
-        return self._by_pieces(self.operator.forward, video, reach_of(self.operator).frames)
+        return self._together(self.pieces(video), video)
 
     def adjoint(self, measurement: Measurement) -> Video:
         # Twice the reach: frames within one of a cut see a border that is none.
-        return self._by_pieces(
-            self.operator.adjoint, measurement, 2 * reach_of(self.operator).frames
+        context = 2 * reach_of(self.operator).frames
+        return self._together(
+            self._pieces(self.operator.adjoint, measurement, context), measurement
         )
 
     def lift(self, measurement: Measurement) -> Video:
@@ -80,19 +81,30 @@ class HostedOperator:
     def factors(self, shape: Shape) -> Factors | None:
         return factors_of(self.operator, shape)
 
-    def _by_pieces(self, action: Any, frames: Tensor, context: int) -> Tensor:
+    def pieces(self, video: Video) -> Iterator[tuple[slice, Measurement]]:
+        """Which frames of the measurement, and they, on the device."""
+        return self._pieces(self.operator.forward, video, reach_of(self.operator).frames)
+
+    def _pieces(self, action: Any, frames: Tensor, context: int) -> Iterator[tuple[slice, Tensor]]:
         count, circular = len(frames), reach_of(self.operator).circular
         if count <= FRAMES + 2 * context:
-            return moved(action(frames.to(self.device)), frames)
-        result = None
+            yield slice(0, count), action(frames.to(self.device))
+            return
         for core in chunks(count):
             begin, end = core.start - context, core.stop + context
             if not circular:
                 begin, end = max(begin, 0), min(end, count)
             piece = action(frames_of(frames, begin, end).to(self.device))
-            piece = piece[core.start - begin : core.stop - begin]
+            yield core, piece[core.start - begin : core.stop - begin]
+
+    def _together(self, pieces: Iterator[tuple[slice, Tensor]], like: Tensor) -> Tensor:
+        """All frames, where ``like`` is."""
+        result = None
+        for core, piece in pieces:
+            if len(piece) == len(like):
+                return moved(piece, like)
             if result is None:
-                result = room(frames, count, *piece.shape[1:])
+                result = room(like, len(like), *piece.shape[1:])
             result[core] = piece
         assert result is not None  # there is at least one frame
         return result

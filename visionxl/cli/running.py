@@ -109,8 +109,7 @@ def restored(
             return album.timed(shared_by(run.group, watched, plan.frames_at_once))
 
         placed = problem, sampler
-        kind = run.device.type
-        if run.group.size == 1 and kind not in ("cpu", plan.video_device.type, *VIDEO_DEVICES):
+        if run.device.type not in ("cpu", plan.video_device.type, *VIDEO_DEVICES):
             placed = hosted(problem, sampler, str(run.device))
         result = restore(
             placed[0],

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -198,6 +199,9 @@ def processes(device: str = "cpu", *, timeout: float = 1800.0) -> Iterator[Proce
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         _read(name)
     patience = timedelta(seconds=timeout)
+    # It keeps the group that there is when it is imported, as default of its arguments, and gloo's
+    # threads with it: transformers may import it once there is one.
+    import_module("torch.distributed.nn.functional")
     store, rank, size = next(dist.rendezvous("env://", timeout=patience))
     dist.init_process_group(
         "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo",

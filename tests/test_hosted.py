@@ -1,5 +1,7 @@
 """Videos in host memory, computed by pieces: the same answers, without a whole video at once."""
 
+from functools import partial
+
 import pytest
 import torch
 from dense import generator
@@ -8,6 +10,7 @@ from visionxl import (
     ClosedForm,
     Correction,
     GaussianPrior,
+    InputError,
     InverseProblem,
     NoiseAware,
     PlainCG,
@@ -30,7 +33,7 @@ from visionxl.solvers.hosted import (
 )
 from visionxl.solvers.motion import optical_flow
 from visionxl.solvers.parts import ScheduledLowPass
-from visionxl.solvers.windows import windows_of
+from visionxl.solvers.windows import restore_windows, windows_of
 
 PRIOR = GaussianPrior.natural(16, 16)
 FRAMES = 40
@@ -220,6 +223,79 @@ def test_what_has_no_such_form_stays_as_it_is():
     assert isinstance(problem.operator, HostedOperator)
     unknown = simulate(TRUTH[:4], Shift([(0.0, 0.0), (0.5, 0.0)] * 2), 0.05, generator=generator(1))
     assert hosted(unknown, sampler, "cpu") == (unknown, sampler)
+
+
+# --- windows of a long clip, each of them hosted
+
+
+def outer_windows(operator):
+    """Windows of 24 frames of a clip of 40, those that go round its ends last."""
+    windows = windows_of(operator, FRAMES, core=4, context=10)
+    return sorted(windows, key=lambda w: w.begin < 0 or w.end > FRAMES)
+
+
+@pytest.mark.parametrize("average", AVERAGES, ids=["circular", "reflect"])
+def test_a_window_is_cut_again_into_exact_problems(average):
+    measurement, seen = average.forward(TRUTH), set()
+    for outer in outer_windows(average):
+        if outer.begin < 0 or outer.end > FRAMES:
+            continue
+        problem, video = outer.problem(average, measurement, 0.0), outer.cut(TRUTH)
+        for inner in windows_of(problem.operator, outer.size, core=3, context=6):
+            part = inner.problem(problem.operator, problem.measurement, 0.0)
+            found = part.operator.forward(inner.cut(video))
+            torch.testing.assert_close(found, part.measurement)
+            seen |= {outer.begin + t for t in range(*inner.measured)}
+    assert len(seen) > FRAMES / 2
+
+
+def test_a_window_that_goes_round_is_not_cut_again():
+    operator = OPERATORS["circular average"]
+    outer = outer_windows(operator)[-1]
+    problem = outer.problem(operator, operator.forward(TRUTH), 0.0)
+    with pytest.raises(InputError, match="goes round"):
+        windows_of(problem.operator, outer.size, core=3, context=6)
+    sampler = vision_xl()
+    assert hosted(problem, sampler, "cpu") == (problem, sampler)
+
+
+def test_a_window_that_is_cut_again_needs_as_many_frames_without_a_measurement():
+    outer = outer_windows(AVERAGES[0])[0]
+    problem = outer.problem(AVERAGES[0], TRUTH, 0.0)
+    with pytest.raises(InputError, match="at least 6, for the operator's reach is 3"):
+        windows_of(problem.operator, outer.size, core=3, context=5)
+
+
+@each_operator
+def test_hosted_windows_are_the_windows(operator):
+    problem, sampler = problem_of(operator), vision_xl(count=7)
+    windows = windows_of(operator, FRAMES, core=12, context=4)
+    plain, placed = (
+        restore_windows(
+            operator,
+            problem.measurement,
+            problem.noise_std,
+            PRIOR,
+            sampler,
+            windows,
+            generator=generator(2),
+            place=place,
+        )
+        for place in (None, partial(hosted, device="cpu"))
+    )
+    for theirs, ours in zip(plain, placed, strict=True):
+        torch.testing.assert_close(ours.video, theirs.video, atol=ROUNDING, rtol=0)
+
+
+def test_total_variation_of_a_window_by_windows_differs_little():
+    operator = OPERATORS["reflected average"]
+    outer = outer_windows(operator)[4]
+    assert 0 < outer.measured[0] < outer.measured[1] < FRAMES
+    problem = outer.problem(operator, problem_of(operator, 0.02).measurement, 0.02)
+    consistency, truth = SpaceTimeTV(iterations=30), outer.cut(TRUTH)
+    expected = consistency.correct(0.9 * truth, problem, LEVEL).video
+    found = ByWindow(consistency, "cpu", core=4, context=9).correct(0.9 * truth, problem, LEVEL)
+    assert psnr(outer.core(found.video), outer.core(expected)) > 47
 
 
 def test_the_flow_does_not_depend_on_the_number_of_threads():

@@ -159,7 +159,7 @@ def test_an_operator_of_the_user_that_tells_its_reach_is_cut():
 
 @pytest.mark.parametrize(("core", "context"), [(0, 8), (8, 1)])
 def test_a_context_shorter_than_the_reach_is_refused(core, context):
-    with pytest.raises(InputError, match="reach, 3"):
+    with pytest.raises(InputError, match="reach is 3"):
         windows_of(TemporalAverage(7), FRAMES, core, context)
 
 

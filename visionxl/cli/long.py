@@ -15,7 +15,7 @@ from visionxl.cli import report
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import StepBar, Watched
 from visionxl.cli.reading import fitted_like, prior_for
-from visionxl.cli.running import Run, beside, plan_for, shared_by, warmed
+from visionxl.cli.running import Run, beside, place_for, plan_for, shared_by, warmed
 from visionxl.cli.told import Frames
 from visionxl.distributed.frames import EVERY
 from visionxl.measurements import Description, generator_of
@@ -96,6 +96,7 @@ def restored_in_windows(
                 observe=observe,
                 inner=None if quick is None else shared(quick),
                 device=plan.video_device,
+                place=place_for(run, plan),
                 state=state,
             )
             for restored in found:

@@ -27,6 +27,7 @@ from visionxl.priors import DiffusersPrior, warm_up
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import Album, Look, measures, run_record, write_page
 from visionxl.solvers import FrameByFrame, Sampler, hosted, restore
+from visionxl.solvers.windows import Place
 from visionxl.video import Clip
 from visionxl.writing import write_clip
 
@@ -108,13 +109,12 @@ def restored(
             watched = Watched(prior, bar.tell)
             return album.timed(shared_by(run.group, watched, plan.frames_at_once))
 
-        placed = problem, sampler
-        if run.device.type not in ("cpu", plan.video_device.type, *VIDEO_DEVICES):
-            placed = hosted(problem, sampler, str(run.device))
+        place = place_for(run, plan)
+        there, method = (problem, sampler) if place is None else place(problem, sampler)
         result = restore(
-            placed[0],
+            there,
             shared(persistent),
-            placed[1],
+            method,
             generator=generator_of(run.seed),
             frames_at_once=EVERY,
             observe=observe,
@@ -146,6 +146,13 @@ def restored(
 def shared_by(group: Processes, prior: LatentPrior, frames_at_once: int) -> LatentPrior:
     """The prior, whose frames are shared out over processes."""
     return SplitFrames(FrameByFrame(prior, frames_at_once), group)
+
+
+def place_for(run: Run, plan: MemoryPlan) -> Place | None:
+    """What has a GPU compute videos that are in host memory; None where they are elsewhere."""
+    if run.device.type in ("cpu", plan.video_device.type, *VIDEO_DEVICES):
+        return None
+    return partial(hosted, device=str(run.device))
 
 
 def checksum_of(*tensors: Tensor | None) -> str:

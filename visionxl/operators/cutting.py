@@ -146,3 +146,10 @@ class KeepFrames(Composable):
 
     def factors(self, shape: Shape) -> Factors:
         return on_axis(0, matrix_of(self.forward, 0, shape[0]))
+
+
+def uncut(operator: Any) -> tuple[Any, KeepFrames | None]:
+    """A window's operator without its cut (``KeepFrames @ operator``), and the cut, if any."""
+    if isinstance(operator, Composition) and isinstance(operator.outer, KeepFrames):
+        return operator.inner, operator.outer
+    return operator, None

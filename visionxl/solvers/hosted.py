@@ -14,7 +14,7 @@ from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.init.inversion import CorrectedInversion
-from visionxl.operators.cutting import reach_of
+from visionxl.operators.cutting import reach_of, uncut
 from visionxl.operators.factors import Factored, Factors, Shape, factors_of
 from visionxl.operators.lifting import lift
 from visionxl.protocols import (
@@ -152,7 +152,7 @@ class HostedClosedForm:
         like = estimate.new_empty(1, device=self.device).expand(estimate.shape)
         modes = Modes.of(problem.operator, like)
         if modes is None:
-            there = evolve(problem, operator=HostedOperator(problem.operator, self.device))
+            there = evolve(problem, operator=_on_device(problem.operator, self.device))
             return self.otherwise.correct(estimate, there, level)
         damping = damping_of(problem, level, self.exact.spread, self.exact.least_noise)
         video = room(estimate, *estimate.shape)
@@ -229,14 +229,14 @@ def _plane_values(modes: Modes, like: Tensor) -> Tensor:
 
 @frozen
 class _Plain:
-    """A consistency that is asked with the operator itself."""
+    """A consistency that is asked with the operator as it was before it was hosted."""
 
     consistency: DataConsistency
+    operator: Any
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        operator = problem.operator
-        plain = operator.operator if isinstance(operator, HostedOperator) else operator
-        return self.consistency.correct(estimate, evolve(problem, operator=plain), level)
+        plain = evolve(problem, operator=self.operator)
+        return self.consistency.correct(estimate, plain, level)
 
 
 def hosted(
@@ -251,15 +251,18 @@ def hosted(
 
     Args:
         problem: with its measurement in host memory. An operator whose reach in time is not known
-            is left alone, and so is all consistency; likewise one that is not linear.
+            is left alone, and so is all consistency; likewise one that is not linear, and that of
+            a window that goes round the ends of a circular clip.
         sampler: the method.
         device: such as ``cuda``.
     """
+    operator, cut = uncut(problem.operator)
     try:
-        reach_of(problem.operator)
+        reach_of(operator)
     except InputError:
         return problem, sampler
-    if not isinstance(problem.operator, ForwardOperator):
+    goes_round = cut is not None and cut.stop > cut.frames
+    if goes_round or not isinstance(operator, ForwardOperator):
         return problem, sampler
     start = sampler.initializer
     if isinstance(start, CorrectedInversion):
@@ -274,7 +277,14 @@ def hosted(
     method = evolve(
         sampler, consistency=consistency, initializer=start, low_pass=low_pass, finish=finish
     )
-    return evolve(problem, operator=HostedOperator(problem.operator, device)), method
+    return evolve(problem, operator=_on_device(problem.operator, device)), method
+
+
+def _on_device(operator: Any, device: str) -> Any:
+    """The operator computed there; what a window cuts off is cut off in host memory."""
+    operator, cut = uncut(operator)
+    there = HostedOperator(operator, device)
+    return there if cut is None else cut @ there
 
 
 def frames_together(sampler: Sampler, operator: object) -> int:
@@ -300,8 +310,9 @@ def _consistencies(sampler: Sampler) -> list[DataConsistency | None]:
 
 def _hosted(consistency: DataConsistency, problem: InverseProblem, device: str) -> DataConsistency:
     if isinstance(consistency, WINDOWED):
-        return _Plain(ByWindow(consistency, device))
+        return _Plain(ByWindow(consistency, device), problem.operator)
     if isinstance(consistency, EXACT) and isinstance(problem.operator, Factored):
         exact = ClosedForm(consistency.spread, consistency.least_noise)
-        return _Plain(HostedClosedForm(exact, device, otherwise=consistency))
+        there = HostedClosedForm(exact, device, otherwise=consistency)
+        return _Plain(there, problem.operator)
     return consistency

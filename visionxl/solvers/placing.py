@@ -4,10 +4,9 @@ import torch
 from attrs import frozen
 
 from visionxl.errors import InputError
-from visionxl.operators.cutting import reach_of
 from visionxl.operators.factors import factors_of
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
-from visionxl.solvers.windows import windows_of
+from visionxl.solvers.windows import least_context, windows_of
 from visionxl.transfer import moved, room
 
 # Frames of a window of the total variation that are kept, and those on each side. Together they are
@@ -97,7 +96,7 @@ class ByWindow:
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         operator, there = problem.operator, OnDevice(self.consistency, self.device)
         video, found = room(estimate, *estimate.shape), []
-        context = max(self.context, reach_of(operator).frames)
+        context = max(self.context, least_context(operator))
         for window in windows_of(operator, len(video), self.core, context):
             part = window.problem(operator, problem.measurement, problem.noise_std)
             answer = there.correct(window.cut(estimate), part, level)

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from visionxl.errors import InputError
 from visionxl.init.inversion import BatchConsistentInversion
-from visionxl.operators.cutting import KeepFrames, reach_of
+from visionxl.operators.cutting import KeepFrames, Reach, reach_of, uncut
 from visionxl.protocols import (
     ForwardOperator,
     InverseProblem,
@@ -33,6 +33,9 @@ from visionxl.solvers.renoising import Resample
 
 CORE = 48
 CONTEXT = 48
+
+Place = Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]
+"""(problem, method) -> the same, computed somewhere else."""
 
 
 @runtime_checkable
@@ -83,11 +86,14 @@ class Window:
             measurement: of the clip.
             noise_std: of the measurement.
         """
+        operator, cut = uncut(operator)
         first, stop = self.measured
+        missing = 0 if cut is None else cut.first  # of the measurement, before its first frame
+        seen = frames_of(measurement, first - missing, stop - missing)
         if stop - first < self.size:
             place = self.place(first)
             operator = KeepFrames(place, place + stop - first, self.size) @ operator
-        return InverseProblem(operator, frames_of(measurement, first, stop), noise_std)
+        return InverseProblem(operator, seen, noise_std)
 
     @property
     def size(self) -> int:
@@ -113,6 +119,15 @@ class Window:
         return video[place : place + self.stop - self.first]
 
 
+def least_context(operator: object) -> int:
+    """Frames that a window needs on each side of its core: those that the operator sees.
+
+    At the ends of a window that is cut again there are as many without a measurement.
+    """
+    operator, cut = uncut(operator)
+    return reach_of(operator).frames * (1 if cut is None else 2)
+
+
 def windows_of(
     operator: object, frames: int, core: int = CORE, context: int = CONTEXT
 ) -> tuple[Window, ...]:
@@ -121,32 +136,50 @@ def windows_of(
     A clip that is not longer than a window is one window, without any cut.
 
     Args:
-        operator: of the clip. Raises InputError for one that cannot be cut.
+        operator: of the clip, or of a window that is to be cut again, unless that goes round the
+            ends of the clip. Raises InputError for one that cannot be cut.
         frames: of the clip.
         core: frames of a window that are kept; the last may keep fewer.
         context: frames on each side that are restored as well, so that the core does not know
             where the window ends. At the ends of a clip that is not circular there are none.
     """
-    reach = reach_of(operator)
-    if core < 1 or context < reach.frames or frames < 1:
+    least = least_context(operator)
+    operator, cut = uncut(operator)
+    reach, seen = reach_of(operator), (0, frames)
+    if cut is not None:
+        reach, seen = _cut_again(cut, reach)
+    if core < 1 or context < least or frames < 1:
         raise InputError(
             f"frames {frames}, core {core}, context {context}: expected at least 1 frame, a core "
-            f"of at least 1, and a context of at least the operator's reach, {reach.frames}"
+            f"of at least 1, and a context of at least {least}, for the operator's reach is "
+            f"{reach.frames}"
         )
     if frames <= core + 2 * context:
-        return (Window(frames, 0, frames, 0, frames, (0, frames)),)
+        return (Window(frames, 0, frames, 0, frames, seen),)
     windows = []
     for first in range(0, frames, core):
         stop = min(first + core, frames)
         begin, end = first - context, stop + context
         if not reach.circular:
             begin, end = max(begin, 0), min(end, frames)
-        measured = (
-            begin if begin == 0 and not reach.circular else begin + reach.frames,
-            end if end == frames and not reach.circular else end - reach.frames,
-        )
-        windows.append(Window(frames, first, stop, begin, end, measured))
+        starts = begin if begin == 0 and not reach.circular else begin + reach.frames
+        ends = end if end == frames and not reach.circular else end - reach.frames
+        if cut is not None:
+            starts, ends = max(starts, seen[0]), min(ends, seen[1])
+        windows.append(Window(frames, first, stop, begin, end, (starts, ends)))
     return tuple(windows)
+
+
+def _cut_again(cut: KeepFrames, reach: Reach) -> tuple[Reach, tuple[int, int]]:
+    """How far a window's operator sees, and which frames of its measurement there are.
+
+    None of them sees the window's ends, so time does not go round.
+    """
+    if cut.stop > cut.frames:
+        raise InputError(
+            f"{cut!r} goes round the ends of a clip, and cannot be cut into windows again"
+        )
+    return Reach(reach.frames), (cut.first, cut.stop)
 
 
 def frames_of(source: FrameSource, first: int, stop: int) -> Tensor:
@@ -239,6 +272,7 @@ def restore_windows(
     observe: Callable[[Step], object] | None = None,
     inner: LatentPrior | None = None,
     device: str | torch.device = "cpu",
+    place: Place | None = None,
     state: State | None = None,
 ) -> Iterator[RestoredWindow]:
     """Restore a clip a window at a time, with the memory of a window.
@@ -260,7 +294,9 @@ def restore_windows(
         frames_at_once: frames in one call of the prior.
         observe: called with every step of every window.
         inner: a quicker prior for all steps but the last.
-        device: where the windows are computed.
+        device: where the windows' videos are.
+        place: of each window's problem and method, to compute it elsewhere, such as
+            ``partial(hosted, device="cuda")``.
         state: of an earlier run of window ``begin``, to go on from.
 
     Raises:
@@ -284,10 +320,13 @@ def restore_windows(
     sampler_of = with_common_start(sampler, windows, problem_of, prior)
     for index, window in enumerate(windows[begin:], begin):
         own = Generator(generator.device)
+        problem, method = problem_of(window), sampler_of(window)
+        if place is not None:
+            problem, method = place(problem, method)
         restored = restore(
-            problem_of(window),
+            problem,
             prior,
-            sampler_of(window),
+            method,
             generator=own.set_state(chance),
             frames_at_once=frames_at_once,
             observe=observe,
@@ -297,7 +336,7 @@ def restore_windows(
         # A copy, so that the context does not stay in memory.
         core = window.core(restored.video).clone()
         yield RestoredWindow(index, window, core, restored.trace)
-        del restored, core
+        del restored, core, problem, method
 
 
 def check_shared(sampler: Sampler) -> None:

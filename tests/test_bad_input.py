@@ -224,7 +224,7 @@ CASES = {
     ),
     "a prompt for a prior without text": (
         RESTORE.format("y.safetensors") + " --prompt dog",
-        ["--prompt", "dog", "no text"],
+        ["--prompt", "dog", "takes none"],
     ),
     "a truth of other frames": (
         RESTORE.format("y.safetensors") + " --truth tiny-three.mkv",
@@ -233,6 +233,10 @@ CASES = {
     "a demo into a file": ("demo --output clip.mkv --overwrite", ["clip.mkv", "exists"]),
     "an unknown option": ("simulate clip.mkv --taks deblur", ["--taks", "--task"]),
     "an unknown command": ("restor y.safetensors", ["restor"]),
+    "a measurement of more frames": (
+        "evaluate clip.mkv clip.mkv --measurement y.safetensors --frames 3",
+        ["y.safetensors", "(5, 3, 32, 48)", "(3, 3, 32, 48)"],
+    ),
     "a comparison of different sizes": ("evaluate clip.mkv odd.mkv", ["32", "30", "--size"]),
 }
 

@@ -1,5 +1,6 @@
 """Videos in host memory, computed by pieces: the same answers, without a whole video at once."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -168,6 +169,39 @@ class Clipped:
 
     def reach(self):
         return Reach()
+
+
+def test_a_hosted_method_is_not_tied_to_the_problem_it_was_made_for():
+    masks = [Mask.random(0.5, 16, 16, generator(seed)) for seed in (5, 6)]
+    first, second = (problem_of(mask, 0.0) for mask in masks)
+    method = hosted(first, vision_xl(count=7), "cpu")[1]
+    there = hosted(second, vision_xl(count=7), "cpu")[0]
+    found = restore(there, PRIOR, method, generator=generator(2))
+    expected = restore(second, PRIOR, vision_xl(count=7), generator=generator(2))
+    torch.testing.assert_close(found.video, expected.video, atol=ROUNDING, rtol=0)
+
+
+@dataclass
+class WithoutHash:
+    """An operator as one writes it: equal by value, so without a hash; and without factors."""
+
+    blur: GaussianBlur
+
+    def forward(self, video):
+        return self.blur.forward(video)
+
+    def adjoint(self, measurement):
+        return self.blur.adjoint(measurement)
+
+    def reach(self):
+        return Reach()
+
+
+def test_an_operator_without_hash_and_factors_is_hosted():
+    problem = problem_of(WithoutHash(GaussianBlur(2.0)))
+    found = restore(*spread(hosted(problem, vision_xl(count=7), "cpu")), generator=generator(2))
+    expected = restore(problem, PRIOR, vision_xl(count=7), generator=generator(2))
+    torch.testing.assert_close(found.video, expected.video, atol=1e-4, rtol=0)
 
 
 def test_an_operator_that_is_not_linear_is_left_alone():

@@ -1,6 +1,7 @@
 """The loop, its parts and its starts, with a prior that needs no weights; and its contract."""
 
 import math
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -22,6 +23,7 @@ from visionxl import (
     restore,
     simulate,
     trajectory,
+    vision_tv,
     vision_xl,
 )
 from visionxl.errors import InputError
@@ -95,6 +97,103 @@ def test_the_data_residual_is_the_root_mean_square_of_what_is_not_explained():
     found = restored()
     difference = PROBLEM.operator.forward(found.video) - PROBLEM.measurement
     assert found.trace[-1].data_residual == pytest.approx(difference.square().mean().sqrt().item())
+
+
+class Trainable(torch.nn.Module):
+    """A prior with weights that have gradients, as a module of PyTorch has them."""
+
+    schedule = PRIOR.schedule
+
+    def __init__(self):
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.ones(()))
+
+    def encode(self, video):
+        return self.gain * PRIOR.encode(video)
+
+    def decode(self, latent):
+        return self.gain * PRIOR.decode(latent)
+
+    def denoise(self, latent, level):
+        return PRIOR.denoise(self.gain * latent, level)
+
+
+@pytest.mark.parametrize("method", [vision_xl, vision_tv])
+def test_a_prior_with_trainable_weights_is_used_without_gradients(method):
+    expected = restored(sampler=method(count=7)).video
+    found = restore(PROBLEM, Trainable(), method(count=7), generator=generator()).video
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected)
+
+
+class Remembering:
+    """A prior that counts how many of the loop's videos are alive when it is called."""
+
+    schedule = PRIOR.schedule
+
+    def __init__(self):
+        self.videos, self.alive = [], []
+
+    def encode(self, video):
+        self.videos.append(weakref.ref(video))
+        return PRIOR.encode(video)
+
+    def decode(self, latent):
+        video = PRIOR.decode(latent)
+        self.videos.append(weakref.ref(video))
+        return video
+
+    def denoise(self, latent, level):
+        self.alive.append(sum(video() is not None for video in self.videos))
+        return PRIOR.denoise(latent, level)
+
+
+def test_no_video_of_a_step_is_kept_for_the_next():
+    prior, corrected = Remembering(), []
+
+    def observe(step):
+        corrected.append(weakref.ref(step.corrected))
+        prior.videos.append(corrected[-1])
+
+    sampler = vision_xl(initializer=Noise())
+    found = restore(PROBLEM, prior, sampler, generator=generator(), observe=observe)
+    assert len(prior.alive) == 8 * len(TRUTH)
+    assert not any(prior.alive)
+    assert corrected[-1]() is found.video
+
+
+class Total:
+    """The sum of a video: a measurement that is one number."""
+
+    def forward(self, video):
+        return video.sum()
+
+    def adjoint(self, measurement):
+        return measurement.expand(TRUTH.shape)
+
+
+def test_the_measurement_may_be_a_single_number():
+    problem = InverseProblem(Total(), TRUTH.sum(), 0.05)
+    found = restored(problem)
+    assert found.trace[-1].data_residual < 0.1
+    assert found.trace[0].data_residual == pytest.approx(
+        abs(found.video.sum() - TRUTH.sum()).item(), abs=0.1
+    )
+
+
+def test_a_lack_of_memory_in_the_first_step_is_told_as_such():
+    class Full(AveragePool):
+        calls = 0
+
+        def forward(self, video):
+            Full.calls += 1
+            if Full.calls == 2:  # after that of the first checks
+                raise torch.OutOfMemoryError("out of memory")
+            return super().forward(video)
+
+    sampler = vision_xl(initializer=Noise())
+    with pytest.raises(torch.OutOfMemoryError):
+        restored(InverseProblem(Full(2), AveragePool(2).forward(TRUTH), 0.05), sampler)
 
 
 def test_every_step_is_observed_and_the_last_corrected_estimate_is_the_result():
@@ -218,6 +317,7 @@ def test_the_times_of_few_step_models_are_those_they_are_distilled_for():
     assert trailing_times(4) == (0.999, 0.749, 0.499, 0.249)
     assert trailing_times(8) == (0.999, 0.874, 0.749, 0.624, 0.499, 0.374, 0.249, 0.124)
     assert trailing_times(4, 0.5) == (0.499, 0.249)
+    assert trailing_times(1000) == tuple(t / 1000 for t in range(999, 0, -1))
     with pytest.raises(InputError, match=r"the earliest is 0\.249"):
         trailing_times(4, 0.1)
 

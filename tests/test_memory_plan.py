@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import memory_plan as benchmark
@@ -11,6 +12,7 @@ from attrs import evolve, frozen
 from command_line import visionxl
 
 from visionxl import (
+    DampedCG,
     GaussianPrior,
     InputError,
     Padded,
@@ -21,7 +23,7 @@ from visionxl import (
     vision_xl,
 )
 from visionxl.cli.running import SHARE, Run, plan_for
-from visionxl.operators import AveragePool
+from visionxl.operators import TASKS, AveragePool
 from visionxl.planning import (
     MemoryPlan,
     Persistent,
@@ -31,7 +33,7 @@ from visionxl.planning import (
     ran_out_of_memory,
 )
 from visionxl.planning.choice import Estimate, coded_at_once, fastest, plans, uncounted
-from visionxl.planning.counts import count_networks, weight_bytes
+from visionxl.planning.counts import count_held, count_networks, weight_bytes
 from visionxl.planning.structures import sdxl_structure
 from visionxl.priors import DiffusersPrior
 from visionxl.priors.attention import SlicedAttention
@@ -58,6 +60,21 @@ def cases(pocket, small):
         "all at once": ("small", small, "deblur+", "vision_xl", 3, 96, 96, three),
         "strips": ("small", small, "sr4", "vision_xl", 1, 96, 96, strips),
     }
+
+
+def test_a_part_without_a_hash_is_counted_too():
+    @dataclass
+    class Own:
+        iterations: int = 5
+
+        def correct(self, estimate, problem, level):
+            return DampedCG(iterations=self.iterations).correct(estimate, problem, level)
+
+    own, known = (
+        count_held(vision_xl(consistency=consistency), TASKS["deblur+"], 5)
+        for consistency in (Own(), DampedCG(iterations=5))
+    )
+    assert own.consistency == known.consistency
 
 
 @pytest.mark.parametrize("name", cases(None, None))

@@ -42,7 +42,6 @@ from visionxl.operators import (
 from visionxl.priors import FlowPrior, MixturePrior
 from visionxl.protocols import NoiseLevel
 from visionxl.solvers import (
-    ByChannel,
     ClosedForm,
     DampedCG,
     GaussNewton,
@@ -127,7 +126,6 @@ CONSISTENCIES = (
     Unchanged(),
     GaussNewton(),
     OnDevice(NoiseAware(), "cpu"),
-    ByChannel(NoiseAware()),
 )
 OPERATORS = {
     "averaged and blurred": GaussianBlur(0.8) @ TemporalAverage(3),

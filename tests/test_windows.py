@@ -33,7 +33,7 @@ from visionxl.operators import (
 from visionxl.operators.cutting import KeepFrames, Reach, reach_of
 from visionxl.operators.factors import factors_of
 from visionxl.operators.lifting import lift
-from visionxl.solvers import dds, svi
+from visionxl.solvers import daps, dds, svi
 from visionxl.solvers.closed_form import decompose, svd_of
 from visionxl.solvers.windows import restore_windows, windows_of
 
@@ -234,6 +234,8 @@ def test_a_sampler_whose_frames_do_not_share_their_noise_is_refused():
         in_windows(problem, dds())
     with pytest.raises(InputError, match="shared=True"):
         in_windows(problem, evolve(vision_xl(), initializer=Noise(shared=False)))
+    with pytest.raises(InputError, match="draws noise for each frame"):
+        in_windows(problem, evolve(daps(), initializer=Noise(shared=True)))
 
 
 def test_memory_is_that_of_a_window():

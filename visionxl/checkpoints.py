@@ -49,6 +49,14 @@ class CheckpointFolder:
         with whole(self.path / f"{name}.json") as partial:
             partial.write_text(json.dumps(told, indent=1))
 
+    def facts(self, name: str) -> dict[str, Any] | None:
+        """A part's facts alone, without a look at its tensors; None where they cannot be read."""
+        try:
+            told = json.loads((self.path / f"{name}.json").read_text())
+            return told["facts"] if told["format"] == FORMAT else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def load(self, name: str) -> Part | None:
         """Read a part; None where it is damaged: truncated, changed, or of another format."""
         from safetensors import SafetensorError

@@ -205,7 +205,10 @@ class DataConsistency(Protocol):
 
     @abstractmethod
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        """The corrected estimate. ``level`` tells how far the estimate may be trusted."""
+        """The corrected estimate. ``level`` tells how far the estimate may be trusted.
+
+        ``estimate`` itself must not be changed: the loop shows it, and knows by it what changed.
+        """
         ...
 
 

@@ -135,6 +135,13 @@ def evaluate(
         values, description = measurement_and_description(measurement, Told())
         operator = description.operator(generator_of(description.seed))
         problem = InverseProblem(operator, values, description.noise_std)
+        made = operator.forward(restored).shape
+        if made != values.shape:
+            raise InputError(
+                f"--measurement {measurement.name} has shape {tuple(values.shape)}, and of the "
+                f"restored video {tuple(made)} would be measured: give the measurement that it was "
+                "restored from"
+            )
         told["data_residual"] = round(data_residual(problem, restored), 6)
         told["noise_std"] = description.noise_std
     lines = ", ".join(f"{name} {value}" for name, value in told.items())

@@ -208,8 +208,8 @@ def _record(
 ) -> dict[str, Any]:
     told, squares = [], 0.0
     for index, window in enumerate(windows):
-        facts = run.checkpoints.load(_name(index)) if run.checkpoints is not None else None
-        trace = [] if facts is None else facts.facts["trace"]
+        facts = run.checkpoints.facts(_name(index)) if run.checkpoints is not None else None
+        trace = [] if facts is None else facts["trace"]
         told.append({"first": window.first, "stop": window.stop, "trace": trace})
         if trace:
             squares += (window.stop - window.first) * trace[-1]["data_residual"] ** 2

@@ -153,7 +153,7 @@ class SplitDampedCG:
         result = conjugate_gradient(
             lambda x: normal(operator, x).add(x, alpha=damping),
             right,
-            right.new_zeros(right.shape),
+            None,
             iterations=self.iterations,
             tolerance=self.tolerance,
             inner_product=self._inner_product,

@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
@@ -136,7 +136,8 @@ class Processes:
         """Leave word for the others of why this process ends."""
         if self.store is not None and not isinstance(error, ProcessError):
             words = f"process {self.rank} of {self.size} failed: {in_words(error)}"
-            self.store.set(FAILED, words)
+            with suppress(RuntimeError):  # the store may be gone, with the process that kept it
+                self.store.set(FAILED, words)
 
     @contextmanager
     def _company(self) -> Iterator[None]:

@@ -129,7 +129,7 @@ def correlation_matrix(taps: Taps, size: int, boundary: Boundary) -> Tensor:
     return matrix.index_put_(places, values, accumulate=True)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)  # a varying blur has several
 def _matrix_on(
     taps: tuple[float, ...],
     size: int,

@@ -101,16 +101,16 @@ def _added(
     longer = frames > plan.frames_at_once  # otherwise a call's result is the loop's own
     during_unet = networks.unet + (0 if plan.offload else networks.vae)
     during_vae = networks.vae + (0 if plan.offload else networks.unet)
-    # The loop holds the measurement, the decoded and the corrected video, and latents: clean and
-    # noise, encoded and renoised ones.
-    between = round(held.measurement * video) + 2 * video + 4 * latents
+    # The loop holds the measurement and latents: clean and noise, encoded and renoised ones. Only
+    # while it encodes are there videos beside: the decoded, the corrected and the filtered one.
+    between = round(held.measurement * video) + 4 * latents
     # Those of the frames that are on the device together are counted with them.
     waiting = max(frames - held.together, 0) * frame // 3 if held.modes and not here else 0
     modes = 2 * min(waiting, 4 * KEPT)
     return Estimate(
         denoise=during_unet + together * networks.denoise + between + 2 * longer * latents,
         decode=during_vae + coded * networks.decode + between + longer * video + parts,
-        encode=during_vae + coded * networks.encode + between + video + longer * latents,
+        encode=during_vae + coded * networks.encode + between + 3 * video + longer * latents,
         consistency=during_vae
         + round(held.consistency * (video if here else min(frames, held.together) * frame))
         + modes

@@ -164,10 +164,17 @@ def _brief(part: Any) -> Any:
     return evolve(part, **changes)
 
 
-@lru_cache(maxsize=32)
 def count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     """What the loop holds of videos: two steps of the method itself on small frames, counted."""
-    frames = min(frames, MOST_FRAMES)
+    try:
+        hash(sampler)
+    except TypeError:  # a part of one's own without a hash: count it anew
+        return _count_held.__wrapped__(sampler, task, min(frames, MOST_FRAMES))
+    return _count_held(sampler, task, min(frames, MOST_FRAMES))
+
+
+@lru_cache(maxsize=32)
+def _count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     generator = Generator().manual_seed(0)
     video: Tensor = torch.rand(frames, 3, SIDE, SIDE, generator=generator) * 2 - 1
     problem = simulate(video, task(frames, SIDE, SIDE, generator), 0.01, generator=generator)

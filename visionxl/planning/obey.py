@@ -29,8 +29,9 @@ def planned(
         restore(on_device, planned(prior, plan), sampler, generator=generator,
                 frames_at_once=plan.frames_at_once)
 
-    The given prior gives the same results afterwards. Its networks are shared, and with
-    ``offload`` they wait in host memory; with a plan's ``dtype`` of its own they are copied.
+    Its networks are the given prior's, but with a plan's ``dtype`` of its own, for which they are
+    copied. The given prior gives the same results afterwards unless they move: with ``device``
+    they do, and with ``offload`` they wait in host memory.
 
     Args:
         prior: a :class:`~visionxl.priors.DiffusersPrior`, or :class:`~visionxl.priors.Padded`.
@@ -51,7 +52,9 @@ def planned(
                 "a DiffusersPrior, or a plan of frames_at_once alone"
             )
         return Attending(prior) if plan.attention == "sliced" else prior
-    place = torch.device(device) if device is not None else device_of(prior.unet)
+    place = device_of(prior.unet)
+    if device is not None:  # with its number, as the networks will tell it
+        place = torch.empty(0, device=device).device
     unet, vae = (_converted(n, plan.dtype) for n in (prior.unet, prior.codec.vae))
     codec_vae = vae if plan.vae_tile is None else StripedAutoencoder(vae, plan.vae_tile)
     obeying: Any = evolve(

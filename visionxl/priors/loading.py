@@ -132,13 +132,24 @@ def load_unet(source: str | Path, base: str | Path, dtype: torch.dtype) -> Any:
             _check_source("unet", source, "config.json")
             return network.from_pretrained(source, use_safetensors=True, **dtype_keyword(dtype))
         weights = load_file(_weights_file("unet", source))
-        model = network.from_config(network.load_config(base, subfolder="unet"))
-        model.load_state_dict(weights)
-        return model.to(dtype)
+        with torch.device("meta"):  # no memory for values that are replaced at once
+            model = network.from_config(_unet_config(base))
+        model.load_state_dict(weights, assign=True)
+        return model.to(dtype).eval()
     except InputError:
         raise
     except UNREADABLE as error:
         raise _not_loaded("unet", source, error) from error
+
+
+def _unet_config(base: str | Path) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    network: Any = UNet2DConditionModel
+    try:
+        return network.load_config(base, subfolder="unet")
+    except UNREADABLE as error:
+        raise _not_loaded("prior", base, error) from error
 
 
 def _weights_file(name: str, source: str | Path) -> Path:

@@ -47,7 +47,7 @@ from visionxl.solvers.peers import (
     resample,
     svi,
 )
-from visionxl.solvers.placing import ByChannel, ByWindow, OnDevice
+from visionxl.solvers.placing import ByWindow, OnDevice
 from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, Resample
 from visionxl.solvers.shrinkage import MotionShrinkage
 from visionxl.solvers.space_time import SpaceTimeTV
@@ -55,7 +55,6 @@ from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread, Wien
 
 __all__ = [
     "METHODS",
-    "ByChannel",
     "ByWindow",
     "CGResult",
     "ClosedForm",

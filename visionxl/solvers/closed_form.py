@@ -32,8 +32,8 @@ class _Matrix:
     """A matrix that is known by its values."""
 
     def __init__(self, values: Tensor) -> None:
-        self.values = values
-        self.digest = sha256(values.numpy().tobytes()).digest()
+        self.values = values.cpu()
+        self.digest = sha256(self.values.numpy().tobytes()).digest()
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -74,15 +74,18 @@ def spectrum_of(operator: object, video: Tensor) -> Spectrum | None:
     """The decomposition of any operator for videos like this one; None without factors."""
     if not isinstance(operator, Factored):
         return None
+    frames, channels, height, width = video.shape
+    shape = frames, channels, height, width
     try:
         hash(operator)
     except TypeError as error:
+        if factors_of(operator, shape) is None:
+            return None
         raise InputError(
             f"{operator!r} has factors but no hash: make it a frozen value, for instance with "
             "attrs.frozen or dataclass(frozen=True)"
         ) from error
-    frames, channels, height, width = video.shape
-    return decompose(operator, (frames, channels, height, width), video.dtype, video.device)
+    return decompose(operator, shape, video.dtype, video.device)
 
 
 def along(video: Tensor, axis: int, matrix: Tensor) -> Tensor:

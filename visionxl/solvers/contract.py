@@ -209,6 +209,8 @@ def check_decoded(prior: object, problem: InverseProblem, decoded: Video) -> Non
     )
     try:
         measured = tuple(problem.operator.forward(decoded).shape)
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError, IndexError) as error:
         raise InputError(f"{words} cannot measure that ({error}): {way_out}") from error
     if measured != tuple(problem.measurement.shape):
@@ -252,12 +254,11 @@ def data_residual(problem: InverseProblem, video: Video) -> float:
     """Root mean square of ``y - A x``, in units of the range [-1, 1]."""
     operator, measurement = problem.operator, problem.measurement
     if isinstance(operator, Piecewise):
-        pieces = operator.pieces(video)
+        total = 0.0
+        for frames, answer in operator.pieces(video):
+            total += _square(answer, measurement[frames].to(answer.device))
     else:
-        pieces = iter([(slice(None), operator.forward(video))])
-    total = 0.0
-    for frames, answer in pieces:
-        total += _square(answer, measurement[frames].to(answer.device))
+        total = _square(operator.forward(video), measurement)
     return math.sqrt(total / measurement.numel())
 
 
@@ -277,8 +278,9 @@ def peak_bytes(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count what a parent process used before this one began
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
     try:
         import resource
     except ImportError:  # Windows has no such count

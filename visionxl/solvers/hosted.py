@@ -58,7 +58,8 @@ class HostedOperator:
     circular, the piece goes round.
 
     Args:
-        operator: whose reach in time is known (:func:`~visionxl.operators.cutting.reach_of`).
+        operator: whose reach in time is known (:func:`~visionxl.operators.cutting.reach_of`), or
+            that of a window, with its cut.
         device: such as ``cuda``.
     """
 
@@ -66,14 +67,17 @@ class HostedOperator:
     device: str
 
     def forward(self, video: Video) -> Measurement:
-        return self._together(self.pieces(video), video)
+        cut = uncut(self.operator)[1]
+        count = len(video) if cut is None else cut.stop - cut.first
+        return _together(self.pieces(video), count, video)
 
     def adjoint(self, measurement: Measurement) -> Video:
+        operator, cut = uncut(self.operator)
+        if cut is not None:
+            measurement = cut.adjoint(measurement)
         # Twice the reach: frames within one of a cut see a border that is none.
-        context = 2 * reach_of(self.operator).frames
-        return self._together(
-            self._pieces(self.operator.adjoint, measurement, context), measurement
-        )
+        pieces = self._pieces(operator.adjoint, measurement, 2 * reach_of(operator).frames)
+        return _together(pieces, len(measurement), measurement)
 
     def lift(self, measurement: Measurement) -> Video:
         return lift(self.operator, measurement)
@@ -83,10 +87,15 @@ class HostedOperator:
 
     def pieces(self, video: Video) -> Iterator[tuple[slice, Measurement]]:
         """Which frames of the measurement, and they, on the device."""
-        return self._pieces(self.operator.forward, video, reach_of(self.operator).frames)
+        operator, cut = uncut(self.operator)
+        first, stop = (0, len(video)) if cut is None else (cut.first, cut.stop)
+        for core, piece in self._pieces(operator.forward, video, reach_of(operator).frames):
+            begin, end = max(core.start, first), min(core.stop, stop)
+            if begin < end:
+                yield slice(begin - first, end - first), piece[begin - core.start :][: end - begin]
 
     def _pieces(self, action: Any, frames: Tensor, context: int) -> Iterator[tuple[slice, Tensor]]:
-        count, circular = len(frames), reach_of(self.operator).circular
+        count, circular = len(frames), reach_of(uncut(self.operator)[0]).circular
         if count <= FRAMES + 2 * context:
             yield slice(0, count), action(frames.to(self.device))
             return
@@ -97,17 +106,18 @@ class HostedOperator:
             piece = action(frames_of(frames, begin, end).to(self.device))
             yield core, piece[core.start - begin : core.stop - begin]
 
-    def _together(self, pieces: Iterator[tuple[slice, Tensor]], like: Tensor) -> Tensor:
-        """All frames, where ``like`` is."""
-        result = None
-        for core, piece in pieces:
-            if len(piece) == len(like):
-                return moved(piece, like)
-            if result is None:
-                result = room(like, len(like), *piece.shape[1:])
-            result[core] = piece
-        assert result is not None  # there is at least one frame
-        return result
+
+def _together(pieces: Iterator[tuple[slice, Tensor]], count: int, like: Tensor) -> Tensor:
+    """The pieces of ``count`` frames, where ``like`` is."""
+    result = None
+    for frames, piece in pieces:
+        if len(piece) == count:
+            return moved(piece, like)
+        if result is None:
+            result = room(like, count, *piece.shape[1:])
+        result[frames] = piece
+    assert result is not None  # there is at least one frame
+    return result
 
 
 @frozen
@@ -134,7 +144,8 @@ class HostedLowPass:
 class HostedClosedForm:
     """:class:`ClosedForm` on ``device``: the axes of frames some frames at a time, time in strips.
 
-    The result is the same to rounding, and no long video is whole on the device: where the operator
+    The result is the same to rounding, but for modes too weak for float32 (:class:`Modes`), which
+    tell at high noise levels, and no long video is whole on the device: where the operator
     leaves colours alone its modes are there one channel at a time, those of more than ``KEPT``
     values not at all.
 
@@ -152,7 +163,7 @@ class HostedClosedForm:
         like = estimate.new_empty(1, device=self.device).expand(estimate.shape)
         modes = Modes.of(problem.operator, like)
         if modes is None:
-            there = evolve(problem, operator=_on_device(problem.operator, self.device))
+            there = evolve(problem, operator=HostedOperator(problem.operator, self.device))
             return self.otherwise.correct(estimate, there, level)
         damping = damping_of(problem, level, self.exact.spread, self.exact.least_noise)
         video = room(estimate, *estimate.shape)
@@ -163,18 +174,19 @@ class HostedClosedForm:
         for part, channels in parts:
             seen = self._gathered(Modes.measured, part, problem.measurement[:, channels])
             known = self._gathered(Modes.analyse, part, estimate[:, channels])
-            self._solve(part, seen, known, damping)
-            del seen
+            found = self._solve(part, seen, known, damping)
+            del seen, known
             for chunk in chunks(len(video)):
                 frames = self._copy(estimate[chunk, channels])
                 part_of = _of_frames(part, chunk)
-                corrected = part_of.add_synthesis(frames, known[chunk].to(frames))
-                for there, here in zip(video[chunk, channels], corrected, strict=True):
-                    there.copy_(here)
+                corrected = part_of.add_synthesis(frames, found[chunk].to(frames))
+                for target, frame in zip(video[chunk, channels], corrected, strict=True):
+                    target.copy_(frame)
+            del found
         return Correction(video, iterations=0, residuals=(), stopped="exact")
 
-    def _solve(self, modes: Modes, seen: Tensor, known: Tensor, damping: float) -> None:
-        """``V^T (x - x0)``, in place of ``V^T x0``."""
+    def _solve(self, modes: Modes, seen: Tensor, known: Tensor, damping: float) -> Tensor:
+        """``V^T (x - x0)`` from ``U^T y`` and ``V^T x0``, into the memory of the latter."""
         plane = _plane_values(modes, known).to(self.device)
         time, flat_seen, flat = modes.axes[0], seen.flatten(1), known.flatten(1)
         places = max(1, STRIP // len(flat))
@@ -186,6 +198,7 @@ class HostedClosedForm:
                 y, x, gain = time.left.T @ y, time.right.T @ x, time.values[:, None] * gain
             y = torch.addcmul(y, gain, x, value=-1).mul_(gain / (gain.square() + damping))
             flat[:, strip] = y if time is None else time.right @ y
+        return flat.view(known.shape)
 
     def _gathered(
         self, action: Callable[[Modes, Tensor], Tensor], modes: Modes, frames: Tensor
@@ -229,14 +242,14 @@ def _plane_values(modes: Modes, like: Tensor) -> Tensor:
 
 @frozen
 class _Plain:
-    """A consistency that is asked with the operator as it was before it was hosted."""
+    """A consistency that is asked with the operator itself."""
 
     consistency: DataConsistency
-    operator: Any
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        plain = evolve(problem, operator=self.operator)
-        return self.consistency.correct(estimate, plain, level)
+        operator = problem.operator
+        plain = operator.operator if isinstance(operator, HostedOperator) else operator
+        return self.consistency.correct(estimate, evolve(problem, operator=plain), level)
 
 
 def hosted(
@@ -254,7 +267,7 @@ def hosted(
             is left alone, and so is all consistency; likewise one that is not linear, and that of
             a window that goes round the ends of a circular clip.
         sampler: the method.
-        device: such as ``cuda``.
+        device: such as ``cuda``, but not ``mps``: it has no float64, in which sums are taken.
     """
     operator, cut = uncut(problem.operator)
     try:
@@ -277,14 +290,7 @@ def hosted(
     method = evolve(
         sampler, consistency=consistency, initializer=start, low_pass=low_pass, finish=finish
     )
-    return evolve(problem, operator=_on_device(problem.operator, device)), method
-
-
-def _on_device(operator: Any, device: str) -> Any:
-    """The operator computed there; what a window cuts off is cut off in host memory."""
-    operator, cut = uncut(operator)
-    there = HostedOperator(operator, device)
-    return there if cut is None else cut @ there
+    return evolve(problem, operator=HostedOperator(problem.operator, device)), method
 
 
 def frames_together(sampler: Sampler, operator: object) -> int:
@@ -310,9 +316,8 @@ def _consistencies(sampler: Sampler) -> list[DataConsistency | None]:
 
 def _hosted(consistency: DataConsistency, problem: InverseProblem, device: str) -> DataConsistency:
     if isinstance(consistency, WINDOWED):
-        return _Plain(ByWindow(consistency, device), problem.operator)
+        return _Plain(ByWindow(consistency, device))
     if isinstance(consistency, EXACT) and isinstance(problem.operator, Factored):
         exact = ClosedForm(consistency.spread, consistency.least_noise)
-        there = HostedClosedForm(exact, device, otherwise=consistency)
-        return _Plain(there, problem.operator)
+        return _Plain(HostedClosedForm(exact, device, otherwise=consistency))
     return consistency

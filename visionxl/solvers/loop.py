@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice, pairwise
 from typing import Protocol, runtime_checkable
 
+import torch
 from attrs import evolve, field, frozen
 from torch import Generator
 
@@ -112,7 +113,8 @@ def trajectory(
 
     It ends with a consistency step, and the method's finish: the last step's ``corrected`` is the
     result. Progress,
-    previews, checkpoints and early stopping are what somebody does while iterating. With the
+    previews, checkpoints and early stopping are what somebody does while iterating. Gradients are
+    followed where they are on: :func:`restore` turns them off. With the
     ``following`` of an earlier step as ``state`` it goes on from there, as if never interrupted.
     """
     prior = sampler.condition(prior, problem)
@@ -156,6 +158,7 @@ def trajectory(
             peak_bytes=peak_bytes(problem.measurement.device),
         )
         yield Step(level, decoded, corrected.video, record, following)
+        del denoised, decoded, corrected  # the next step needs none of them, and the memory
 
 
 def _finished(
@@ -167,6 +170,7 @@ def _finished(
     return last if last.stopped.startswith("breakdown") else evolve(corrected, video=last.video)
 
 
+@torch.no_grad()
 def restore(
     problem: InverseProblem,
     prior: LatentPrior,
@@ -179,6 +183,8 @@ def restore(
     state: State | None = None,
 ) -> Restoration:
     """Restore a video: drain :func:`trajectory` and keep its last estimate.
+
+    Gradients are off, but where a method needs them.
 
     Args:
         problem: what was measured, and how.
@@ -229,14 +235,14 @@ def restore(
     trace = []
     video = None
     for step in steps:
-        video = step.corrected
+        video = step.corrected if step.following is None else None
         trace.append(step.record)
         if step.record.stopped.startswith("breakdown"):
             warnings.warn(f"step {step.record.index}: {step.record.stopped}", stacklevel=2)
         if observe is not None:
             observe(step)
         del step
-    assert video is not None  # a sampler has at least one time
+    assert video is not None  # that of the last step, which nothing follows
     return Restoration(video, tuple(trace))
 
 

@@ -107,7 +107,7 @@ class Modes:
         return video
 
     def add_synthesis(self, video: Video, coefficients: Tensor) -> Video:
-        """``x + mask * V c``, in place of the video."""
+        """``x + mask * V c``, in place of the video, whose frames are each in one piece."""
         for axis in (0, 1):
             svd = self.axes[axis]
             if svd is not None:
@@ -126,7 +126,8 @@ class Modes:
 
     def filtered(self, video: Video, gain: Tensor) -> Video:
         """``mask * V diag(gain) V^T x``: for ``gain = S^2`` it is ``A^T A x``."""
-        return self.add_synthesis(torch.zeros_like(video), self.analyse(video) * gain)
+        empty = torch.zeros_like(video, memory_format=torch.contiguous_format)
+        return self.add_synthesis(empty, self.analyse(video) * gain)
 
 
 def _strong(svd: AxisSVD) -> AxisSVD:

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from attrs import frozen
 from torch import Generator, Tensor
 
@@ -53,7 +54,10 @@ class NullSpace:
         modes = _modes_of(problem, estimate)
         gain, share = _gain_and_share(self, modes, problem, level)
         residual = problem.measurement - problem.operator.forward(estimate)
-        video = modes.add_synthesis(estimate.clone(), modes.measured(residual) * (share * gain))
+        video = modes.add_synthesis(
+            estimate.clone(memory_format=torch.contiguous_format),
+            modes.measured(residual) * (share * gain),
+        )
         return Correction(video, iterations=0, residuals=(), stopped="exact")
 
 
@@ -89,7 +93,9 @@ class NullSpaceNoise:
         lowered = share.minimum(math.sqrt(variance) / brought.clamp(min=1e-30))
         uncorrected = (level.latent - before.noise * noise) / before.signal
         back = modes.analyse(clean - uncorrected) * (lowered / share.where(share > 0, 1) - 1)
-        clean = modes.add_synthesis(clean.clone(), back * (share > 0))
+        clean = modes.add_synthesis(
+            clean.clone(memory_format=torch.contiguous_format), back * (share > 0)
+        )
         left = (1 - (lowered * brought).square() / max(variance, 1e-30)).clamp(min=0).sqrt()
         fresh = draw_noise(clean, len(clean), generator)
         fresh = modes.add_synthesis(fresh, modes.analyse(fresh.clone()) * (left - 1))

@@ -1,10 +1,7 @@
-"""Consistency on another device than the videos, by channels and by windows of frames."""
+"""Consistency on another device than the videos, by windows of frames."""
 
-import torch
 from attrs import frozen
 
-from visionxl.errors import InputError
-from visionxl.operators.factors import factors_of
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.windows import least_context, windows_of
 from visionxl.transfer import moved, room
@@ -38,42 +35,6 @@ class OnDevice:
 
 
 @frozen
-class ByChannel:
-    """``consistency`` asked one colour channel at a time: a third of its memory.
-
-    The answer is the same to rounding where the operator leaves channels alone and the
-    consistency has a closed form (``ClosedForm``, ``NoiseAware``). An iterative one is exact as
-    well, but stops for each channel by itself. Total variation couples the colours, so
-    ``SpaceTimeTV`` is another method channel by channel.
-
-    Args:
-        consistency: to ask.
-    """
-
-    consistency: DataConsistency
-
-    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        operator, measurement = problem.operator, problem.measurement
-        frames, channels, height, width = estimate.shape
-        factors = factors_of(operator, (frames, channels, height, width))
-        masked = factors is not None and factors.mask is not None and factors.mask.shape[1] > 1
-        if factors is None or factors.axes[1] is not None or masked:
-            raise InputError(
-                f"ByChannel needs an operator whose factors leave the channels alone, and "
-                f"{operator!r} is none: use the consistency without ByChannel"
-            )
-        video, found = torch.empty_like(estimate), []
-        for c in range(channels):
-            one = slice(c, c + 1)
-            part = InverseProblem(operator, measurement[:, one].contiguous(), problem.noise_std)
-            answer = self.consistency.correct(estimate[:, one].contiguous(), part, level)
-            video[:, one] = answer.video
-            found.append((answer.iterations, answer.residuals, answer.stopped))
-            del part, answer
-        return Correction(video, *max(found, key=lambda told: told[0]))
-
-
-@frozen
 class ByWindow:
     """``consistency`` on ``device``, a window of frames at a time.
 
@@ -103,4 +64,9 @@ class ByWindow:
             video[window.first : window.stop] = window.core(answer.video)
             found.append((answer.iterations, answer.residuals, answer.stopped))
             del part, answer
-        return Correction(video, *max(found, key=lambda told: told[0]))
+        # Of the one that took longest; a breakdown in any window is the clip's.
+        return Correction(video, *max(found, key=lambda told: (_broke_down(told[2]), told[0])))
+
+
+def _broke_down(stopped: str) -> bool:
+    return stopped.startswith("breakdown")

@@ -8,7 +8,6 @@ consistency in turns, from a large error to a small one, are plug-and-play (Venk
 & Wohlberg 2013; with falling error Zhang et al. 2022).
 """
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import fold, pad, unfold
 
 from visionxl.operators.temporal import positive
+from visionxl.operators.transform import cosines
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.contract import above_zero, check_linear
@@ -44,7 +44,7 @@ class MotionShrinkage:
 
     Args:
         error: of the estimate at first, a standard deviation in units of the video's range; less
-            where the noise is less than a fifth of it. The last turn takes it for a fifth.
+            where the noise is less than a fifth of it. The last of several turns takes a fifth.
         turns: of denoiser and consistency.
     """
 
@@ -133,11 +133,3 @@ def _strips(height: int, width: int) -> Iterator[slice]:
     for first in range(0, down, rows):
         last = min(first + rows, down) - 1
         yield slice(STRIDE * first, STRIDE * last + PATCH)
-
-
-def cosines(size: int) -> Tensor:
-    """The orthonormal discrete cosine transform of second kind, (size, size), in float64."""
-    k = torch.arange(size, dtype=torch.float64)
-    matrix = torch.cos(math.pi / size * torch.outer(k, k + 0.5)) * math.sqrt(2 / size)
-    matrix[0] /= math.sqrt(2)
-    return matrix

@@ -29,10 +29,13 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.solvers.loop import Sampler, restore
-from visionxl.solvers.renoising import Resample
+from visionxl.solvers.null_space import NullSpaceNoise
+from visionxl.solvers.renoising import DecoupledNoise, Resample
 
 CORE = 48
 CONTEXT = 48
+
+BY_FRAME = (Resample, DecoupledNoise, NullSpaceNoise)  # draw noise for each frame by itself
 
 Place = Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]
 """(problem, method) -> the same, computed somewhere else."""
@@ -82,7 +85,8 @@ class Window:
         """The window's own problem.
 
         Args:
-            operator: of the clip, or of any number of frames.
+            operator: of the clip, or of any number of frames; with its cut where the clip is itself
+                a window.
             measurement: of the clip.
             noise_std: of the measurement.
         """
@@ -343,7 +347,7 @@ def check_shared(sampler: Sampler) -> None:
     """Raise InputError for a sampler whose frames do not share their noise."""
     for name in ("initializer", "renoise"):
         part = getattr(sampler, name)
-        if isinstance(part, Resample) or getattr(part, "shared", True) is False:
+        if isinstance(part, BY_FRAME) or getattr(part, "shared", True) is False:
             raise InputError(
                 f"{name} {part!r} draws noise for each frame by itself, which windows cannot "
                 "share: take one with shared=True, or restore the clip as a whole"

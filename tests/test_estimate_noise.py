@@ -7,13 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import make_clip, visionxl
+from PIL import Image
 
 from visionxl import InputError, simulate
 from visionxl.cli.told import ROUNDING
 from visionxl.measurements import estimate_noise
+from visionxl.metrics import psnr
 from visionxl.operators import TASKS
 from visionxl.sizes import cover
-from visionxl.video import DEMO_CLIP, read_clip
+from visionxl.video import DEMO_CLIP, is_lossy, read_clip, to_pictures
 from visionxl.writing import write_clip
 
 FRAMES, HEIGHT, WIDTH = 9, 96, 160
@@ -120,6 +122,64 @@ def test_restore_estimates_no_less_than_the_rounding_of_8_bits(measured, monkeyp
     words = ["restore", "gray.mkv", "--task", "deblur", "--noise", "estimate", "--output", "x.mkv"]
     assert visionxl(monkeypatch, capfd, *words).code == 0
     assert json.loads(Path("x.json").read_text())["noise_std"] == ROUNDING
+
+
+LOSSY = {"a.mp4": True, "a.mkv": False, "a.png": False, "a.jpg": True}
+
+
+@pytest.mark.parametrize("name", LOSSY)
+def test_a_lossy_codec_is_told_from_a_lossless_one(name, measured, monkeypatch, capfd):
+    video = read_clip("clip.mkv").video
+    if name.endswith(("png", "jpg")):
+        Image.fromarray(next(to_pictures(video))).save(name)
+    else:
+        write_clip(Path(name), video, 24)
+    assert is_lossy(Path(name)) == LOSSY[name]
+    folder = Path("frames")
+    folder.mkdir()
+    if name.endswith(("png", "jpg")):
+        Path(name).rename(folder / name)
+        assert is_lossy(folder) == LOSSY[name]
+
+
+@pytest.mark.parametrize(
+    ("given", "taken", "word"),
+    [
+        ([], 0.05, "noise 0.05 was taken: y.mp4 went through a lossy codec"),
+        (["--noise", "estimate"], 0.05, "noise 0.05 was taken: y.mp4 went through a lossy codec"),
+        (["--noise", "0.01"], 0.01, "whose errors are not in --noise 0.01"),
+        (["--noise", "0.1"], 0.1, None),
+    ],
+)
+def test_what_a_lossy_codec_wrote_has_the_codecs_noise(
+    given, taken, word, measured, monkeypatch, capfd
+):
+    words = ["simulate", "clip.mkv", "--task", "deblur", "--output", "y.mp4"]
+    assert "after a lossy codec" in visionxl(monkeypatch, capfd, *words).out
+    words = ["restore", "y.mp4", "--task", "deblur", "--output", "x.mkv", *given]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 0, answer.err
+    record = json.loads(Path("x.json").read_text())
+    assert record["noise_std"] == taken
+    assert ("codec" in answer.out) == (word is not None)
+    assert word is None or any(word in note for note in record["notes"])
+
+
+def test_a_restoration_of_a_coded_video_does_not_end_below_it(measured, monkeypatch, capfd):
+    """Told the rounding of 8 bits alone, it ends 10 dB below."""
+    words = ["simulate", str(DEMO_CLIP), "--task", "deblur", "--frames", "3", "--size", "64x96"]
+    assert visionxl(monkeypatch, capfd, *words, "--output", "y.mp4").code == 0
+    words = ["restore", "y.mp4", "--task", "deblur", "--output", "x.mkv"]
+    after = {}
+    for name, more in {"told": [], "rounding": ["--noise", "0.00226"]}.items():
+        answer = visionxl(monkeypatch, capfd, *words, *more, "--overwrite")
+        assert answer.code == 0, answer.err
+        truth = cover(read_clip(DEMO_CLIP, 3).video, 64, 96)
+        after[name] = psnr(read_clip("x.mkv").video, truth)
+    before = psnr(read_clip("y.mp4").video, truth)
+    assert after["told"] > before + 0.5
+    assert after["rounding"] < before - 2
+    assert "is above the noise" in answer.out
 
 
 @pytest.mark.parametrize(

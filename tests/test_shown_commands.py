@@ -44,6 +44,7 @@ IN_SMALL = {  # words that are added to a command; of an option that takes one, 
     "restore": "--steps 3 --overwrite",  # one step
     "blind": "--frames 2 --read 2 --frame-size 48x64 --size 5 --blur 5 --kernels line",
     "claims": "--method ddnm",
+    "codec": "--frames 2 --size 32x48 --crf 23 --task sr4",
     "estimated_noise": "--frames 4 --size 24x32",
     "host_windows": "--frames 2 --height 32 --width 48",
     "methods": "--method vision_xl --frames 2 --height 32 --width 48",
@@ -94,7 +95,7 @@ def test_every_command_line_has_names_and_options_that_exist(page):
 def belongings(tmp_path_factory):
     """What a reader of any page has: clips, and measurements of them."""
     folder = tmp_path_factory.mktemp("belongings")
-    for name in ("clip.mp4", "dog.mp4", "long.mp4", "blurred.mp4", "blurred.mkv"):
+    for name in ("clip.mp4", "dog.mp4", "long.mp4", "long.mkv", "blurred.mp4", "blurred.mkv"):
         make_clip(folder / name, 4)
     words = "simulate clip.mp4 --task deblur --noise 0.01 --frames 2 --output y.safetensors"
     run_in(folder, *words.split())

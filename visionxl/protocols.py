@@ -151,9 +151,13 @@ class LatentPrior(Protocol):
 
 
 def _noise_std(_: object, __: object, value: float) -> None:
-    if not 0 <= value < float("inf"):
+    try:
+        sound = bool(0 <= value < float("inf"))
+    except TypeError:
+        sound = False
+    if not sound:
         raise InputError(
-            f"noise_std {value} is not a standard deviation: give a finite number >= 0, "
+            f"noise_std {value!r} is not a standard deviation: give a finite number >= 0, "
             "in units of the range [-1, 1]"
         )
 

@@ -16,6 +16,9 @@ from visionxl.errors import InputError
 from visionxl.protocols import Video
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".apng")
+LOSSY_IMAGES = (".jpg", ".jpeg", ".webp", ".gif")
+LOSSLESS = ("apng", "bmp", "ffv1", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo")
+LOSSLESS += ("tiff", "utvideo", "v210", "v410", "zlib")  # FFmpeg's names of codecs
 RATE = Fraction(25)  # of folders of images, which do not tell
 DEMO_CLIP = Path(__file__).parent / "assets" / "flower.mp4"
 """25 frames of 288x512 that come with the package: an opening flower, CC0."""
@@ -54,6 +57,19 @@ def read_clip(path: str | Path, frames: int | None = None) -> Clip:
         return _tensor(path, frames)
     pictures, rate, sound = clip_pictures(path, frames)
     return Clip(to_video(pictures), rate, sound)
+
+
+def is_lossy(path: Path) -> bool:
+    """Whether a video's codec, or an image's format, is one that leaves out what is fine.
+
+    Some that can do without it, such as H.264, seldom do, and count as lossy.
+    """
+    if path.is_dir():
+        return any(is_lossy(file) for file in path.iterdir() if file.suffix.lower() in IMAGES)
+    if path.suffix.lower() in IMAGES:
+        return path.suffix.lower() in LOSSY_IMAGES
+    with _opened(path) as container:
+        return container.streams.video[0].codec_context.name not in LOSSLESS
 
 
 def clip_pictures(

@@ -14,7 +14,10 @@ MODES: list[tuple[str, bool]] = [
     ("A spoilt clip: restore it", False),
 ]
 TASK = "sr4 is 4 times smaller, inpaint lacks half of the pixels; + also averages over 7 frames."
-NOISE = "Standard deviation; the range of the pixels is [-1, 1]. One grey level is 0.008."
+NOISE = (
+    "Standard deviation; the range of the pixels is [-1, 1]. One grey level is 0.008; "
+    "of a spoilt clip in mp4 or jpg say 0.05."
+)
 PRIOR = "The image model. One that is chosen for the first time is loaded first."
 STAGES = {
     "start": "finding where to start",

@@ -120,7 +120,8 @@ def explained() -> Iterator[None]:
     except InputError as error:
         fail(str(error))
     except UsageError as error:
-        if not error.format_message():  # no arguments at all: the help has been printed
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help, or it is printed
+            print(error.format_message(), end="")
             sys.exit(2)
         fail(error.format_message())
     except Exception as error:

@@ -31,7 +31,7 @@ from visionxl.protocols import InverseProblem
 from visionxl.report import measures
 from visionxl.simulation import simulate as make_problem
 from visionxl.solvers.contract import data_residual
-from visionxl.video import read_clip
+from visionxl.video import is_lossy, read_clip
 from visionxl.writing import check_kind, write_clip
 
 
@@ -78,7 +78,11 @@ def simulate(
         notes = write_clip(
             output, problem.measurement, source.rate, sound=source.sound, overwrite=overwrite
         )
-        notes.append(f"{output.name} holds 8-bit values: restore needs --task, --noise and --seed")
+        lossy = " after a lossy codec" if is_lossy(output) else ""
+        notes.append(
+            f"{output.name} holds 8-bit values{lossy}: restore needs --task, --noise and --seed; "
+            "a .safetensors file keeps all"
+        )
     told = {
         "task": task,
         "operator": repr(operator),

@@ -16,7 +16,7 @@ from visionxl.cli.long import WINDOW
 from visionxl.cli.order import Order
 from visionxl.cli.reading import read_mask
 from visionxl.cli.running import STEPS, beside, summary
-from visionxl.cli.told import ROUNDING, Told
+from visionxl.cli.told import Told, about_noise
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.files import check_output, clear_partials
@@ -82,15 +82,7 @@ def restore_one(
             answer = job.run(order, settings, priors, checkpoints, group)
             answer.notes.extend(about_truth)
             noise = job.description.noise_std
-            if order.estimate_noise:
-                answer.notes.append(
-                    f"noise {noise:.4g} was estimated: too little after a lossy codec, too much "
-                    "where fine texture moves"
-                )
-            elif order.noise is None and noise == ROUNDING:
-                answer.notes.append(
-                    f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more"
-                )
+            answer.notes.extend(about_noise(measurement, noise, order.noise, order.estimate_noise))
             written = job.write(output, answer, reference, order.overwrite or going_on)
         forget(folder)
     return answer.record, summary(answer.record), answer.notes, written

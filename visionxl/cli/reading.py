@@ -11,7 +11,7 @@ from attrs import evolve
 from torch import Tensor
 
 from visionxl.cli.memory import check_memory
-from visionxl.cli.told import ROUNDING, Frames, Told
+from visionxl.cli.told import Frames, Told, least_noise
 from visionxl.errors import InputError, nearest
 from visionxl.measurements import (
     Description,
@@ -60,7 +60,7 @@ def measurement_and_description(path: Path, told: Told) -> tuple[Tensor, Descrip
     else:
         clip = read_clip(path)
         values, stored, rate, sound = clip.video, None, clip.rate, clip.sound
-    told = told.seeing(values)
+    told = told.seeing(path, values)
     return values, described(path, stored, tuple(values.shape), rate, sound, told)
 
 
@@ -74,7 +74,7 @@ def measurement_in_frames(path: Path, told: Told, kept: int) -> tuple[Frames, De
     """
     if path.suffix.lower() != ".safetensors":
         video = VideoFrames(path, kept)
-        told = told.seeing(video)
+        told = told.seeing(path, video)
         return video, described(path, None, video.shape, video.rate, video.sound, told)
     from safetensors import SafetensorError, safe_open
 
@@ -91,7 +91,7 @@ def measurement_in_frames(path: Path, told: Told, kept: int) -> tuple[Frames, De
             "tensor named 'measurement'"
         ) from error
     stored = description_in(path, metadata, mask)
-    return frames, described(path, stored, frames.shape, RATE, None, told.seeing(frames))
+    return frames, described(path, stored, frames.shape, RATE, None, told.seeing(path, frames))
 
 
 def described(
@@ -107,9 +107,10 @@ def described(
         given = {"task": told.task, "noise": told.noise, "window": told.window, "mask": told.mask}
         for name, value in given.items():
             if value is not None and (name == "mask" or value != getattr(stored, KNOWN_AS[name])):
+                own = "its mask" if name == "mask" else getattr(stored, KNOWN_AS[name])
                 raise InputError(
-                    f"--{name} given, but {path.name} knows how it was measured "
-                    f"({stored}): leave it out"
+                    f"--{name} given, but {path.name} knows how it was measured, with {own}: leave "
+                    "it out; in Python a problem may be told anything"
                 )
         return stored
     if told.task is None:
@@ -125,7 +126,7 @@ def described(
         )
     noise = told.noise
     if noise is None:
-        noise = 0.0 if path.suffix.lower() == ".safetensors" else ROUNDING
+        noise = least_noise(path)
     frames, _, height, width = shape
     operator = make(frames, height, width, generator_of(told.seed))
     height, width = _size_of(operator, shape)

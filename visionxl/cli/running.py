@@ -135,9 +135,9 @@ def restored(
     record["memory_plan"], record["processes"] = str(plan), run.group.size
     if run.warm:
         record["warm_up_seconds"] = round(warm_up_seconds, 3)
-    if record["data_residual"] > 2 * problem.noise_std + 0.01:
+    if record["data_residual"] > 1.25 * problem.noise_std + 0.002:
         notes.append(
-            f"the data residual {record['data_residual']:.4f} is far above the noise "
+            f"the data residual {record['data_residual']:.4f} is above the noise "
             f"{problem.noise_std:g}: is it the right task, and the right noise?"
         )
     return result.video.cpu(), record, notes, album.looks

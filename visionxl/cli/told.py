@@ -1,12 +1,16 @@
-"""What the options tell of a measurement."""
+"""What the options tell of a measurement, and what its file does."""
+
+from pathlib import Path
 
 from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.measurements import estimate_noise
 from visionxl.streaming import TensorFrames, VideoFrames
+from visionxl.video import is_lossy
 
 ROUNDING = round(2 / 255 / 12**0.5, 5)  # standard deviation of rounding to 8 bits
+CODEC = 0.05  # what to say of a lossy codec's errors, which are not white (docs/noise.rst)
 ENOUGH = 25  # frames to estimate the noise from
 Frames = TensorFrames | VideoFrames
 
@@ -22,10 +26,44 @@ class Told:
     mask: Tensor | None = None
     estimate_noise: bool = False
 
-    def seeing(self, measurement: Tensor | Frames) -> "Told":
-        """With the noise of the first frames, where it is to be estimated: 8 bits' at least."""
+    def seeing(self, path: Path, measurement: Tensor | Frames) -> "Told":
+        """With the noise of the first frames, where it is to be estimated: the file's at least."""
         if not self.estimate_noise:
             return self
         first = measurement[0 : min(ENOUGH, len(measurement))]
         axes = (0, -2, -1) if len(first) > 2 else (-2, -1)
-        return evolve(self, noise=max(estimate_noise(first, axes), ROUNDING))
+        return evolve(self, noise=max(estimate_noise(first, axes), ROUNDING, least_noise(path)))
+
+
+def least_noise(path: Path) -> float:
+    """The noise of a measurement by its file alone: rounding to 8 bits, or a lossy codec's."""
+    if path.suffix.lower() == ".safetensors":
+        return 0.0
+    return CODEC if is_lossy(path) else ROUNDING
+
+
+def about_noise(path: Path, noise: float, given: float | None, estimated: bool) -> list[str]:
+    """A word on the noise that was taken, where there is something to say.
+
+    Args:
+        path: of the measurement.
+        noise: that was taken.
+        given: by the option.
+        estimated: whether it was to be.
+    """
+    least = least_noise(path)
+    if given is None and least == noise == CODEC:
+        return [
+            f"noise {CODEC} was taken: {path.name} went through a lossy codec, whose errors count "
+            "as noise; from a lossless file more can be restored"
+        ]
+    if estimated:
+        return [f"noise {noise:.4g} was estimated: too much where fine texture moves"]
+    if given is None and noise == ROUNDING:
+        return [f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more"]
+    if given is not None and least == CODEC > given:
+        return [
+            f"{path.name} went through a lossy codec, whose errors are not in --noise {given:g}: "
+            f"if the result has patterns, leave it out, for {CODEC}"
+        ]
+    return []

@@ -4,6 +4,7 @@ from visionxl.operators.blur import Blur, GaussianBlur, MotionBlur
 from visionxl.operators.boundary import Boundary
 from visionxl.operators.checks import check_adjoint, estimate_norm, normal
 from visionxl.operators.composition import Composable, Composition
+from visionxl.operators.cutting import Reach
 from visionxl.operators.differentiable import Differentiable
 from visionxl.operators.factors import Factored, Factors, factors_of
 from visionxl.operators.lifting import Liftable, lift
@@ -57,6 +58,7 @@ __all__ = [
     "MotionBlur",
     "NonlinearComposition",
     "NonlinearTask",
+    "Reach",
     "Repeat",
     "RollingShutter",
     "Scale",

@@ -132,7 +132,7 @@ def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:
     operator = problem.operator
     if not isinstance(operator, ForwardOperator) and not isinstance(part, Linearizing):
         raise InputError(
-            f"{name_of(part)} needs a linear operator, and {name_of(operator)} is not linear: use "
+            f"{name_of(operator)} is not linear, and {type(part).__name__} needs one that is: use "
             f"the method gauss_newton, or GaussNewton() as the consistency{way}"
         )
 

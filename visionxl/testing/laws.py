@@ -72,8 +72,8 @@ def ask(
             part,
             f"{method} answers for {given.dtype} tensors of shape {tuple(given.shape)}",
             f"{type(error).__name__}: {error}",
-            "take the arguments that its protocol names, and bring constants to the argument's "
-            "dtype and device: constant.to(video)",
+            "take the arguments that its protocol names, of that shape, and bring constants to the "
+            "argument's dtype and device: constant.to(video)",
         ) from error
     first = [_sound(part, method, given, value).clone() for value in tensors(answer)]
     for tensor, copy in zip(watched, before, strict=True):

@@ -49,8 +49,8 @@ def restore(
         str | None,
         typer.Option(
             metavar="<float>",
-            help="Standard deviation, of the range [-1, 1]; or estimate. Without it the "
-            "file's: 0.05 after a lossy codec.",
+            help="Standard deviation, of the range [-1, 1]; or estimate. Without it that of the "
+            "file's kind.",
         ),
     ] = None,
     seed: SeedOption = 0,

@@ -34,6 +34,7 @@ from visionxl.app import (
 from visionxl.cli.app_priors import named, offered
 from visionxl.cli.app_work import Restorer, command_of
 from visionxl.errors import InputError
+from visionxl.measurements import CODEC
 from visionxl.video import Clip, read_clip
 
 # Uploads
@@ -271,10 +272,16 @@ def test_names_and_sentences_are_words_and_no_markup():
     clip = Clip(moving_scene(1), Fraction(24))
     path = Path(evil)
     outcome = Outcome(evil, [evil], path, path, path, (evil,), path, path)
-    shown = (words.refusal(evil), words.clip_told(clip, Path(evil)), words.outcome(outcome))
+    shown = (words.refusal(evil), words.clip_told(clip, Path(evil), CODEC), words.outcome(outcome))
     for text in (*shown, words.heading([evil], Limits())):
         assert "<img" not in text
         assert "&lt;img" in text
+
+
+def test_an_upload_of_a_lossy_codec_is_told_so():
+    clip = Clip(moving_scene(1), Fraction(24))
+    assert "lossy codec" in words.clip_told(clip, Path("x.mp4"), CODEC)
+    assert "lossy codec" not in words.clip_told(clip, Path("x.mkv"), 0.00226)
 
 
 def test_the_heading_names_a_prior_that_is_alone():

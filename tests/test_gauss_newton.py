@@ -298,7 +298,7 @@ METHODS = {
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_for_linear_operators_names_gauss_newton(method):
     problem = simulate(noise(2, 3, 16, 16), Gamma(), 0.1, generator=generator())
-    with pytest.raises(InputError, match=r"Gamma.*is not linear: use.*GaussNewton\(\)"):
+    with pytest.raises(InputError, match=r"Gamma.*is not linear, and .*: use.*GaussNewton\(\)"):
         restore(problem, Untouched(), METHODS[method], generator=generator())
 
 

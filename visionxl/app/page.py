@@ -12,12 +12,18 @@ from visionxl.app import words
 from visionxl.app.desk import Desk, Outcome, Request, Stopped
 from visionxl.app.uploads import Limits, read_upload
 from visionxl.errors import InputError
+from visionxl.measurements import least_noise
 from visionxl.operators import TASK_NAMES
 from visionxl.solvers.methods import METHODS
 from visionxl.video import DEMO_CLIP
 
 NARROW = 120  # pixels: two buttons beside one another on a phone
 KEPT_SECONDS = 3600  # of uploads and results, in the server's temporary folder
+
+
+def _least(path: Path, simulated: bool) -> float:
+    """The noise that is taken at least: an upload that is the truth has none yet."""
+    return 0.0 if simulated else least_noise(path)
 
 
 def theme(gr: Any) -> Any:
@@ -107,7 +113,8 @@ def build(gr: Any, desk: Desk, limits: Limits, priors: Sequence[str]) -> Any:
             if path is None:
                 return ""
             try:
-                return words.clip_told(read_upload(Path(path), limits, fit=simulated), Path(path))
+                clip = read_upload(Path(path), limits, fit=simulated)
+                return words.clip_told(clip, Path(path), _least(Path(path), simulated))
             except InputError as error:
                 return words.refusal(str(error))
 
@@ -130,6 +137,7 @@ def build(gr: Any, desk: Desk, limits: Limits, priors: Sequence[str]) -> Any:
                 if path is None:
                     raise InputError("there is no clip yet: drop one, or take the flower")
                 clip = read_upload(Path(path), limits, fit=simulated)
+                noise = max(noise, _least(Path(path), simulated))
                 request = Request(Path(path).name, clip, simulated, task, noise, method, prior)
                 for told in desk.run(mine, request):
                     if isinstance(told, Outcome):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from visionxl.app.desk import Outcome, Progress
 from visionxl.app.uploads import Limits
+from visionxl.measurements import CODEC
 from visionxl.report.media import data_uri
 from visionxl.video import Clip
 
@@ -14,10 +15,7 @@ MODES: list[tuple[str, bool]] = [
     ("A spoilt clip: restore it", False),
 ]
 TASK = "sr4 is 4 times smaller, inpaint lacks half of the pixels; + also averages over 7 frames."
-NOISE = (
-    "Standard deviation; the range of the pixels is [-1, 1]. One grey level is 0.008; "
-    "of a spoilt clip in mp4 or jpg say 0.05."
-)
+NOISE = "Standard deviation; the range of the pixels is [-1, 1]. One grey level is 0.008."
 PRIOR = "The image model. One that is chosen for the first time is loaded first."
 STAGES = {
     "start": "finding where to start",
@@ -51,10 +49,16 @@ def reading() -> str:
     return f"<p>reading the clip</p>{_bar()}"
 
 
-def clip_told(clip: Clip, path: Path) -> str:
-    """What was found in an upload."""
+def clip_told(clip: Clip, path: Path, least_noise: float) -> str:
+    """What was found in an upload, and the noise that is taken at least."""
     frames, _, height, width = clip.video.shape
-    return f"<p>{escape(path.name)}: {frames} frames of {height}x{width} are taken.</p>"
+    told = f"{escape(path.name)}: {frames} frames of {height}x{width} are taken."
+    if least_noise == CODEC:
+        told += (
+            f" They went through a lossy codec, whose errors are like noise of {CODEC}: no less is "
+            "taken."
+        )
+    return f"<p>{told}</p>"
 
 
 def progress(told: Progress) -> str:

@@ -11,12 +11,13 @@ from attrs import evolve
 from torch import Tensor
 
 from visionxl.cli.memory import check_memory
-from visionxl.cli.told import Frames, Told, least_noise
+from visionxl.cli.told import Frames, Told
 from visionxl.errors import InputError, nearest
 from visionxl.measurements import (
     Description,
     description_in,
     generator_of,
+    least_noise,
     load_measurement,
 )
 from visionxl.operators import lift, task_named

@@ -5,12 +5,9 @@ from pathlib import Path
 from attrs import evolve, frozen
 from torch import Tensor
 
-from visionxl.measurements import estimate_noise
+from visionxl.measurements import CODEC, ROUNDING, estimate_noise, least_noise
 from visionxl.streaming import TensorFrames, VideoFrames
-from visionxl.video import is_lossy
 
-ROUNDING = round(2 / 255 / 12**0.5, 5)  # standard deviation of rounding to 8 bits
-CODEC = 0.05  # what to say of a lossy codec's errors, which are not white (docs/noise.rst)
 ENOUGH = 25  # frames to estimate the noise from
 Frames = TensorFrames | VideoFrames
 
@@ -33,13 +30,6 @@ class Told:
         first = measurement[0 : min(ENOUGH, len(measurement))]
         axes = (0, -2, -1) if len(first) > 2 else (-2, -1)
         return evolve(self, noise=max(estimate_noise(first, axes), ROUNDING, least_noise(path)))
-
-
-def least_noise(path: Path) -> float:
-    """The noise of a measurement by its file alone: rounding to 8 bits, or a lossy codec's."""
-    if path.suffix.lower() == ".safetensors":
-        return 0.0
-    return CODEC if is_lossy(path) else ROUNDING
 
 
 def about_noise(path: Path, noise: float, given: float | None, estimated: bool) -> list[str]:

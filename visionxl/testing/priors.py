@@ -8,6 +8,7 @@ from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.protocols import Denoised, LatentPrior, NoiseLevel
+from visionxl.solvers.contract import check_schedule
 from visionxl.testing.laws import ContractError, Draws, apart, ask, check_shape, require
 
 TIMES = (0.05, 0.3, 0.8)
@@ -42,6 +43,7 @@ def check_prior(
         seed: of the random video.
 
     Raises:
+        InputError: the schedule is none, or the shape has a single frame.
         ContractError: a law is broken.
     """
     if not isinstance(prior, LatentPrior):
@@ -56,6 +58,7 @@ def check_prior(
             f"shape {tuple(shape)}: expected (frames, channels, height, width) with 2 frames or "
             "more, for that frames are independent can be seen with no fewer"
         )
+    check_schedule(prior)
     levels = [_level(prior, time) for time in TIMES]
     _check_falling(prior, levels)
     video = Draws(seed, dtype, device).video(shape)

@@ -159,7 +159,7 @@ def test_no_layer_sees_further_than_reach():
 
 
 def test_what_cannot_work_in_strips_is_refused():
-    with pytest.raises(InputError, match="rows 0 is not a whole number of rows from 1"):
+    with pytest.raises(InputError, match="rows 0 is not a whole number from 1"):
         StripedAutoencoder(tiny(), 0)
     attending = AutoencoderKL(
         block_out_channels=(8,),

@@ -8,8 +8,8 @@ from torch.nn.functional import avg_pool2d
 from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape, matrix_of
-from visionxl.operators.temporal import positive
 from visionxl.protocols import Measurement, Video
+from visionxl.validators import from_one
 
 
 def check_divides(factor: int, video: Video) -> None:
@@ -35,7 +35,7 @@ class AveragePool(Composable):
         factor: block size; it has to divide height and width. The paper's is 4.
     """
 
-    factor: int = field(default=4, validator=positive)
+    factor: int = field(default=4, validator=from_one)
 
     def forward(self, video: Video) -> Measurement:
         check_divides(self.factor, video)
@@ -107,7 +107,7 @@ class BicubicDownsample(Composable):
         factor: it has to divide height and width.
     """
 
-    factor: int = field(default=4, validator=positive)
+    factor: int = field(default=4, validator=from_one)
 
     def _each_axis(self, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
         positions, weights = bicubic_weights(size, self.factor)

@@ -15,8 +15,8 @@ from visionxl.operators.factors import Factors, Shape, on_axis
 from visionxl.operators.filtering import extend, fold
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.pooling import cubic
-from visionxl.operators.temporal import positive
 from visionxl.protocols import Measurement, Video
+from visionxl.validators import from_one
 
 Offset = tuple[float, float]
 """(down, right), in pixels."""
@@ -132,7 +132,7 @@ class Repeat(Composable):
         frames: how often it is seen.
     """
 
-    frames: int = field(validator=positive)
+    frames: int = field(validator=from_one)
 
     def forward(self, video: Video) -> Measurement:
         if len(video) != 1:

@@ -12,6 +12,7 @@ from visionxl.operators.factors import Factors, Shape, matrix_of, on_axis
 from visionxl.operators.filtering import correlate_frames, correlate_frames_adjoint
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.protocols import Measurement, Video
+from visionxl.validators import from_one
 
 
 def check_odd(_: Any, attribute: Any, value: int) -> None:
@@ -19,12 +20,6 @@ def check_odd(_: Any, attribute: Any, value: int) -> None:
     if not isinstance(value, int) or value < 1 or value % 2 == 0:
         way = f": take {value - 1} or {value + 1}" if isinstance(value, int) and value > 1 else ""
         raise InputError(f"{attribute.name} {value} is not an odd number of frames from 1{way}")
-
-
-def positive(_: Any, attribute: Any, value: int) -> None:
-    """attrs validator: a whole number from 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{attribute.name} {value} is not a whole number from 1")
 
 
 @frozen
@@ -74,7 +69,7 @@ class TemporalSubsample(Composable):
             because the measurement alone does not tell it.
     """
 
-    factor: int = field(validator=positive)
+    factor: int = field(validator=from_one)
     frames: int | None = field(default=None)
 
     def _count(self, kept: int) -> int:

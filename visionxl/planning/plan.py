@@ -1,21 +1,15 @@
 """How a run uses memory, as a value."""
 
-from typing import Any
-
 import torch
 from attrs import evolve, field, frozen
 from attrs.validators import optional
 
 from visionxl.errors import InputError, nearest
+from visionxl.validators import from_one
 
 ATTENTION = ("fused", "sliced")
 LEAST_TILE = 64  # rows: smaller strips save nothing worth having
 MOST_TILE = 256
-
-
-def _frames(_: object, attribute: Any, value: int) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise InputError(f"{attribute.name} {value!r} is not a whole number from 1")
 
 
 def _tile(_: object, __: object, value: int | None) -> None:
@@ -58,13 +52,13 @@ class MemoryPlan:
             the U-Net and gains less from more; None for ``frames_at_once``.
     """
 
-    frames_at_once: int = field(default=1, validator=_frames)
+    frames_at_once: int = field(default=1, validator=from_one)
     vae_tile: int | None = field(default=None, validator=_tile)
     offload: bool = False
     video_device: torch.device = field(factory=lambda: torch.device("cpu"), converter=torch.device)
     dtype: torch.dtype | None = field(default=None, validator=_dtype)
     attention: str = field(default="fused", validator=_attention)
-    vae_frames: int | None = field(default=None, validator=optional(_frames))
+    vae_frames: int | None = field(default=None, validator=optional(from_one))
 
     def words(self) -> str:
         """The plan, for people."""

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from visionxl.errors import InputError
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.protocols import Denoised, Latent, NoiseLevel, NoiseSchedule, Video
+from visionxl.validators import above_zero
 
 
 def _means(_: Any, __: Any, value: Tensor) -> None:
@@ -17,11 +18,6 @@ def _means(_: Any, __: Any, value: Tensor) -> None:
         raise InputError(
             f"means of shape {tuple(value.shape)}: expected pictures (modes, height, width)"
         )
-
-
-def _positive(_: Any, attribute: Any, value: float) -> None:
-    if not 0 < value < float("inf"):
-        raise InputError(f"{attribute.name} {value} is not a standard deviation above 0")
 
 
 @frozen(eq=False)
@@ -40,7 +36,7 @@ class MixturePrior:
     """
 
     means: Tensor = field(validator=_means)
-    std: float = field(default=0.1, validator=_positive)
+    std: float = field(default=0.1, validator=above_zero)
     weights: Sequence[float] | None = None
     schedule: NoiseSchedule = field(factory=DiscreteSchedule.stable_diffusion)
 

@@ -19,11 +19,7 @@ from attrs import field, frozen
 from torch import Tensor, nn
 
 from visionxl.errors import InputError
-
-
-def _from_one(_: object, __: object, value: int) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise InputError(f"rows {value!r} is not a whole number of rows from 1")
+from visionxl.validators import from_one
 
 
 @frozen(eq=False)
@@ -43,7 +39,7 @@ class StripedAutoencoder:
     """
 
     vae: Any
-    rows: int = field(validator=_from_one)
+    rows: int = field(validator=from_one)
     host: torch.device = field(factory=lambda: torch.device("cpu"))
 
     def __attrs_post_init__(self) -> None:

@@ -6,7 +6,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -116,12 +116,6 @@ def check_given(**parts: tuple[object, type, str]) -> None:
         if isinstance(given, type) or not isinstance(given, kind):
             what = getattr(given, "__name__", type(given).__name__)
             raise InputError(f"{name} {what} is no {kind.__name__}: {way_out}")
-
-
-def above_zero(_: object, attribute: Any, value: float) -> None:
-    """attrs validator: a finite number above 0."""
-    if not 0 < value < math.inf:
-        raise InputError(f"{attribute.name} {value} is not a number above 0")
 
 
 def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:

@@ -10,11 +10,7 @@ from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseS
 from visionxl.solvers.contract import check_frames
 from visionxl.solvers.finite import check_finite, network_dtype
 from visionxl.transfer import room
-
-
-def _count(_: object, __: object, value: int) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise InputError(f"frames_at_once {value} is not a whole number from 1")
+from visionxl.validators import from_one
 
 
 @frozen(eq=False)
@@ -26,7 +22,7 @@ class FrameByFrame:
     """
 
     prior: LatentPrior
-    frames_at_once: int = field(default=1, validator=_count)
+    frames_at_once: int = field(default=1, validator=from_one)
 
     @property
     def schedule(self) -> NoiseSchedule:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from attrs import evolve, field, frozen
 
-from visionxl.errors import InputError
 from visionxl.protocols import (
     Correction,
     DataConsistency,
@@ -17,14 +16,10 @@ from visionxl.protocols import (
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.consistency import DampedCG, NoiseAware
 from visionxl.solvers.spread import damping_of
+from visionxl.validators import from_one
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
 """Of a step: the first that lowers the objective is taken."""
-
-
-def _rounds(_: object, __: object, value: int) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise InputError(f"rounds {value} is not a whole number from 1")
 
 
 def linearize(problem: InverseProblem, video: Video) -> InverseProblem:
@@ -52,7 +47,7 @@ class Linearized:
     """
 
     inner: DataConsistency
-    rounds: int = field(default=1, validator=_rounds)
+    rounds: int = field(default=1, validator=from_one)
 
     def linearized(self, problem: InverseProblem, video: Video) -> InverseProblem:
         """The linear problem that is nearest at ``video``."""
@@ -86,7 +81,7 @@ class GaussNewton:
     """
 
     inner: NoiseAware | DampedCG = field(factory=NoiseAware)
-    rounds: int = field(default=10, validator=_rounds)
+    rounds: int = field(default=10, validator=from_one)
     tolerance: float = 1e-3
 
     def linearized(self, problem: InverseProblem, video: Video) -> InverseProblem:

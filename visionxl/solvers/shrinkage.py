@@ -15,13 +15,13 @@ from attrs import field, frozen
 from torch import Tensor
 from torch.nn.functional import fold, pad, unfold
 
-from visionxl.operators.temporal import positive
 from visionxl.operators.transform import cosines
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.consistency import NoiseAware
-from visionxl.solvers.contract import above_zero, check_linear
+from visionxl.solvers.contract import check_linear
 from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread
 from visionxl.solvers.trajectories import Trajectories
+from visionxl.validators import above_zero, from_one
 
 PATCH = 8  # pixels, a side
 STRIDE = 3  # pixels between patches
@@ -49,7 +49,7 @@ class MotionShrinkage:
     """
 
     error: float = field(default=0.05, validator=above_zero)
-    turns: int = field(default=6, validator=positive)
+    turns: int = field(default=6, validator=from_one)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)

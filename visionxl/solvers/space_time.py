@@ -5,16 +5,16 @@ import math
 from attrs import Attribute, field, frozen
 
 from visionxl.errors import InputError
-from visionxl.operators.temporal import positive
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
-from visionxl.solvers.contract import above_zero, check_linear
+from visionxl.solvers.contract import check_linear
 from visionxl.solvers.data_term import DataTerm, Iterated
 from visionxl.solvers.directions import Directions
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of
 from visionxl.solvers.total_variation import USUAL, minimise
+from visionxl.validators import above_zero, from_one
 
 ROUNDING = 3e-7  # of a measurement in float32 that has no other noise
 DEVIATION = 0.5  # of the values of natural pictures, in the range [-1, 1]
@@ -80,7 +80,7 @@ class SpaceTimeTV:
     reach: float = field(default=2.0, validator=above_zero)
     motion: bool = True
     least_noise: float = field(default=ROUNDING, validator=above_zero)
-    iterations: int = field(default=20, validator=positive)
+    iterations: int = field(default=20, validator=from_one)
     tolerance: float = field(default=1e-4, validator=_from_zero)
     bend: float = field(default=0.0, validator=_from_zero)
 

@@ -164,6 +164,15 @@ def test_what_a_lossy_codec_wrote_has_the_codecs_noise(
     assert word is None or any(word in note for note in record["notes"])
 
 
+def test_no_less_than_the_rounding_of_8_bits_is_taken(measured, monkeypatch, capfd):
+    words = ["restore", "y.mkv", "--task", "deblur", "--noise", "0", "--output", "x.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 0, answer.err
+    note = f"note: noise {ROUNDING} was taken, the rounding of 8 bits, and not --noise 0"
+    assert note in answer.out
+    assert json.loads(Path("x.json").read_text())["noise_std"] == ROUNDING
+
+
 def test_a_restoration_of_a_coded_video_does_not_end_below_it(measured, monkeypatch, capfd):
     """Told the rounding of 8 bits alone, it ends 10 dB below."""
     words = ["simulate", str(DEMO_CLIP), "--task", "deblur", "--frames", "3", "--size", "64x96"]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from command_line import exit_code, make_clip, run_in, visionxl
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from visionxl.checkpoints import CheckpointFolder, only_run
 from visionxl.cli import running
@@ -183,6 +185,26 @@ def test_resume_is_harmless_where_there_is_nothing_to_resume(here, finished, mon
     assert answer.code == 0, answer.err
     assert "nothing to resume" in answer.out
     assert {p: p.stat().st_mtime_ns for p in here.iterdir()} == written
+
+
+@pytest.mark.parametrize("other", ["command", "measurement"])
+def test_resume_refuses_what_another_run_has_finished(other, here, finished, monkeypatch, capfd):
+    assert visionxl(monkeypatch, capfd, *RESTORE).code == 0
+    before, more = Path("x.mkv").read_bytes(), []
+    if other == "command":
+        more = ["--steps", "5"]
+    else:
+        with safe_open("y.safetensors", framework="pt") as file:
+            changed = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata()
+        changed["measurement"] = changed["measurement"] * 0.9
+        save_file(changed, "y.safetensors", metadata)
+    answer = visionxl(monkeypatch, capfd, *RESTORE, *more, "--resume")
+    assert answer.code == 2
+    assert "x.mkv is finished, but by another command or of another measurement" in answer.err
+    assert Path("x.mkv").read_bytes() == before
+    assert visionxl(monkeypatch, capfd, *RESTORE, *more, "--overwrite").code == 0
+    assert Path("x.mkv").read_bytes() != before
 
 
 def test_resume_does_not_replace_what_another_program_wrote(here, monkeypatch, capfd):

@@ -80,8 +80,8 @@ def simulate(
         )
         lossy = " after a lossy codec" if is_lossy(output) else ""
         notes.append(
-            f"{output.name} holds 8-bit values{lossy}: restore needs --task, --noise and --seed; "
-            "a .safetensors file keeps all"
+            f"{output.name} holds 8-bit values{lossy}, and does not tell how it was measured: give "
+            "restore --task, and --seed for a mask; a .safetensors file keeps all"
         )
     told = {
         "task": task,

@@ -63,6 +63,14 @@ def restored_in_windows(
     if run.inner is not None:
         quick = Persistent(fitted_like(fitted, run.inner), plan, tell=notes.append)
     begin, state, trace = run.group.share(_where_it_stopped(run.checkpoints, windows, notes))
+    before = begin + len(trace) / len(
+        sampler.times
+    )  # windows that were finished, and a part of one
+    if len(windows) == 1:
+        notes.append(
+            f"the clip is one window, of {frames} frames: with --windows {core} each keeps {core} "
+            f"and sees {CONTEXT} more on either side"
+        )
     warm_up_seconds = 0.0
     for network in (persistent, quick) if run.warm else ():
         if network is not None:
@@ -105,7 +113,7 @@ def restored_in_windows(
                 now = {"index": restored.index + 1, "trace": []}
                 done = restored.index + 1
                 seconds = time.perf_counter() - began
-                left = seconds / (done - begin) * (len(windows) - done)
+                left = seconds / (done - before) * (len(windows) - done)
                 console.print(
                     f"window {done}/{len(windows)}: {restored.window.stop} of {frames} frames "
                     f"restored, about {left:.0f} s left"

@@ -1,8 +1,10 @@
 """One measurement: begun, interrupted, gone on with, written."""
 
+import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +56,19 @@ def restore_one(
         if group.share(None):
             job.run(order, settings, priors, None, group)
         return None
-    facts = {**settings, "measured": job.checksum(told.mask), "versions": report.deciding()}
+    facts = {**settings, "measured": job.checksum(told.mask)}
+    run = _digest(facts)
+    facts["versions"] = report.deciding()
     with only_run(folder, output):
         going_on = begun(folder)
         if order.resume and not going_on and report.is_finished(beside(output)[1], output):
             group.share(False)
             record = report.read_json(beside(output)[1])
+            if record.get("run", run) != run:
+                raise InputError(
+                    f"--resume: {output.name} is finished, but by another command or of another "
+                    "measurement: give the same again, or --overwrite to make it anew"
+                )
             return record, f"{output.name} is finished: there is nothing to resume", [], []
         if going_on and not order.resume:
             if not order.overwrite:
@@ -83,9 +92,15 @@ def restore_one(
             answer.notes.extend(about_truth)
             noise = job.description.noise_std
             answer.notes.extend(about_noise(measurement, noise, order.noise, order.estimate_noise))
+            answer.record["run"] = run
             written = job.write(output, answer, reference, order.overwrite or going_on)
         forget(folder)
     return answer.record, summary(answer.record), answer.notes, written
+
+
+def _digest(facts: dict[str, Any]) -> str:
+    """What tells one run from another, in short."""
+    return sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _check_outputs(output: Path, overwrite: bool) -> None:

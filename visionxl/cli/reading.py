@@ -14,6 +14,7 @@ from visionxl.cli.memory import check_memory
 from visionxl.cli.told import Frames, Told
 from visionxl.errors import InputError, nearest
 from visionxl.measurements import (
+    ROUNDING,
     Description,
     description_in,
     generator_of,
@@ -108,9 +109,10 @@ def described(
         given = {"task": told.task, "noise": told.noise, "window": told.window, "mask": told.mask}
         for name, value in given.items():
             if value is not None and (name == "mask" or value != getattr(stored, KNOWN_AS[name])):
-                own = "its mask" if name == "mask" else getattr(stored, KNOWN_AS[name])
+                own = None if name == "mask" else getattr(stored, KNOWN_AS[name])
+                which = f"with {name} {own}" if own is not None else f"with its own {name}"
                 raise InputError(
-                    f"--{name} given, but {path.name} knows how it was measured, with {own}: leave "
+                    f"--{name} given, but {path.name} knows how it was measured, {which}: leave "
                     "it out; in Python a problem may be told anything"
                 )
         return stored
@@ -128,6 +130,8 @@ def described(
     noise = told.noise
     if noise is None:
         noise = least_noise(path)
+    elif path.suffix.lower() != ".safetensors":
+        noise = max(noise, ROUNDING)
     frames, _, height, width = shape
     operator = make(frames, height, width, generator_of(told.seed))
     height, width = _size_of(operator, shape)

@@ -38,7 +38,7 @@ ESTIMATE = "estimate"
     short_help="Restore a measurement, or many.",
     epilog=examples(
         "visionxl restore y.safetensors --output x.mp4",
-        "visionxl restore b.mp4 --task deblur --noise 0.01 --output x.mp4",
+        "visionxl restore b.mp4 --task deblur --output x.mp4",
         "visionxl restore y/*.safetensors --output 'x/{name}.mp4' --resume",
     ),
 )
@@ -113,7 +113,7 @@ def restore(
         int | None,
         typer.Option(
             parser=integer(1),
-            help="Restore in windows of so many frames, such as 48.",
+            help="In windows that keep so many frames, such as 48.",
         ),
     ] = None,
     resume: ResumeOption = False,
@@ -214,5 +214,5 @@ def _many(
     if failed:
         raise InputError(
             f"{len(failed)} of {len(measurements)} measurements failed ({', '.join(failed)}): "
-            "the others are finished; give the same command again with --resume for these"
+            "the others are finished; mend these, and give the same command again with --resume"
         )

@@ -51,9 +51,11 @@ def about_noise(path: Path, noise: float, given: float | None, estimated: bool) 
         return [f"noise {noise:.4g} was estimated: too much where fine texture moves"]
     if given is None and noise == ROUNDING:
         return [f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more"]
-    if given is not None and least == CODEC > given:
+    if given is not None and given < least == CODEC:
         return [
             f"{path.name} went through a lossy codec, whose errors are not in --noise {given:g}: "
-            f"if the result has patterns, leave it out, for {CODEC}"
+            f"the result may be worse than the measurement; leave it out, for {CODEC}"
         ]
+    if given is not None and given < ROUNDING <= least:
+        return [f"noise {ROUNDING} was taken, the rounding of 8 bits, and not --noise {given:g}"]
     return []

@@ -61,12 +61,14 @@ class Setting:
         sampler: the method.
         line: tells two lines of one plot apart.
         published: swaps the operator's adjoint for the public code's.
+        guidance: scale of CFG++, for a prior that is told a text.
     """
 
     x: float | str
     sampler: Sampler
     line: str = ""
     published: bool = False
+    guidance: float | None = None
 
     @property
     def name(self) -> str:
@@ -174,6 +176,10 @@ ABLATIONS = {
             for line, kind in KINDS.items()
             for eta in ETAS
         ],
+    ),
+    "guidance": Ablation(
+        "scale of CFG++ guidance (from 0 to 1)",
+        [Setting(scale, BASE, guidance=scale) for scale in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)],
     ),
     "adjoint": Ablation("adjoint", ADJOINTS, NOISES),
     "noise-aware": Ablation("consistency", swapped("consistency", CONSISTENCIES), NOISES),

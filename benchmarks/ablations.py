@@ -10,6 +10,7 @@ of it and leaves the others as they are:
     cg           steps of conjugate gradients, with and without noise
     low-pass     none, scheduled, or of one width
     renoise      the share of fresh noise, one draw for all frames or one for each
+    guidance     the scale of CFG++, of a prior that reads text: --prior and --prompt name both
     adjoint      the exact adjoint, or the one that the public code has
     noise-aware  consistencies that know the noise
     motion       the default's loop, with and without motion and prior, started without motion
@@ -39,16 +40,19 @@ from peers.case import Case
 from peers.published import FRAMES_AT_ONCE, PublishedOperator, generator_of
 from results import number
 
-from visionxl import InputError, LatentPrior, PocketPrior, restore
+from visionxl import DiffusersPrior, InputError, PocketPrior, restore
+from visionxl.cli.reading import prior_named
 from visionxl.files import check_output, whole
 from visionxl.metrics import difference_psnr, psnr
 from visionxl.operators import TASKS
 from visionxl.video import DEMO_CLIP
 
 
-def measured(case: Case, setting: Setting, prior: LatentPrior) -> dict[str, Any]:
+def measured(case: Case, setting: Setting, prior: DiffusersPrior) -> dict[str, Any]:
     """One record, without the ablation's name; a PSNR that is not finite is None."""
     problem = case.problem
+    if setting.guidance is not None:
+        prior = prior.with_guidance(setting.guidance)
     if setting.published:
         problem = evolve(problem, operator=PublishedOperator(problem.operator))
     began = time.perf_counter()
@@ -69,9 +73,21 @@ def measured(case: Case, setting: Setting, prior: LatentPrior) -> dict[str, Any]
     }
 
 
+def prior_of(options: Namespace) -> DiffusersPrior:
+    """The pocket prior, or the one that is named, told the prompt."""
+    if options.name == "guidance" and not (options.prior and options.prompt):
+        raise InputError(
+            "guidance needs a prior that reads text, and a text: give --prior, a folder or hub id, "
+            "and --prompt"
+        )
+    if options.prior is None:
+        return PocketPrior.load()
+    return prior_named(options.prior, options.device, options.dtype, prompt=options.prompt)
+
+
 def records_of(options: Namespace) -> Iterator[dict[str, Any]]:
     """Run an ablation: every task, noise and setting, in this order."""
-    ablation, prior = ABLATIONS[options.name], PocketPrior.load()
+    ablation, prior = ABLATIONS[options.name], prior_of(options)
     clip = sized(options.clip, options.frames, options.height, options.width).video
     for task in options.task:
         for noise_std in options.noise:
@@ -104,6 +120,10 @@ def options_of(words: Sequence[str]) -> Namespace:
     made.add_argument("--frames", type=count, default=13, help="at most")
     made.add_argument("--task", action="append", type=one_of(list(TASKS)), help="may be repeated")
     made.add_argument("--noise", action="append", type=noise, help="may be repeated")
+    made.add_argument("--prior", help="pocket without it; a folder of diffusers, or a hub id")
+    made.add_argument("--prompt", default="", help="for a prior that reads text")
+    made.add_argument("--device", default="cpu", help="of the prior's networks")
+    made.add_argument("--dtype", default="float32", help="of the prior's networks")
     made.add_argument("--json", type=Path, metavar="FILE", help="for the records")
     made.add_argument("--plot", type=Path, metavar="FILE", help="a .svg or .png")
     options = made.parse_intermixed_args(words)

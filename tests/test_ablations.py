@@ -46,6 +46,7 @@ def test_noise_aware_consistency_beats_plain_steps_where_there_is_noise(tmp_path
     [
         ("lowpass", ["'lowpass'", "did you mean 'low-pass'?"]),
         ("cg --task sr5", ["'sr5'", "did you mean 'sr4"]),
+        ("guidance --frames 3", ["reads text", "--prior", "--prompt"]),
         ("cg --plot out.bmp", ["out.bmp", ".svg"]),
         ("cg nowhere.mp4 --frames 3", ["nowhere.mp4", "does not exist"]),
     ],
@@ -71,7 +72,20 @@ def test_an_ablation_has_its_settings_once_and_changes_one_part(name):
         for part, one in product(parts, settings)
         if getattr(one.sampler, part) != getattr(settings[0].sampler, part)
     }
-    assert len(varied) == 1
+    guided = len({setting.guidance for setting in settings}) > 1
+    assert len(varied) + guided == 1
+
+
+def test_the_scale_of_guidance_is_varied_with_a_prior_that_reads_text(
+    stable_diffusion_folders, tmp_path, capsys
+):
+    file = tmp_path / "out.json"
+    words = "guidance --height 64 --width 64 --frames 2 --task sr4 --prompt dog --json"
+    folder = str(stable_diffusion_folders["epsilon"])
+    ablations.main([*words.split(), str(file), "--prior", folder])
+    records = json.loads(file.read_text())
+    assert [record["setting"] for record in records] == ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]
+    assert len({record["psnr"] for record in records}) > 1
 
 
 @pytest.mark.parametrize("name", ABLATIONS)

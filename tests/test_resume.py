@@ -187,6 +187,16 @@ def test_resume_is_harmless_where_there_is_nothing_to_resume(here, finished, mon
     assert {p: p.stat().st_mtime_ns for p in here.iterdir()} == written
 
 
+def test_resume_is_harmless_with_settings_that_do_not_decide_the_result(
+    here, finished, monkeypatch, capfd
+):
+    assert visionxl(monkeypatch, capfd, *RESTORE).code == 0
+    more = ["--truth", "clip.mkv", "--frames-at-once", "2", "--resume"]
+    answer = visionxl(monkeypatch, capfd, *RESTORE, *more)
+    assert answer.code == 0, answer.err
+    assert "nothing to resume" in answer.out
+
+
 @pytest.mark.parametrize("other", ["command", "measurement"])
 def test_resume_refuses_what_another_run_has_finished(other, here, finished, monkeypatch, capfd):
     assert visionxl(monkeypatch, capfd, *RESTORE).code == 0

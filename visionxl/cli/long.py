@@ -63,9 +63,8 @@ def restored_in_windows(
     if run.inner is not None:
         quick = Persistent(fitted_like(fitted, run.inner), plan, tell=notes.append)
     begin, state, trace = run.group.share(_where_it_stopped(run.checkpoints, windows, notes))
-    before = begin + len(trace) / len(
-        sampler.times
-    )  # windows that were finished, and a part of one
+    # Windows that were finished before, and the steps of one that was not.
+    before = begin + len(trace) / len(sampler.times)
     if len(windows) == 1:
         notes.append(
             f"the clip is one window, of {frames} frames: with --windows {core} each keeps {core} "

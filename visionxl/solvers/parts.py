@@ -46,7 +46,7 @@ def trailing_times(count: int, start: float = 1.0, total: int = 1000) -> tuple[f
     if not 1 <= count <= total:
         raise InputError(f"count {count} of times: expected 1 to {total}")
     grid = [round(total * (count - step) / count) - 1 for step in range(count)]
-    # A set's order: with nearly all times the earliest would come twice.
+    # Each once: of nearly all times the earliest would come twice.
     times = tuple(dict.fromkeys(max(t, 1) / total for t in grid if t <= round(start * total)))
     if not times:
         raise InputError(f"start {start} leaves no time: the earliest is {grid[-1] / total}")

@@ -44,7 +44,7 @@ class Case:
     @property
     def sampler(self) -> Sampler:
         # Two steps, and few iterations: more hold no more.
-        brief = SpaceTimeTV(iterations=3)
+        brief = SpaceTimeTV(iterations=5)
         methods = {
             "vision_tv": vision_tv(count=14, consistency=brief),
             "vision_xl": vision_xl(count=7),

@@ -8,7 +8,7 @@ from dense import generator, noise
 
 from visionxl.operators import GaussianBlur
 from visionxl.solvers.directions import Directions, differences
-from visionxl.solvers.motion import CROWDED, Motion, optical_flow
+from visionxl.solvers.motion import ARRIVAL_BYTES, CROWDED, PAYS, Motion, optical_flow
 from visionxl.solvers.total_variation import NORM_MOVED, add_adjoint, add_carried
 
 WEIGHTS = {"nothing": 0.0, "less than a pixel": 0.4, "far": 3.0, "out of the frame": 40.0}
@@ -35,6 +35,24 @@ def test_the_way_back_is_the_adjoint_of_the_way_ahead(size, dtype, limit):
     assert abs(left - right) <= limit * ahead.norm().item() * q.norm().item()
     later = motion.back(1, q[1:])
     torch.testing.assert_close(later, motion.back(0, q)[1:])
+    quick = motion.prepared(PAYS)
+    assert len(quick.arrivals) == 3
+    left, right = (ahead * q).sum().item(), (x * quick.back(0, q)).sum().item()
+    assert abs(left - right) <= limit * ahead.norm().item() * q.norm().item()
+    for first in range(3):
+        torch.testing.assert_close(quick.back(first, q[first:]), motion.back(first, q[first:]))
+
+
+def test_the_adjoint_is_prepared_where_it_pays_and_fits(monkeypatch):
+    motion, q = Motion.along(flow_of(1.0)), noise(3, 2, 12, 13)
+    assert motion.prepared(PAYS - 1) is motion
+    monkeypatch.setattr("visionxl.solvers.motion.SORTED", 2 * 12 * 13 + 1)
+    partly = motion.prepared(PAYS)
+    assert len(partly.arrivals) == 2
+    taken = sum(t.nbytes for a in partly.arrivals for t in (a.sources, a.weights.float(), a.ends))
+    assert taken == 2 * (ARRIVAL_BYTES * 12 * 13 + 4)
+    torch.testing.assert_close(partly.back(0, q), motion.back(0, q))
+    torch.testing.assert_close(partly.back(0, q[:2]), motion.back(0, q[:2]))
 
 
 @pytest.mark.parametrize("size", WEIGHTS.values(), ids=WEIGHTS)

@@ -15,6 +15,7 @@ from visionxl.protocols import LatentPrior
 from visionxl.solvers.hosted import KEPT
 from visionxl.solvers.loop import Sampler
 from visionxl.solvers.methods import vision_tv
+from visionxl.solvers.motion import ARRIVAL_BYTES, SORTED
 
 MOST_AT_ONCE = 32  # frames: more are no faster
 MOST_VALUES = 2**31 - 1  # of a tensor: PyTorch's enlarging of what is channels last refuses more
@@ -107,6 +108,9 @@ def _added(
     # Those of the frames that are on the device together are counted with them.
     waiting = max(frames - held.together, 0) * frame // 3 if held.modes and not here else 0
     modes = 2 * min(waiting, 4 * KEPT)
+    alone = place.type == HOST.type
+    pixels = video_bytes // 12 - frame // 12  # of the frames that another follows
+    motion = ARRIVAL_BYTES * min(pixels, SORTED) if held.prepared and alone else 0
     return Estimate(
         denoise=during_unet + together * networks.denoise + between + 2 * longer * latents,
         decode=during_vae + coded * networks.decode + between + longer * video + parts,
@@ -114,6 +118,7 @@ def _added(
         consistency=during_vae
         + round(held.consistency * (video if here else min(frames, held.together) * frame))
         + modes
+        + motion
         + 4 * latents,
     )
 

@@ -23,6 +23,8 @@ from visionxl.simulation import simulate
 from visionxl.sizes import next_multiple
 from visionxl.solvers.hosted import frames_together, keeps_modes
 from visionxl.solvers.loop import Sampler, restore
+from visionxl.solvers.motion import PAYS
+from visionxl.solvers.space_time import SpaceTimeTV
 
 SIDE = 64  # of the small frames that show what the loop holds
 MOST_FRAMES = 33  # more hold the same number of videos
@@ -55,12 +57,14 @@ class Held:
 
     ``consistency`` is the most while the consistency works, the measurement included. Of videos in
     host memory ``together`` frames are on the device then, and with ``modes`` those of a channel.
+    On a CPU those that follow a motion hold it ``prepared``, too.
     """
 
     measurement: float
     consistency: float
     together: int
     modes: bool
+    prepared: bool
 
 
 def diffusers_prior_of(prior: LatentPrior) -> DiffusersPrior:
@@ -164,6 +168,13 @@ def _brief(part: Any) -> Any:
     return evolve(part, **changes)
 
 
+def _prepares(part: Any) -> bool:
+    """Whether a consistency, or one that it asks, prepares the motion (:class:`Motion`)."""
+    if isinstance(part, SpaceTimeTV):
+        return part.motion and part.iterations >= PAYS
+    return _prepares(part.consistency) if hasattr(part, "consistency") else False
+
+
 def count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     """What the loop holds of videos: two steps of the method itself on small frames, counted."""
     try:
@@ -185,4 +196,6 @@ def _count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     measurement = problem.measurement.nbytes / video.nbytes
     together = frames_together(sampler, problem.operator)
     held = live.peak / video.nbytes + measurement
-    return Held(measurement, held, together, keeps_modes(sampler))
+    parts = (sampler.initializer, sampler.consistency, sampler.finish)
+    prepared = any(_prepares(part) for part in parts)
+    return Held(measurement, held, together, keeps_modes(sampler), prepared)

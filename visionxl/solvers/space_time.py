@@ -117,4 +117,6 @@ class SpaceTimeTV:
 
     def _directions(self, video: Video) -> Directions:
         motion = Motion.of(video) if self.motion else None
+        if motion is not None:
+            motion = motion.prepared(self.iterations)
         return Directions.of(video, self.floor, self.reach, motion)

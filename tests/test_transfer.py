@@ -35,3 +35,20 @@ def test_from_another_device_into_host_memory():
     assert got.device.type == "cpu"
     assert got.is_contiguous()
     assert torch.equal(got, tensor.double())
+
+
+def test_without_pinned_memory_room_is_made_all_the_same(monkeypatch):
+    asked = []
+
+    def refuse(*shape, **how):
+        asked.append(how.get("pin_memory"))
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch, "empty", refuse)
+    like = torch.zeros(1)
+    assert torch.equal(room(like, 2, 3), torch.zeros(2, 3))
+    assert asked == [True]
+    monkeypatch.setattr("visionxl.transfer.PINNED", 23)
+    assert torch.equal(room(like, 2, 3), torch.zeros(2, 3))
+    assert asked == [True]  # six values are too many to pin

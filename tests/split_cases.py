@@ -29,7 +29,8 @@ from visionxl.distributed import (
     processes,
     split_restore,
 )
-from visionxl.operators import AveragePool, TemporalAverage
+from visionxl.operators import AveragePool, TemporalAverage, interlaced
+from visionxl.operators.cutting import operator_at
 from visionxl.solvers import hosted
 
 SIZE = 32
@@ -43,6 +44,7 @@ OPERATORS = {  # with their reach, and whether time goes round
     "replicate": (TemporalAverage(5, "replicate"), 2, False),
     "reflect": (TemporalAverage(5, "reflect"), 3, False),
     "still": (AveragePool(4), 0, False),
+    "masks": (interlaced(7, SIZE, SIZE) @ TemporalAverage(3), 1, True),
 }
 
 
@@ -125,8 +127,9 @@ def gone_on(prior, together: Processes):
 
 def by_operators(together: Processes):
     level = NoiseLevel(0.1, 0.9, 0.4)
-    for name, (operator, reach, circular) in OPERATORS.items():
+    for name, (whole, reach, circular) in OPERATORS.items():
         for frames in (1, 2, 5, 7):
+            operator = operator_at(whole, range(frames))
             own = together.part(frames)
             split = SplitOperator(operator, together, frames, reach, circular)
             video = random_video(frames)

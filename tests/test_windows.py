@@ -1,5 +1,6 @@
 """Windows of a long clip: what they are, and that they give what the whole gives."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from dense import generator, noise, relative_error
 
 from visionxl import (
     CorrectedInversion,
+    DampedCG,
     GaussianPrior,
     InputError,
     Noise,
@@ -25,12 +27,16 @@ from visionxl.operators import (
     AveragePool,
     GaussianBlur,
     Mask,
+    RollingShutter,
+    Shift,
     Stack,
     TemporalAverage,
     TemporalSubsample,
+    VaryingBlur,
     check_adjoint,
+    interlaced,
 )
-from visionxl.operators.cutting import KeepFrames, Reach, reach_of
+from visionxl.operators.cutting import KeepFrames, Reach, operator_at, reach_of
 from visionxl.operators.factors import factors_of
 from visionxl.operators.lifting import lift
 from visionxl.solvers import daps, dds, svi
@@ -98,6 +104,54 @@ def test_a_window_is_an_exact_problem_of_its_own(boundary):
         torch.testing.assert_close(problem.operator.forward(own), problem.measurement)
 
 
+OF_EACH_FRAME = {
+    "mask": Mask(noise(FRAMES, 1, 8, 8) > 0),
+    "mask of colours": Mask(noise(FRAMES, 2, 8, 8) > 0),
+    "interlaced": interlaced(FRAMES, 8, 8),
+    "shift": Shift.random(2.0, FRAMES, generator()),
+}
+
+
+@pytest.mark.parametrize("name", OF_EACH_FRAME)
+@pytest.mark.parametrize("boundary", ["circular", "reflect"])
+def test_a_window_has_what_an_operator_is_for_its_frames(name, boundary):
+    operator = OF_EACH_FRAME[name] @ TemporalAverage(3, boundary)
+    clip = noise(FRAMES, 2, 8, 8)
+    measurement = operator.forward(clip)
+    for window in windows_of(operator, FRAMES, 8, 6):
+        problem = window.problem(operator, measurement, 0.1)
+        torch.testing.assert_close(problem.operator.forward(window.cut(clip)), problem.measurement)
+
+
+@pytest.mark.parametrize("name", OF_EACH_FRAME)
+def test_windows_of_operators_of_each_frame_are_exact(name):
+    problem = problem_of(OF_EACH_FRAME[name])
+    sampler = vision_xl(consistency=DampedCG(iterations=200, tolerance=1e-13))
+    whole = restore(problem, PRIOR, sampler, generator=generator()).video
+    found = joined(in_windows(problem, sampler, context=2))
+    torch.testing.assert_close(found, whole, atol=1e-9, rtol=0)
+
+
+def test_what_is_the_same_for_all_frames_stays_itself():
+    still = Mask.random(0.5, 8, 8, generator())
+    assert operator_at(still, [3, 1]) is still
+    operator = interlaced(4, 2, 1) @ still
+    assert operator_at(operator, [3, 1]).inner is still
+    assert operator_at(operator, [3, 0]).outer.mask.flatten().tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("boundary", ["circular", "reflect", "replicate", "zero"])
+@pytest.mark.parametrize("readout", [0.0, 1.0, 2.5])
+def test_a_rolling_shutter_sees_as_far_as_it_is_read(readout, boundary):
+    operator = RollingShutter(readout, boundary)
+    far, clip = math.ceil(readout), noise(FRAMES, 1, 8, 8)
+    assert reach_of(operator) == Reach(far, circular=boundary == "circular" and readout > 0)
+    measurement = operator.forward(clip)
+    for window in windows_of(operator, FRAMES, 8, 6):
+        problem = window.problem(operator, measurement, 0.1)
+        torch.testing.assert_close(problem.operator.forward(window.cut(clip)), problem.measurement)
+
+
 def test_keep_frames_is_exact_and_has_factors():
     keep = KeepFrames(2, 6, 9)
     assert check_adjoint(keep, (9, 2, 4, 4)) < 1e-14
@@ -120,6 +174,8 @@ def test_keep_frames_is_exact_and_has_factors():
         (TemporalAverage(7, "reflect"), Reach(3, circular=False)),
         (AveragePool(2) @ TemporalAverage(5) @ TemporalAverage(3), Reach(3, circular=True)),
         (TemporalAverage(1), Reach(0, circular=False)),
+        (VaryingBlur.radial(8, 8), Reach()),
+        (interlaced(4, 8, 8) @ TemporalAverage(3), Reach(1, circular=True)),
     ],
 )
 def test_operators_tell_how_far_they_see(operator, reach):

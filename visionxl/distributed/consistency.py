@@ -12,6 +12,7 @@ from torch import Tensor
 from visionxl.distributed.processes import Processes
 from visionxl.errors import InputError
 from visionxl.operators.checks import normal
+from visionxl.operators.cutting import operator_at
 from visionxl.protocols import (
     Correction,
     ForwardOperator,
@@ -35,8 +36,9 @@ class SplitOperator:
 
     Before each call the processes fetch ``reach`` frames from either side; ``operator`` sees them
     as the ends of a clip, and what it answers there is dropped. So forward and adjoint are exact
-    for an operator that treats every time alike, keeps the number of frames, and whose frame ``t``
-    depends on the frames ``t - reach`` to ``t + reach``.
+    for an operator that treats every time alike or knows what it is at each
+    (:class:`~visionxl.operators.cutting.ByFrame`), keeps the number of frames, and whose frame
+    ``t`` depends on the frames ``t - reach`` to ``t + reach``.
 
     Args:
         operator: such as ``AveragePool(4) @ TemporalAverage(7)``.
@@ -54,18 +56,19 @@ class SplitOperator:
     circular: bool = True
 
     def forward(self, video: Video) -> Measurement:
-        return self._inside(self.operator.forward, video)
+        return self._inside(lambda part, x: part.forward(x), video)
 
     def adjoint(self, measurement: Measurement) -> Video:
-        return self._inside(self.operator.adjoint, measurement)
+        return self._inside(lambda part, y: part.adjoint(y), measurement)
 
-    def _inside(self, action: Callable[[Tensor], Tensor], own: Tensor) -> Tensor:
+    def _inside(self, action: Callable[[Any, Tensor], Tensor], own: Tensor) -> Tensor:
         if self.processes.size == 1:
-            return action(own)
+            return action(self.operator, own)
         if len(own) == 0:  # its shape alone is asked for
-            return action(own.new_zeros(1, *own.shape[1:]))[:0]
-        before = len(self._around[self.processes.rank][0])
-        return action(self._extended(own))[before : before + len(own)]
+            return action(operator_at(self.operator, [0]), own.new_zeros(1, *own.shape[1:]))[:0]
+        (before, after), here = self._around[self.processes.rank], self.processes.part(self.frames)
+        part = operator_at(self.operator, [*before, *range(here.start, here.stop), *after])
+        return action(part, self._extended(own))[len(before) : len(before) + len(own)]
 
     @cached_property
     def _around(self) -> list[tuple[list[int], list[int]]]:

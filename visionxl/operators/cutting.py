@@ -1,6 +1,8 @@
 """Operators of a long clip, cut in time: how far they see, and what a window determines."""
 
+import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,18 +15,25 @@ from visionxl.operators.factors import Factors, Shape, matrix_of, on_axis
 from visionxl.operators.masking import Mask
 from visionxl.operators.pointwise import Grayscale, Identity, Scale
 from visionxl.operators.pooling import AveragePool, BicubicDownsample
+from visionxl.operators.shift import Shift
+from visionxl.operators.shutter import RollingShutter
 from visionxl.operators.temporal import TemporalAverage
-from visionxl.protocols import Measurement, Video
+from visionxl.operators.transform import BlockCosine
+from visionxl.operators.varying import VaryingBlur
+from visionxl.protocols import ForwardOperator, Measurement, Video
 
 FRAMEWISE = (
     AveragePool,
     BicubicDownsample,
+    BlockCosine,
     Blur,
     GaussianBlur,
     Grayscale,
     Identity,
+    Mask,
     MotionBlur,
     Scale,
+    Shift,
 )
 
 
@@ -43,16 +52,37 @@ class Reach:
 
 @runtime_checkable
 class Reaching(Protocol):
-    """An operator that treats all frames alike and knows how far it sees.
+    """An operator that knows how far it sees.
 
-    Its measurement has one frame for each of the video's, and any number of frames will do. Away
-    from the ends, frame ``t`` depends on the video's frames from ``t - reach`` to ``t + reach``.
+    Its measurement has one frame for each of the video's. Away from the ends, frame ``t`` depends
+    on the video's frames from ``t - reach`` to ``t + reach``, on all alike and with any number of
+    frames, or else it is :class:`ByFrame`, too.
     """
 
     @abstractmethod
     def reach(self) -> Reach:
         """How far it sees along time."""
         ...
+
+
+@runtime_checkable
+class ByFrame(Protocol):
+    """An operator that is not the same for all frames, such as a mask of each."""
+
+    @abstractmethod
+    def at(self, frames: Sequence[int]) -> ForwardOperator:
+        """What it is for some of the video's frames, given by their numbers."""
+        ...
+
+
+def operator_at(operator: Any, frames: Sequence[int]) -> Any:
+    """An operator for some frames of its video, by their numbers.
+
+    Those that are the same for all frames are left as they are.
+    """
+    if isinstance(operator, Composition):
+        return operator_at(operator.outer, frames) @ operator_at(operator.inner, frames)
+    return operator.at(frames) if isinstance(operator, ByFrame) else operator
 
 
 def reach_of(operator: object) -> Reach:
@@ -74,10 +104,12 @@ def reach_of(operator: object) -> Reach:
     if isinstance(operator, TemporalAverage):
         half = operator.window // 2
         return Reach(half, circular=operator.boundary == "circular" and half > 0)
-    every_frame_alike = isinstance(operator, Mask) and (
-        operator.mask.ndim < 4 or len(operator.mask) == 1
-    )
-    if every_frame_alike or isinstance(operator, FRAMEWISE):
+    if isinstance(operator, RollingShutter):
+        after = math.ceil(operator.readout)
+        return Reach(after, circular=operator.boundary == "circular" and after > 0)
+    if isinstance(operator, VaryingBlur):
+        return max((reach_of(blur) for blur in operator.blurs), key=lambda reach: reach.frames)
+    if isinstance(operator, FRAMEWISE):
         return Reach()
     raise InputError(
         f"{operator!r} cannot be cut into windows, for how far it sees along time is not known: "

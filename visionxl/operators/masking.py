@@ -1,5 +1,6 @@
 """Missing pixels."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -55,6 +56,12 @@ class Mask(Composable):
         mask[top:bottom, left:right] = False
         return cls(mask)
 
+    def at(self, frames: Sequence[int]) -> "Mask":
+        """The mask of some frames of the video, by their numbers."""
+        if self.mask.ndim < 4 or len(self.mask) == 1:
+            return self
+        return Mask(self.mask[list(frames)])
+
     def forward(self, video: Video) -> Video:
         fits = self.mask.shape[-2:] == video.shape[-2:] and all(
             m in (1, v) for m, v in zip(self.mask.shape[::-1], video.shape[::-1], strict=False)
@@ -62,7 +69,8 @@ class Mask(Composable):
         if not fits:
             raise InputError(
                 f"mask of {tuple(self.mask.shape)} does not fit a video of {tuple(video.shape)}: "
-                f"make a mask of height {video.shape[-2]} and width {video.shape[-1]}"
+                f"make a mask of height {video.shape[-2]} and width {video.shape[-1]}, one for "
+                f"all frames or {len(video)}"
             )
         return video * self.mask.to(video)
 

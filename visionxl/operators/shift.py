@@ -1,6 +1,7 @@
 """A camera that moves, and a scene that stands still."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -81,6 +82,10 @@ class Shift(Composable):
         draw = torch.rand(frames, 2, generator=generator, device=generator.device).double()
         offsets = ((2 * draw - 1) * reach).tolist()
         return cls([(0.0, 0.0), *offsets[1:]], boundary)
+
+    def at(self, frames: Sequence[int]) -> "Shift":
+        """The offsets of some frames of the video, by their numbers."""
+        return Shift([self.offsets[t] for t in frames], self.boundary)
 
     def _check(self, video: Video) -> None:
         if len(video) != len(self.offsets):

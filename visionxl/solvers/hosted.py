@@ -14,7 +14,7 @@ from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.init.inversion import CorrectedInversion
-from visionxl.operators.cutting import reach_of, uncut
+from visionxl.operators.cutting import operator_at, reach_of, uncut
 from visionxl.operators.factors import Factored, Factors, Shape, factors_of
 from visionxl.operators.lifting import lift
 from visionxl.protocols import (
@@ -76,7 +76,8 @@ class HostedOperator:
         if cut is not None:
             measurement = cut.adjoint(measurement)
         # Twice the reach: frames within one of a cut see a border that is none.
-        pieces = self._pieces(operator.adjoint, measurement, 2 * reach_of(operator).frames)
+        context = 2 * reach_of(operator).frames
+        pieces = self._pieces(lambda part, y: part.adjoint(y), measurement, context)
         return _together(pieces, len(measurement), measurement)
 
     def lift(self, measurement: Measurement) -> Video:
@@ -89,21 +90,24 @@ class HostedOperator:
         """Which frames of the measurement, and they, on the device."""
         operator, cut = uncut(self.operator)
         first, stop = (0, len(video)) if cut is None else (cut.first, cut.stop)
-        for core, piece in self._pieces(operator.forward, video, reach_of(operator).frames):
+        context = reach_of(operator).frames
+        for core, piece in self._pieces(lambda part, x: part.forward(x), video, context):
             begin, end = max(core.start, first), min(core.stop, stop)
             if begin < end:
                 yield slice(begin - first, end - first), piece[begin - core.start :][: end - begin]
 
     def _pieces(self, action: Any, frames: Tensor, context: int) -> Iterator[tuple[slice, Tensor]]:
-        count, circular = len(frames), reach_of(uncut(self.operator)[0]).circular
+        operator = uncut(self.operator)[0]
+        count, circular = len(frames), reach_of(operator).circular
         if count <= FRAMES + 2 * context:
-            yield slice(0, count), action(frames.to(self.device))
+            yield slice(0, count), action(operator, frames.to(self.device))
             return
         for core in chunks(count):
             begin, end = core.start - context, core.stop + context
             if not circular:
                 begin, end = max(begin, 0), min(end, count)
-            piece = action(frames_of(frames, begin, end).to(self.device))
+            part = operator_at(operator, [t % count for t in range(begin, end)])
+            piece = action(part, frames_of(frames, begin, end).to(self.device))
             yield core, piece[core.start - begin : core.stop - begin]
 
 

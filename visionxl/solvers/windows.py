@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from visionxl.errors import InputError
 from visionxl.init.inversion import BatchConsistentInversion
-from visionxl.operators.cutting import KeepFrames, Reach, reach_of, uncut
+from visionxl.operators.cutting import KeepFrames, Reach, operator_at, reach_of, uncut
 from visionxl.protocols import (
     ForwardOperator,
     InverseProblem,
@@ -85,8 +85,7 @@ class Window:
         """The window's own problem.
 
         Args:
-            operator: of the clip, or of any number of frames; with its cut where the clip is itself
-                a window.
+            operator: of the clip; with its cut where the clip is itself a window.
             measurement: of the clip.
             noise_std: of the measurement.
         """
@@ -94,6 +93,9 @@ class Window:
         first, stop = self.measured
         missing = 0 if cut is None else cut.first  # of the measurement, before its first frame
         seen = frames_of(measurement, first - missing, stop - missing)
+        if self.size != self.frames:
+            own = sorted(t % self.frames for t in range(self.begin, self.end))
+            operator = operator_at(operator, own)
         if stop - first < self.size:
             place = self.place(first)
             operator = KeepFrames(place, place + stop - first, self.size) @ operator

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from visionxl.cli import long
 from visionxl.metrics import psnr
 from visionxl.priors import DiffusersPrior
 from visionxl.video import read_clip
+from visionxl.writing import write_clip
 
 FRAMES = 10
 RESTORE = ["restore", "y.safetensors", "--windows", "4", "--output", "x.mkv"]
@@ -48,6 +50,32 @@ def here(measured, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(long, "CONTEXT", 2)
     return tmp_path
+
+
+def test_what_a_mask_of_each_frame_hides_is_filled_in(here, monkeypatch, capfd):
+    """The video that is given shows something there: it counts for nothing."""
+    mask = torch.ones(FRAMES, 3, 32, 48)
+    for t in range(FRAMES):
+        mask[t, :, 8:20, 2 * t : 2 * t + 12] = -1
+    write_clip(Path("mask.mkv"), mask, Fraction(24))
+    truth = read_clip("clip.mkv").video
+    write_clip(Path("marked.mkv"), torch.where(mask > 0, truth, 1.0), Fraction(24))
+    words = ["restore", "marked.mkv", "--task", "inpaint", "--mask", "mask.mkv", "--output"]
+    for more in (["whole.mkv"], ["parts.mkv", "--windows", "4"]):
+        answer = visionxl(monkeypatch, capfd, *words, *more, "--method", "vision_xl")
+        assert answer.code == 0, answer.err
+        record = json.loads(Path(more[0]).with_suffix(".json").read_text())
+        assert record["data_residual"] < 0.01
+    whole, parts = (read_clip(name).video for name in ("whole.mkv", "parts.mkv"))
+    assert psnr(parts, whole) > 40
+    assert psnr(whole, truth) > psnr(read_clip("marked.mkv").video, truth) + 6
+    answer = visionxl(monkeypatch, capfd, *words, "x.mkv", "--windows", "4", "--task", "deblur")
+    assert "task 'deblur' has no Mask" in answer.err
+    write_clip(Path("mask.mkv"), mask[1:], Fraction(24), overwrite=True)
+    for more in ([], ["--windows", "4"]):
+        answer = visionxl(monkeypatch, capfd, *words, "y.mkv", "--overwrite", *more)
+        assert answer.code == 2
+        assert "mask of (9, 1, 32, 48) does not fit a video of (10, 3, 32, 48)" in answer.err
 
 
 def test_a_clip_in_windows_is_whole_and_near_the_one_restored_at_once(here, monkeypatch, capfd):

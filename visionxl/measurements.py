@@ -36,7 +36,8 @@ class Description:
         seed: of the mask and of the noise.
         window: of the temporal average, where it is not the task's own.
         rate: frames per second.
-        mask: known pixels, where the task has a mask.
+        mask: known pixels, where the task has a mask: (height, width), or for each frame
+            (frames, 1, height, width).
         sound: the file whose sound belongs to the measurement, if any; not stored.
     """
 

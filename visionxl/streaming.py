@@ -39,6 +39,26 @@ class TensorFrames:
             return file.get_slice(self._name)[frames.start : frames.stop].float()
 
 
+class MaskedFrames:
+    """The frames of a source, 0 where a mask has 0: nothing was measured there.
+
+    Args:
+        source: of the frames.
+        mask: (height, width), or of each frame (frames, 1 or channels, height, width).
+    """
+
+    def __init__(self, source: "TensorFrames | VideoFrames", mask: Tensor) -> None:
+        self._source, self._mask = source, mask
+        self.shape: tuple[int, ...] = source.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, frames: slice) -> Tensor:
+        alike = self._mask.ndim < 4 or len(self._mask) == 1
+        return self._source[frames] * (self._mask if alike else self._mask[frames])
+
+
 class VideoFrames:
     """The frames of a video file, folder of images or animated image, in [-1, 1].
 

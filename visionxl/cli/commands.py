@@ -65,8 +65,9 @@ def simulate(
     if task is None:
         raise InputError("--task is missing: choose one of " + ", ".join(TASK_NAMES))
     count, _, height, width = source.video.shape
+    known = read_mask(mask, frames)
     description = Description(
-        task, count, height, width, noise or 0.0, seed, window, source.rate, read_mask(mask)
+        task, count, height, width, noise or 0.0, seed, window, source.rate, known
     )
     generator = generator_of(seed)
     operator = description.operator(generator)

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
@@ -21,9 +22,11 @@ from visionxl.cli.told import Frames, Told
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
+from visionxl.operators import Composition, Mask
 from visionxl.protocols import ForwardOperator, InverseProblem, Video
 from visionxl.report import Look, measures
 from visionxl.solvers.windows import CONTEXT
+from visionxl.streaming import MaskedFrames
 from visionxl.video import Clip, read_clip
 
 
@@ -64,6 +67,13 @@ class Job(Protocol):
         ...
 
 
+def _outermost_mask(operator: Any) -> Mask | None:
+    """What hides a part of the measurement: in a video that is given there may be something."""
+    while isinstance(operator, Composition):
+        operator = operator.outer
+    return operator if isinstance(operator, Mask) else None
+
+
 @frozen(eq=False)
 class Restored:
     video: Video
@@ -83,6 +93,9 @@ class WholeClip:
     def of(cls, measurement: Path, told: Told, order: Order) -> "WholeClip":
         values, description = measurement_and_description(measurement, told)
         operator = description.operator(generator_of(description.seed))
+        mask = _outermost_mask(operator)
+        if mask is not None:
+            values = mask.forward(values)
         return cls(InverseProblem(operator, values, description.noise_std), description)
 
     def checksum(self, mask: Tensor | None) -> str:
@@ -131,13 +144,17 @@ class LongClip:
     @classmethod
     def of(cls, measurement: Path, told: Told, order: Order) -> "LongClip":
         kept = (order.windows or 0) + 2 * CONTEXT
-        source, description = measurement_in_frames(measurement, told, kept)
+        read, description = measurement_in_frames(measurement, told, kept)
         operator = description.operator(generator_of(description.seed))
         if not isinstance(operator, ForwardOperator):
             raise InputError(
                 f"--windows {order.windows}: {operator!r} is not linear, and only linear operators "
                 "are cut into windows; leave --windows out"
             )
+        source, mask = read, _outermost_mask(operator)
+        if mask is not None:
+            mask.forward(torch.empty(read.shape, device="meta"))  # it has to fit
+            source = MaskedFrames(read, mask.mask)
         return cls(measurement, source, operator, description)
 
     def checksum(self, mask: Tensor | None) -> str:

@@ -11,7 +11,7 @@ from attrs import evolve
 from torch import Tensor
 
 from visionxl.cli.memory import check_memory
-from visionxl.cli.told import Frames, Told
+from visionxl.cli.told import Read, Told
 from visionxl.errors import InputError, nearest
 from visionxl.measurements import (
     ROUNDING,
@@ -46,12 +46,12 @@ def resized(clip: Clip, size: str | None) -> Clip:
     return evolve(clip, video=cover(clip.video, height, width))
 
 
-def read_mask(path: Path | None) -> Tensor | None:
-    """A picture as a mask: brighter than half is known."""
+def read_mask(path: Path | None, frames: int | None = None) -> Tensor | None:
+    """A picture as a mask, brighter than half being known; or one for each frame, in a clip."""
     if path is None:
         return None
-    picture = read_clip(path, 1).video[0].mean(dim=0)
-    return picture > 0
+    masks = read_clip(path, frames).video.mean(dim=1, keepdim=True) > 0
+    return masks[0, 0] if len(masks) == 1 else masks
 
 
 def measurement_and_description(path: Path, told: Told) -> tuple[Tensor, Description]:
@@ -66,7 +66,7 @@ def measurement_and_description(path: Path, told: Told) -> tuple[Tensor, Descrip
     return values, described(path, stored, tuple(values.shape), rate, sound, told)
 
 
-def measurement_in_frames(path: Path, told: Told, kept: int) -> tuple[Frames, Description]:
+def measurement_in_frames(path: Path, told: Told, kept: int) -> tuple[Read, Description]:
     """The same, with frames that are read when they are asked for.
 
     Args:

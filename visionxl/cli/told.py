@@ -6,10 +6,11 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.measurements import CODEC, ROUNDING, estimate_noise, least_noise
-from visionxl.streaming import TensorFrames, VideoFrames
+from visionxl.streaming import MaskedFrames, TensorFrames, VideoFrames
 
 ENOUGH = 25  # frames to estimate the noise from
-Frames = TensorFrames | VideoFrames
+Read = TensorFrames | VideoFrames
+Frames = Read | MaskedFrames
 
 
 @frozen(eq=False)
@@ -23,7 +24,7 @@ class Told:
     mask: Tensor | None = None
     estimate_noise: bool = False
 
-    def seeing(self, path: Path, measurement: Tensor | Frames) -> "Told":
+    def seeing(self, path: Path, measurement: Tensor | Read) -> "Told":
         """With the noise of the first frames, where it is to be estimated: the file's at least."""
         if not self.estimate_noise:
             return self

@@ -240,6 +240,16 @@ def test_the_frames_that_are_together_on_the_device(window, frames):
     assert counted.most == frames
 
 
+def test_larger_windows_are_kept_where_they_are_asked_for():
+    problem, sampler = problem_of(OPERATORS["circular average"]), vision_tv(count=7)
+    consistency = hosted(problem, sampler, "cpu", core=FRAMES)[1].consistency
+    estimate = 0.9 * TRUTH
+    expected = sampler.consistency.correct(estimate, problem, LEVEL).video
+    assert torch.equal(consistency.correct(estimate, problem, LEVEL).video, expected)
+    smaller = hosted(problem, sampler, "cpu")[1].consistency
+    assert not torch.equal(smaller.correct(estimate, problem, LEVEL).video, expected)
+
+
 def test_only_the_closed_form_keeps_modes_on_the_device():
     assert keeps_modes(vision_xl())
     assert not keeps_modes(vision_tv())

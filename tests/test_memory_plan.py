@@ -37,6 +37,7 @@ from visionxl.planning.counts import count_held, count_networks, weight_bytes
 from visionxl.planning.structures import sdxl_structure
 from visionxl.priors import DiffusersPrior
 from visionxl.priors.attention import SlicedAttention
+from visionxl.solvers.placing import CORE
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,24 @@ def test_no_tensor_of_the_autoencoder_has_more_values_than_kernels_count():
     """In SDXL's decoder 256 channels of the whole size: 8 frames of 768x1280 are the most."""
     assert 256 * 768 * 1280 * 8 < 2**31 < 256 * 768 * 1280 * 9
     assert coded_at_once(sdxl_structure(), 768, 1280) == 8
+
+
+def test_windows_are_as_large_as_the_memory_allows(small):
+    options = list(plans(small, 128, 128, 60, sampler=vision_tv(), device="cuda", frames_at_once=1))
+    hosted = [(plan, taken) for plan, taken in options if plan.video_device.type == "cpu"]
+    assert {plan.core for plan, _ in options if plan.video_device.type == "cuda"} == {CORE}
+    alike = [(p, t) for p, t in hosted if (p.vae_tile, p.offload) == (None, False)]
+    assert [plan.core for plan, _ in alike] == [60, 30, 20, 15, CORE]
+    taken = [option.consistency for _, option in alike]
+    assert taken == sorted(taken, reverse=True)
+    held = count_held(vision_tv(), TASKS["deblur+"], 60)
+    frame = 12 * 128 * 128
+    # 7 frames on either side of each core, but for the one that is the clip.
+    assert taken[1] - taken[2] == pytest.approx(10 * held.consistency * frame, abs=2)
+    assert taken[0] - taken[1] == pytest.approx(16 * held.consistency * frame, abs=2)
+    exact = plans(small, 128, 128, 60, sampler=vision_xl(), device="cuda", frames_at_once=1)
+    assert {plan.core for plan, _ in exact} == {CORE}
+    assert "total variation of 30 frames at once" in alike[1][0].words()
 
 
 def test_a_plan_has_no_more_frames_in_the_autoencoder_than_are_allowed(small, monkeypatch):

@@ -90,6 +90,7 @@ def _entry(
         "vae_tile": plan.vae_tile,
         "offload": plan.offload,
         "video_device": str(plan.video_device),
+        "core": plan.core,
         "attention": plan.attention,
         "estimate_bytes": taken.peak,
         "estimate_words": taken.words(budget),

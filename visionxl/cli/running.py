@@ -152,7 +152,7 @@ def place_for(run: Run, plan: MemoryPlan) -> Place | None:
     """What has a GPU compute videos that are in host memory; None where they are elsewhere."""
     if run.device.type in ("cpu", plan.video_device.type, *VIDEO_DEVICES):
         return None
-    return partial(hosted, device=str(run.device))
+    return partial(hosted, device=str(run.device), core=plan.core)
 
 
 def checksum_of(*tensors: Tensor | None) -> str:

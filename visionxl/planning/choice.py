@@ -1,6 +1,7 @@
 """The fastest plan that fits a budget of memory."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 
 import torch
 from attrs import evolve, frozen
@@ -16,6 +17,7 @@ from visionxl.solvers.hosted import KEPT
 from visionxl.solvers.loop import Sampler
 from visionxl.solvers.methods import vision_tv
 from visionxl.solvers.motion import ARRIVAL_BYTES, SORTED
+from visionxl.solvers.placing import CORE
 
 MOST_AT_ONCE = 32  # frames: more are no faster
 MOST_VALUES = 2**31 - 1  # of a tensor: PyTorch's enlarging of what is channels last refuses more
@@ -106,6 +108,7 @@ def _added(
     # while it encodes are there videos beside: the decoded, the corrected and the filtered one.
     between = round(held.measurement * video) + 4 * latents
     # Those of the frames that are on the device together are counted with them.
+    consistent = held.together + (plan.core - CORE if held.windows and held.together else 0)
     waiting = max(frames - held.together, 0) * frame // 3 if held.modes and not here else 0
     modes = 2 * min(waiting, 4 * KEPT)
     alone = place.type == HOST.type
@@ -116,7 +119,7 @@ def _added(
         decode=during_vae + coded * networks.decode + between + longer * video + parts,
         encode=during_vae + coded * networks.encode + between + 3 * video + longer * latents,
         consistency=during_vae
-        + round(held.consistency * (video if here else min(frames, held.together) * frame))
+        + round(held.consistency * (video if here else min(frames, consistent) * frame))
         + modes
         + motion
         + 4 * latents,
@@ -150,7 +153,8 @@ def plans(
     sampler = sampler or vision_tv()
     held = count_held(sampler, task, frames)
     counted: dict[int | None, Networks] = {}
-    for plan in _fastest_first(prior, place, (height, width), counts, dtype):
+    cores = _cores(frames) if held.windows and held.together else [CORE]
+    for plan in _fastest_first(prior, place, (height, width), counts, cores, dtype):
         if plan.vae_tile not in counted:
             counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))
         networks = counted[plan.vae_tile]
@@ -239,6 +243,7 @@ def _fastest_first(
     place: torch.device,
     size: tuple[int, int],
     counts: Sequence[int],
+    cores: Sequence[int],
     dtype: torch.dtype | None,
 ) -> Iterator[MemoryPlan]:
     tiles: list[int | None] = [None]
@@ -250,11 +255,12 @@ def _fastest_first(
         for tile in tiles:
             for offload in (False,) if alone else (False, True):
                 plan = MemoryPlan(1, tile, offload, video_device, dtype, attention_on(place))
-                for count in counts:
+                hosted = video_device != place and place.type not in VIDEO_DEVICES
+                for core, count in product(cores if hosted else [CORE], counts):
                     if count == 1 or count <= coded:
-                        yield evolve(plan, frames_at_once=count)
+                        yield evolve(plan, frames_at_once=count, core=core)
                     if count > 1:
-                        yield evolve(plan, frames_at_once=count, vae_frames=1)
+                        yield evolve(plan, frames_at_once=count, vae_frames=1, core=core)
 
 
 def uncounted(
@@ -281,6 +287,15 @@ def coded_at_once(prior: LatentPrior, height: int, width: int) -> int:
     channels = codec.vae.config.block_out_channels
     widest = channels[min(1, len(channels) - 1)]  # as it comes from the layer below
     return MOST_VALUES // (widest * (height // codec.patch) * (width // codec.patch))
+
+
+def _cores(frames: int) -> list[int]:
+    """Of one window, of two, three, four, six and so on, which are alike: 100, 50, 34, 25, 17."""
+    cores, windows = [], 1
+    while -(-frames // windows) > CORE:
+        cores.append(-(-frames // windows))
+        windows += max(windows // 2, 1)
+    return [*cores, CORE]
 
 
 def _counts(frames: int) -> list[int]:

@@ -21,7 +21,7 @@ from visionxl.priors.tiling import StripedAutoencoder
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
 from visionxl.simulation import simulate
 from visionxl.sizes import next_multiple
-from visionxl.solvers.hosted import frames_together, keeps_modes
+from visionxl.solvers.hosted import frames_together, in_windows, keeps_modes
 from visionxl.solvers.loop import Sampler, restore
 from visionxl.solvers.motion import PAYS
 from visionxl.solvers.space_time import SpaceTimeTV
@@ -56,14 +56,16 @@ class Held:
     """What the loop holds, in videos of float32, without the latents.
 
     ``consistency`` is the most while the consistency works, the measurement included. Of videos in
-    host memory ``together`` frames are on the device then, and with ``modes`` those of a channel.
-    On a CPU those that follow a motion hold it ``prepared``, too.
+    host memory ``together`` frames are on the device then, and with ``modes`` those of a channel;
+    in ``windows``, more where the plan's ``core`` is larger. On a CPU those that follow a motion
+    hold it ``prepared``, too.
     """
 
     measurement: float
     consistency: float
     together: int
     modes: bool
+    windows: bool
     prepared: bool
 
 
@@ -198,4 +200,5 @@ def _count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     held = live.peak / video.nbytes + measurement
     parts = (sampler.initializer, sampler.consistency, sampler.finish)
     prepared = any(_prepares(part) for part in parts)
-    return Held(measurement, held, together, keeps_modes(sampler), prepared)
+    modes, windows = keeps_modes(sampler), in_windows(sampler)
+    return Held(measurement, held, together, modes, windows, prepared)

@@ -5,6 +5,7 @@ from attrs import evolve, field, frozen
 from attrs.validators import optional
 
 from visionxl.errors import InputError, nearest
+from visionxl.solvers.placing import CORE
 from visionxl.validators import from_one
 
 ATTENTION = ("fused", "sliced")
@@ -50,6 +51,8 @@ class MemoryPlan:
             of a few queries at a time.
         vae_frames: frames in one call of the autoencoder, which takes far more memory for each than
             the U-Net and gains less from more; None for ``frames_at_once``.
+        core: of videos in host memory, the frames that the total variation corrects at once on the
+            device, beside those on either side of them (:func:`~visionxl.solvers.hosted`).
     """
 
     frames_at_once: int = field(default=1, validator=from_one)
@@ -59,6 +62,7 @@ class MemoryPlan:
     dtype: torch.dtype | None = field(default=None, validator=_dtype)
     attention: str = field(default="fused", validator=_attention)
     vae_frames: int | None = field(default=None, validator=optional(from_one))
+    core: int = field(default=CORE, validator=from_one)
 
     def words(self) -> str:
         """The plan, for people."""
@@ -76,6 +80,8 @@ class MemoryPlan:
             parts.append("attention in slices")
         where = self.video_device
         parts.append(f"videos {'in host memory' if where.type == 'cpu' else f'on {where}'}")
+        if self.core != CORE:
+            parts.append(f"total variation of {self.core} frames at once")
         return ", ".join(parts)
 
     def __str__(self) -> str:

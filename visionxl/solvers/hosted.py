@@ -257,14 +257,14 @@ class _Plain:
 
 
 def hosted(
-    problem: InverseProblem, sampler: Sampler, device: str
+    problem: InverseProblem, sampler: Sampler, device: str, core: int = CORE
 ) -> tuple[InverseProblem, Sampler]:
     """The same problem and method, for videos that stay in host memory, computed on a device.
 
     ``problem, sampler = hosted(problem, sampler, "cuda")``, and then ``restore`` as ever; frames go
     to the networks by the prior. An exact consistency stays exact; total variation and shrinkage
-    work in windows of 25 frames. What has no such form (conjugate gradients, a consistency or a
-    low-pass of one's own) stays in host memory, with the operator on the device.
+    work in windows, by default of 25 frames. What has no such form (conjugate gradients, a
+    consistency or a low-pass of one's own) stays in host memory, with the operator on the device.
 
     Args:
         problem: with its measurement in host memory. An operator whose reach in time is not known
@@ -272,6 +272,8 @@ def hosted(
             a window that goes round the ends of a circular clip.
         sampler: the method.
         device: such as ``cuda``, but not ``mps``: it has no float64, in which sums are taken.
+        core: frames of a window that are kept. The 7 on either side are computed twice, or more,
+            where the operator sees farther: larger windows are faster, and take more memory.
     """
     operator, cut = uncut(problem.operator)
     try:
@@ -283,14 +285,14 @@ def hosted(
         return problem, sampler
     start = sampler.initializer
     if isinstance(start, CorrectedInversion):
-        start = evolve(start, consistency=_hosted(start.consistency, problem, device))
+        start = evolve(start, consistency=_hosted(start.consistency, problem, device, core))
     low_pass = sampler.low_pass
     if isinstance(low_pass, ScheduledLowPass):
         low_pass = HostedLowPass(low_pass, device)
-    consistency = _hosted(sampler.consistency, problem, device)
+    consistency = _hosted(sampler.consistency, problem, device, core)
     finish = sampler.finish
     if finish is not None:
-        finish = _hosted(finish, problem, device)
+        finish = _hosted(finish, problem, device, core)
     method = evolve(
         sampler, consistency=consistency, initializer=start, low_pass=low_pass, finish=finish
     )
@@ -298,13 +300,20 @@ def hosted(
 
 
 def frames_together(sampler: Sampler, operator: object) -> int:
-    """The most frames that the consistency of a hosted method has on the device at once."""
+    """The most frames that the consistency of a hosted method has on the device at once.
+
+    Where it works in windows their core counts as ``CORE``.
+    """
     try:
         reach = reach_of(operator).frames
     except InputError:  # then nothing is hosted
         return 0
-    windowed = any(isinstance(part, WINDOWED) for part in _consistencies(sampler))
-    return CORE + 2 * max(CONTEXT, reach) if windowed else FRAMES
+    return CORE + 2 * max(CONTEXT, reach) if in_windows(sampler) else FRAMES
+
+
+def in_windows(sampler: Sampler) -> bool:
+    """Whether a hosted method works in windows of frames."""
+    return any(isinstance(part, WINDOWED) for part in _consistencies(sampler))
 
 
 def keeps_modes(sampler: Sampler) -> bool:
@@ -318,9 +327,11 @@ def _consistencies(sampler: Sampler) -> list[DataConsistency | None]:
     return [*first, sampler.consistency, sampler.finish]
 
 
-def _hosted(consistency: DataConsistency, problem: InverseProblem, device: str) -> DataConsistency:
+def _hosted(
+    consistency: DataConsistency, problem: InverseProblem, device: str, core: int
+) -> DataConsistency:
     if isinstance(consistency, WINDOWED):
-        return _Plain(ByWindow(consistency, device))
+        return _Plain(ByWindow(consistency, device, core))
     if isinstance(consistency, EXACT) and isinstance(problem.operator, Factored):
         exact = ClosedForm(consistency.spread, consistency.least_noise)
         return _Plain(HostedClosedForm(exact, device, otherwise=consistency))

@@ -6,8 +6,8 @@ from visionxl.protocols import Correction, DataConsistency, InverseProblem, Nois
 from visionxl.solvers.windows import least_context, windows_of
 from visionxl.transfer import moved, room
 
-# Frames of a window of the total variation that are kept, and those on each side. Together they are
-# 25: so many of 768x1280 fit into 9 GB beside the weights of SDXL.
+# Frames of a window of the total variation that are kept, at least, and those on each side.
+# Together they are 25: so many of 768x1280 fit into 9 GB beside the weights of SDXL.
 CORE, CONTEXT = 11, 7
 
 
@@ -46,7 +46,7 @@ class ByWindow:
         consistency: to ask.
         device: such as ``cuda``.
         core: frames of a window that are kept.
-        context: frames on each side of it.
+        context: frames on each side of it, or more, where the operator sees farther.
     """
 
     consistency: DataConsistency

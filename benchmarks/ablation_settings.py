@@ -9,7 +9,10 @@ from peers.published import PublishedCG
 from torch import Generator
 
 from visionxl import (
+    DataConsistency,
+    InverseProblem,
     Latent,
+    LatentPrior,
     MotionShrinkage,
     NoiseLevel,
     PlainCG,
@@ -22,6 +25,7 @@ from visionxl import (
 from visionxl.init import CorrectedInversion, EncodedBackProjection, Noise, PseudoBatchInversion
 from visionxl.operators.blur import gaussian_taps
 from visionxl.operators.filtering import correlate_separable
+from visionxl.operators.lifting import lift
 from visionxl.randomness import draw_noise
 from visionxl.solvers import ConstantSpread, NoiseAware, ScheduledLowPass, SharedNoise
 
@@ -50,6 +54,29 @@ class IndependentNoise:
         fresh = draw_noise(clean, len(clean), generator)
         mixed = noise * math.sqrt(1 - self.eta**2) + self.eta * fresh
         return clean * level.signal + level.noise * mixed
+
+
+@frozen
+class NoisedCorrection:
+    """The default's start with noise that is drawn in place of an inversion.
+
+    Args:
+        consistency: of the start.
+    """
+
+    consistency: DataConsistency
+
+    def start(
+        self,
+        problem: InverseProblem,
+        prior: LatentPrior,
+        levels: Sequence[NoiseLevel],
+        generator: Generator,
+    ) -> Latent:
+        lifted = lift(problem.operator, problem.measurement)
+        clean = prior.encode(self.consistency.correct(lifted, problem, levels[0]).video)
+        noise = draw_noise(clean, 1, generator)
+        return clean * levels[0].signal + noise * levels[0].noise
 
 
 @frozen
@@ -137,6 +164,12 @@ CHOICES = {
     "bend 2": SpaceTimeTV(bend=2.0),
     "bend 4": SpaceTimeTV(bend=4.0),
 }
+ALONE = SpaceTimeTV(ConstantSpread(math.inf))
+INVERSIONS = {
+    "every level": CorrectedInversion(ALONE),
+    "the first level": CorrectedInversion(ALONE, at_once=True),
+    "none": NoisedCorrection(ALONE),
+}
 FINISHES = {
     "none": LOOP,
     "1 turn": evolve(LOOP, finish=MotionShrinkage(turns=1)),
@@ -194,6 +227,10 @@ ABLATIONS = {
     "choices": Ablation(
         "consistency",
         [Setting(x, evolve(LOOP, consistency=choice)) for x, choice in CHOICES.items()],
+    ),
+    "inversion": Ablation(
+        "levels that are evaluated for the start",
+        [Setting(name, evolve(LOOP, initializer=start)) for name, start in INVERSIONS.items()],
     ),
     "finish": Ablation("finish", [Setting(name, sampler) for name, sampler in FINISHES.items()]),
 }

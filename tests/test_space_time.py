@@ -321,6 +321,23 @@ def test_the_corrected_video_is_what_the_inversion_leads_back_to():
     assert (asked, level) == (problem, levels[0])
 
 
+def test_the_corrected_video_needs_one_evaluation_where_it_is_noised_at_once():
+    class Asked(NoNoise):
+        times = ()
+
+        def denoise(self, latent, level):
+            self.times += (level.time,)
+            return Denoised(latent, 3 * latent)
+
+    levels = [NoiseLevel(t, math.sqrt(1 - t), math.sqrt(t)) for t in (0.3, 0.2, 0.1)]
+    problem = InverseProblem(OPERATORS["inpaint+"], noise(*SHAPE, seed=2), 0.05)
+    told, prior = Told(noise(*SHAPE, seed=3)), Asked()
+    latent = CorrectedInversion(told, at_once=True).start(problem, prior, levels, generator())
+    encoded = prior.encode(told.video)
+    torch.testing.assert_close(latent, encoded * (math.sqrt(0.7) + 3 * math.sqrt(0.3)))
+    assert prior.times == (0.3,)
+
+
 # The method
 
 

@@ -156,6 +156,7 @@ def test_damped_cg_keeps_them_for_an_operator_without_factors():
         BatchConsistentInversion(),
         PseudoBatchInversion(),
         CorrectedInversion(NoiseAware()),
+        CorrectedInversion(NoiseAware(), at_once=True),
         EncodedBackProjection(),
         Noise(),
         Noise(shared=False),

@@ -84,9 +84,13 @@ class CorrectedInversion:
     Args:
         consistency: asked once, at the first level, with the lifted measurement as the estimate.
             It should not trust that estimate, which nothing has restored.
+        at_once: mixes in the noise that the denoiser finds in the clean latents at the first level:
+            one evaluation of each frame instead of one at every level. The default's results differ
+            by less than 0.05 dB (docs/ablations).
     """
 
     consistency: DataConsistency
+    at_once: bool = False
 
     def start(
         self,
@@ -97,4 +101,8 @@ class CorrectedInversion:
     ) -> Latent:
         lifted = lift(problem.operator, problem.measurement)
         corrected = self.consistency.correct(lifted, problem, levels[0])
-        return ddim_invert(prior.encode(corrected.video), prior, levels)
+        latent = prior.encode(corrected.video)
+        if self.at_once:
+            noise = prior.denoise(latent, levels[0]).noise
+            return latent * levels[0].signal + noise * levels[0].noise
+        return ddim_invert(latent, prior, levels)

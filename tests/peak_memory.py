@@ -52,6 +52,7 @@ CONSISTENCIES = {
     "closed form": ClosedForm(),
     "CG": DampedCG(iterations=3),
     "total variation": SpaceTimeTV(iterations=3),
+    "total variation, motion sorted": SpaceTimeTV(iterations=5),
     "shrinkage": MotionShrinkage(turns=2),
 }
 

@@ -39,6 +39,8 @@ def videos_held(side, prior, consistency):
         ("gaussian", "closed form", 10),
         # Three differences for each value, directions and motion; latents of a 48th.
         ("diffusers", "total variation", 12),
+        # Beside it 16 numbers and 16 weights for each pixel, up to 2.2 GB in all.
+        ("diffusers", "total variation, motion sorted", 23),
         # The flow both ways.
         ("diffusers", "shrinkage", 9),
         # Conjugate gradients hold four tensors more.

@@ -183,6 +183,14 @@ CASES = {
         "simulate clip.mkv --task inpaint --mask masks --output out.safetensors",
         ["(16, 48)", "height 32", "width 48"],
     ),
+    "a mask that is not there": (
+        "simulate clip.mkv --task inpaint --mask gone --output out.safetensors",
+        ["--mask 'gone' does not exist", "folder of images"],
+    ),
+    "a truth that is not there": (
+        RESTORE.format("y.safetensors") + " --truth gone.mkv",
+        ["--truth 'gone.mkv' does not exist"],
+    ),
     "a seed that is no integer": (
         "simulate clip.mkv --task deblur --seed 1.5 --output out.safetensors",
         ["--seed", "1.5", "integer"],

@@ -183,7 +183,7 @@ def test_info_tells_versions_tasks_and_memory(monkeypatch, capfd):
     told = json.loads(visionxl(monkeypatch, capfd, "info", "--json").out)
     assert told["versions"]["torch"]
     assert set(told["tasks"]) == set(TASK_NAMES)
-    assert told["memory_estimate_bytes"]["25 frames of 768x1280"] > 25 * 3 * 768 * 1280 * 4
+    assert told["process_memory_bytes"]["25 frames of 768x1280"] > 25 * 3 * 768 * 1280 * 4
 
 
 def test_a_folder_in_diffusers_layout_is_a_prior(place, sdxl_folder, monkeypatch, capfd):

@@ -39,7 +39,7 @@ def facts() -> dict[str, Any]:
         "tasks": list(TASK_NAMES),
         "methods": list(METHODS),
         "priors": ["pocket", "a folder in diffusers' layout", "a hub id"],
-        "memory_estimate_bytes": {
+        "process_memory_bytes": {
             f"{f} frames of {h}x{w}": working_bytes(f, h, w) for f, h, w in SIZES
         },
     }

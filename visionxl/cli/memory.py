@@ -3,14 +3,16 @@
 import os
 
 from visionxl.errors import InputError
+from visionxl.solvers.motion import ARRIVAL_BYTES, SORTED
 
 VIDEOS = 15  # of float32, held at once: tests/test_memory.py bounds it by 12, reports take more
 FIXED = 700_000_000  # interpreter, libraries and the pocket prior's own working memory
 
 
 def working_bytes(frames: int, height: int, width: int, channels: int = 3) -> int:
-    """Bytes that restoring a video of that size takes, about."""
-    return FIXED + VIDEOS * 4 * frames * channels * height * width
+    """Bytes that a process takes to restore a video of that size on the CPU, about."""
+    pixels = frames * height * width
+    return FIXED + VIDEOS * 4 * channels * pixels + ARRIVAL_BYTES * min(pixels, SORTED)
 
 
 def machine_memory() -> int | None:

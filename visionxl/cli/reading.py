@@ -46,11 +46,20 @@ def resized(clip: Clip, size: str | None) -> Clip:
     return evolve(clip, video=cover(clip.video, height, width))
 
 
+def read_named(option: str, path: Path, frames: int | None = None) -> Clip:
+    """The clip that an option names."""
+    if not path.exists():
+        raise InputError(
+            f"{option} {str(path)!r} does not exist: give a video, a folder of images, or an image"
+        )
+    return read_clip(path, frames)
+
+
 def read_mask(path: Path | None, frames: int | None = None) -> Tensor | None:
     """A picture as a mask, brighter than half being known; or one for each frame, in a clip."""
     if path is None:
         return None
-    masks = read_clip(path, frames).video.mean(dim=1, keepdim=True) > 0
+    masks = read_named("--mask", path, frames).video.mean(dim=1, keepdim=True) > 0
     return masks[0, 0] if len(masks) == 1 else masks
 
 

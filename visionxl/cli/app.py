@@ -87,7 +87,7 @@ WindowOption = Annotated[
     typer.Option(parser=integer(), help="Frames averaged, where not the task's 7."),
 ]
 MaskOption = Annotated[
-    Path | None, typer.Option(help="Picture, or clip of them, white where known; to inpaint.")
+    Path | None, typer.Option(help="Picture or clip, white where known: to inpaint.")
 ]
 FramesOption = Annotated[
     int | None, typer.Option(parser=integer(1), help="Use the first frames only.")

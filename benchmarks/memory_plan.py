@@ -43,7 +43,7 @@ class Case:
 
     @property
     def sampler(self) -> Sampler:
-        # Two steps, and few iterations: more hold no more.
+        # Two steps, and few iterations, but enough to prepare the motion: more hold no more.
         brief = SpaceTimeTV(iterations=5)
         methods = {
             "vision_tv": vision_tv(count=14, consistency=brief),

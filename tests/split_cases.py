@@ -29,7 +29,7 @@ from visionxl.distributed import (
     processes,
     split_restore,
 )
-from visionxl.operators import AveragePool, TemporalAverage, interlaced
+from visionxl.operators import AveragePool, Mask, TemporalAverage
 from visionxl.operators.cutting import operator_at
 from visionxl.solvers import hosted
 
@@ -37,6 +37,7 @@ SIZE = 32
 METHODS = {"vision_xl": vision_xl, "vision_tv": vision_tv}
 GAUSSIAN = [(method, frames) for method in METHODS for frames in (1, 2, 5, 7)]
 NETWORKS = [("vision_xl", 1), ("vision_xl", 5), ("vision_tv", 2)]
+MASKS = Mask(torch.rand(7, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(7)) < 0.5)
 OPERATORS = {  # with their reach, and whether time goes round
     "circular": (AveragePool(4) @ TemporalAverage(3), 1, True),
     "wide": (AveragePool(4) @ TemporalAverage(7), 3, True),
@@ -44,7 +45,7 @@ OPERATORS = {  # with their reach, and whether time goes round
     "replicate": (TemporalAverage(5, "replicate"), 2, False),
     "reflect": (TemporalAverage(5, "reflect"), 3, False),
     "still": (AveragePool(4), 0, False),
-    "masks": (interlaced(7, SIZE, SIZE) @ TemporalAverage(3), 1, True),
+    "masks": (MASKS @ TemporalAverage(3), 1, True),
 }
 
 
@@ -129,7 +130,7 @@ def by_operators(together: Processes):
     level = NoiseLevel(0.1, 0.9, 0.4)
     for name, (whole, reach, circular) in OPERATORS.items():
         for frames in (1, 2, 5, 7):
-            operator = operator_at(whole, range(frames))
+            operator = operator_at(whole, range(frames), 7)
             own = together.part(frames)
             split = SplitOperator(operator, together, frames, reach, circular)
             video = random_video(frames)

@@ -1,6 +1,7 @@
 """The command line, from a clip to a restored one."""
 
 import json
+import re
 import subprocess
 import sys
 from functools import partial
@@ -10,6 +11,8 @@ import pytest
 from command_line import make_clip, visionxl
 
 from visionxl.cli import order
+from visionxl.cli.memory import check_memory, working_bytes
+from visionxl.errors import InputError
 from visionxl.measurements import generator_of, load_measurement
 from visionxl.metrics import psnr
 from visionxl.operators import NONLINEAR_TASKS, TASK_NAMES, TASKS, lift
@@ -266,3 +269,16 @@ def test_an_inner_autoencoder_of_other_latents_is_refused(
     assert answer.code == 2
     assert "4 latent channels of 8 pixels" in answer.err
     assert not list(place.glob("x*"))
+
+
+@pytest.mark.parametrize("size", [(25, 64, 64), (400, 768, 1280), (3000, 288, 512)])
+def test_what_would_fit_into_the_memory_does_and_one_frame_more_does_not(size, monkeypatch):
+    frames, height, width = size
+    there = working_bytes(frames, height, width) - 1
+    monkeypatch.setattr("visionxl.cli.memory.machine_memory", lambda: there)
+    with pytest.raises(InputError, match=r"\d+ frames of this size would fit") as told:
+        check_memory(frames, 3, height, width)
+    fitting = int(re.search(r"(\d+) frames of this size", str(told.value))[1])
+    check_memory(fitting, 3, height, width)
+    with pytest.raises(InputError):
+        check_memory(fitting + 1, 3, height, width)

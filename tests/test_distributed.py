@@ -67,7 +67,7 @@ def test_the_result_is_that_of_one_process(alone, together):
 
 def test_alone_the_split_consistency_is_damped_cg(alone):
     for name, (operator, _, _) in OPERATORS.items():
-        problem = problem_of(5, operator=operator_at(operator, range(5)))
+        problem = problem_of(5, operator=operator_at(operator, range(5), 7))
         level = NoiseLevel(0.1, 0.9, 0.4)
         whole = DampedCG().correct(random_video(5), problem, level).video
         assert torch.equal(alone[f"cg {name} 5"], whole)

@@ -8,7 +8,7 @@ from dense import generator, noise
 
 from visionxl.operators import GaussianBlur
 from visionxl.solvers.directions import Directions, differences
-from visionxl.solvers.motion import ARRIVAL_BYTES, CROWDED, PAYS, Motion, optical_flow
+from visionxl.solvers.motion import CROWDED, PAYS, Motion, arrival_bytes, optical_flow
 from visionxl.solvers.total_variation import NORM_MOVED, add_adjoint, add_carried
 
 WEIGHTS = {"nothing": 0.0, "less than a pixel": 0.4, "far": 3.0, "out of the frame": 40.0}
@@ -47,10 +47,13 @@ def test_the_adjoint_is_prepared_where_it_pays_and_fits(monkeypatch):
     motion, q = Motion.along(flow_of(1.0)), noise(3, 2, 12, 13)
     assert motion.prepared(PAYS - 1) is motion
     monkeypatch.setattr("visionxl.solvers.motion.SORTED", 2 * 12 * 13 + 1)
+    assert motion.prepared(PAYS) is motion  # too few to be worth it
+    assert arrival_bytes(4, 12 * 13) == 0
+    monkeypatch.setattr("visionxl.solvers.motion.FEWEST", 2)
     partly = motion.prepared(PAYS)
     assert len(partly.arrivals) == 2
     taken = sum(t.nbytes for a in partly.arrivals for t in (a.sources, a.weights.float(), a.ends))
-    assert taken == 2 * (ARRIVAL_BYTES * 12 * 13 + 4)
+    assert taken == arrival_bytes(4, 12 * 13) + 2 * 4
     torch.testing.assert_close(partly.back(0, q), motion.back(0, q))
     torch.testing.assert_close(partly.back(0, q[:2]), motion.back(0, q[:2]))
 

@@ -25,6 +25,7 @@ from visionxl import (
 from visionxl.counting import peak_bytes_of
 from visionxl.operators import (
     AveragePool,
+    Composition,
     GaussianBlur,
     Mask,
     RollingShutter,
@@ -134,10 +135,32 @@ def test_windows_of_operators_of_each_frame_are_exact(name):
 
 def test_what_is_the_same_for_all_frames_stays_itself():
     still = Mask.random(0.5, 8, 8, generator())
-    assert operator_at(still, [3, 1]) is still
+    assert operator_at(still, [3, 1], 4) is still
     operator = interlaced(4, 2, 1) @ still
-    assert operator_at(operator, [3, 1]).inner is still
-    assert operator_at(operator, [3, 0]).outer.mask.flatten().tolist() == [False, True, True, False]
+    assert operator_at(operator, [3, 1], 4).inner is still
+    kept = operator_at(operator, [3, 0], 4).outer.mask.flatten()
+    assert kept.tolist() == [False, True, True, False]
+
+
+@pytest.mark.parametrize("count", [FRAMES - 1, FRAMES + 1])
+@pytest.mark.parametrize("name", OF_EACH_FRAME)
+def test_an_operator_for_another_number_of_frames_is_refused(name, count):
+    measurement = noise(count, 2, 8, 8)
+    window = windows_of(OF_EACH_FRAME[name], count, 8, 6)[0]
+    with pytest.raises(InputError, match=rf"\b{count}\b.*\b{FRAMES}\b|\b{FRAMES}\b.*\b{count}\b"):
+        window.problem(OF_EACH_FRAME[name], measurement, 0.1)
+
+
+def test_a_composition_of_operators_without_a_base_class_is_cut():
+    operator = Composition(Telling(), Telling())
+    assert isinstance(operator_at(operator, [0, 1], 4), Composition)
+    assert joined(in_windows(problem_of(operator), vision_xl())).shape == TRUTH.shape
+
+
+def test_a_blur_that_varies_by_frame_as_well_is_not_cut():
+    moving = VaryingBlur((Shift.random(1.0, FRAMES, generator()),), torch.ones(1, 8, 8))
+    with pytest.raises(InputError, match="restore the clip as a whole"):
+        reach_of(moving)
 
 
 @pytest.mark.parametrize("boundary", ["circular", "reflect", "replicate", "zero"])

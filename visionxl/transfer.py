@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-PINNED = 2**31  # bytes of a tensor: larger ones are not kept in the way of other programs
+PINNED = 2**31  # bytes of a tensor: larger ones are not kept. PyTorch rounds up to a power of two
 
 
 def room(like: Tensor, *shape: int) -> Tensor:

@@ -65,7 +65,7 @@ def simulate(
     if task is None:
         raise InputError("--task is missing: choose one of " + ", ".join(TASK_NAMES))
     count, _, height, width = source.video.shape
-    known = read_mask(mask, frames)
+    known = read_mask(mask, count)
     description = Description(
         task, count, height, width, noise or 0.0, seed, window, source.rate, known
     )

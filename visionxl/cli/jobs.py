@@ -13,9 +13,9 @@ from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli.long import Long, restored_in_windows, write_long
 from visionxl.cli.order import Order
 from visionxl.cli.reading import (
+    check_there,
     measurement_and_description,
     measurement_in_frames,
-    read_named,
     truth_for,
 )
 from visionxl.cli.running import checksum_of, restored, write_all
@@ -28,7 +28,7 @@ from visionxl.protocols import ForwardOperator, InverseProblem, Video
 from visionxl.report import Look, measures
 from visionxl.solvers.windows import CONTEXT
 from visionxl.streaming import MaskedFrames
-from visionxl.video import Clip
+from visionxl.video import Clip, read_clip
 
 
 class Job(Protocol):
@@ -106,7 +106,8 @@ class WholeClip:
         if path is None:
             return None, []
         frames = self.description.frames
-        clip = read_named("--truth", path, frames + 1)
+        check_there("--truth", path)
+        clip = read_clip(path, frames + 1)
         longer = len(clip.video) > frames
         notes = [f"--truth is longer: its first {frames} frames are compared"] if longer else []
         return truth_for(self.problem, evolve(clip, video=clip.video[:frames])), notes

@@ -15,7 +15,15 @@ from visionxl.cli import report
 from visionxl.cli.memory import check_memory
 from visionxl.cli.progress import StepBar, Watched
 from visionxl.cli.reading import fitted_like, prior_for
-from visionxl.cli.running import Run, beside, place_for, plan_for, shared_by, warmed
+from visionxl.cli.running import (
+    Run,
+    beside,
+    place_for,
+    plan_for,
+    shared_by,
+    warmed,
+    words_of_place,
+)
 from visionxl.cli.told import Frames
 from visionxl.distributed.frames import EVERY
 from visionxl.measurements import Description, generator_of
@@ -58,6 +66,8 @@ def restored_in_windows(
     check_memory(*shape)
     fitted, notes = prior_for(prior, *shape[-2:])
     plan = plan_for(fitted, sampler, shape, run)
+    if run.group.size > 1:
+        run.group.check_same(videos=words_of_place(plan))
     persistent = Persistent(fitted, plan, tell=notes.append)
     quick = None
     if run.inner is not None:

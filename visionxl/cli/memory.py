@@ -3,7 +3,7 @@
 import os
 
 from visionxl.errors import InputError
-from visionxl.solvers.motion import ARRIVAL_BYTES, SORTED
+from visionxl.solvers.motion import arrival_bytes
 
 VIDEOS = 15  # of float32, held at once: tests/test_memory.py bounds it by 12, reports take more
 FIXED = 700_000_000  # interpreter, libraries and the pocket prior's own working memory
@@ -11,8 +11,8 @@ FIXED = 700_000_000  # interpreter, libraries and the pocket prior's own working
 
 def working_bytes(frames: int, height: int, width: int, channels: int = 3) -> int:
     """Bytes that a process takes to restore a video of that size on the CPU, about."""
-    pixels = frames * height * width
-    return FIXED + VIDEOS * 4 * channels * pixels + ARRIVAL_BYTES * min(pixels, SORTED)
+    videos = VIDEOS * 4 * frames * channels * height * width
+    return FIXED + videos + arrival_bytes(frames, height * width)
 
 
 def machine_memory() -> int | None:
@@ -27,8 +27,9 @@ def check_memory(frames: int, channels: int, height: int, width: int) -> None:
     needed, there = working_bytes(frames, height, width, channels), machine_memory()
     if there is None or needed <= there:
         return
-    per_frame = working_bytes(1, height, width, channels) - FIXED
-    fitting = max(0, (there - FIXED) // per_frame)
+    fitting = frames - 1
+    while fitting and working_bytes(fitting, height, width, channels) > there:
+        fitting -= 1
     way = (
         f"{fitting} frames of this size would fit (simulate --frames {fitting})"
         if fitting

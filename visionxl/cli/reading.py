@@ -3,6 +3,7 @@
 import json
 import re
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import ForwardOperator, InverseProblem, LatentPrior, NonlinearOperator
 from visionxl.sizes import cover, next_multiple
 from visionxl.streaming import TensorFrames, VideoFrames
-from visionxl.video import RATE, Clip, read_clip
+from visionxl.video import RATE, Clip, clip_pictures, read_clip, to_video
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KNOWN_AS = {"task": "task", "noise": "noise_std", "window": "window"}  # option: description
@@ -46,20 +47,22 @@ def resized(clip: Clip, size: str | None) -> Clip:
     return evolve(clip, video=cover(clip.video, height, width))
 
 
-def read_named(option: str, path: Path, frames: int | None = None) -> Clip:
-    """The clip that an option names."""
+def check_there(option: str, path: Path) -> None:
+    """Raise InputError for an option's file that does not exist."""
     if not path.exists():
         raise InputError(
             f"{option} {str(path)!r} does not exist: give a video, a folder of images, or an image"
         )
-    return read_clip(path, frames)
 
 
 def read_mask(path: Path | None, frames: int | None = None) -> Tensor | None:
     """A picture as a mask, brighter than half being known; or one for each frame, in a clip."""
     if path is None:
         return None
-    masks = read_named("--mask", path, frames).video.mean(dim=1, keepdim=True) > 0
+    check_there("--mask", path)
+    pictures = islice(clip_pictures(path, frames)[0], frames)
+    # One by one: as floating point numbers they are 12 times as large.
+    masks = torch.cat([to_video([p]).mean(dim=1, keepdim=True) > 0 for p in pictures])
     return masks[0, 0] if len(masks) == 1 else masks
 
 
@@ -144,8 +147,9 @@ def described(
     frames, _, height, width = shape
     operator = make(frames, height, width, generator_of(told.seed))
     height, width = _size_of(operator, shape)
+    mask = told.mask if told.mask is None or told.mask.ndim == 2 else told.mask[:frames]
     return Description(
-        told.task, frames, height, width, noise, told.seed, told.window, rate, told.mask, sound
+        told.task, frames, height, width, noise, told.seed, told.window, rate, mask, sound
     )
 
 

@@ -81,7 +81,9 @@ def restored(
     problem = evolve(problem, measurement=problem.measurement.to(plan.video_device))
     if run.group.size > 1:
         run.group.check_same(
-            problem=checksum_of(problem.measurement), operator=repr(problem.operator)
+            problem=checksum_of(problem.measurement),
+            operator=repr(problem.operator),
+            videos=words_of_place(plan),
         )
     persistent = Persistent(fitted, plan, tell=notes.append)
     quick = None
@@ -146,6 +148,11 @@ def restored(
 def shared_by(group: Processes, prior: LatentPrior, frames_at_once: int) -> LatentPrior:
     """The prior, whose frames are shared out over processes."""
     return SplitFrames(FrameByFrame(prior, frames_at_once), group)
+
+
+def words_of_place(plan: MemoryPlan) -> str:
+    """Where the videos are, and what decides the result there: several processes have it alike."""
+    return f"on {plan.video_device.type}, windows of {plan.core} frames"
 
 
 def place_for(run: Run, plan: MemoryPlan) -> Place | None:

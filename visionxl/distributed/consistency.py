@@ -65,9 +65,11 @@ class SplitOperator:
         if self.processes.size == 1:
             return action(self.operator, own)
         if len(own) == 0:  # its shape alone is asked for
-            return action(operator_at(self.operator, [0]), own.new_zeros(1, *own.shape[1:]))[:0]
+            one = operator_at(self.operator, [0], self.frames)
+            return action(one, own.new_zeros(1, *own.shape[1:]))[:0]
         (before, after), here = self._around[self.processes.rank], self.processes.part(self.frames)
-        part = operator_at(self.operator, [*before, *range(here.start, here.stop), *after])
+        numbers = [*before, *range(here.start, here.stop), *after]
+        part = operator_at(self.operator, numbers, self.frames)
         return action(part, self._extended(own))[len(before) : len(before) + len(own)]
 
     @cached_property

@@ -70,19 +70,23 @@ class ByFrame(Protocol):
     """An operator that is not the same for all frames, such as a mask of each."""
 
     @abstractmethod
-    def at(self, frames: Sequence[int]) -> ForwardOperator:
-        """What it is for some of the video's frames, given by their numbers."""
+    def at(self, frames: Sequence[int], count: int) -> ForwardOperator:
+        """What it is for some frames of a video of ``count``, given by their numbers.
+
+        Raises InputError where it is made for another count.
+        """
         ...
 
 
-def operator_at(operator: Any, frames: Sequence[int]) -> Any:
-    """An operator for some frames of its video, by their numbers.
+def operator_at(operator: Any, frames: Sequence[int], count: int) -> Any:
+    """An operator for some frames of a video of ``count``, by their numbers.
 
     Those that are the same for all frames are left as they are.
     """
     if isinstance(operator, Composition):
-        return operator_at(operator.outer, frames) @ operator_at(operator.inner, frames)
-    return operator.at(frames) if isinstance(operator, ByFrame) else operator
+        outer, inner = (operator_at(o, frames, count) for o in (operator.outer, operator.inner))
+        return Composition(outer, inner)
+    return operator.at(frames, count) if isinstance(operator, ByFrame) else operator
 
 
 def reach_of(operator: object) -> Reach:
@@ -107,9 +111,10 @@ def reach_of(operator: object) -> Reach:
     if isinstance(operator, RollingShutter):
         after = math.ceil(operator.readout)
         return Reach(after, circular=operator.boundary == "circular" and after > 0)
-    if isinstance(operator, VaryingBlur):
-        return max((reach_of(blur) for blur in operator.blurs), key=lambda reach: reach.frames)
-    if isinstance(operator, FRAMEWISE):
+    alike = isinstance(operator, VaryingBlur) and all(
+        isinstance(blur, FRAMEWISE) and not isinstance(blur, ByFrame) for blur in operator.blurs
+    )
+    if alike or isinstance(operator, FRAMEWISE):
         return Reach()
     raise InputError(
         f"{operator!r} cannot be cut into windows, for how far it sees along time is not known: "

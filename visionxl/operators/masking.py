@@ -30,8 +30,8 @@ class Mask(Composable):
     Forward: ``y = m * x``. Self-adjoint: the adjoint is the same product.
 
     Args:
-        mask: 1 where a pixel is known; (height, width) for every frame and channel alike, or any
-            shape that broadcasts to the video.
+        mask: 1 where a pixel is known; (height, width) for every frame and channel alike, or
+            (1 or frames, 1 or channels, height, width).
     """
 
     mask: Tensor = field(converter=_mask)
@@ -56,10 +56,15 @@ class Mask(Composable):
         mask[top:bottom, left:right] = False
         return cls(mask)
 
-    def at(self, frames: Sequence[int]) -> "Mask":
-        """The mask of some frames of the video, by their numbers."""
+    def at(self, frames: Sequence[int], count: int) -> "Mask":
+        """The mask of some frames of a video of ``count``, by their numbers."""
         if self.mask.ndim < 4 or len(self.mask) == 1:
             return self
+        if len(self.mask) != count:
+            raise InputError(
+                f"mask has {len(self.mask)} frames and the video {count}: give one mask for all, "
+                "or one for each"
+            )
         return Mask(self.mask[list(frames)])
 
     def forward(self, video: Video) -> Video:
@@ -69,8 +74,8 @@ class Mask(Composable):
         if not fits:
             raise InputError(
                 f"mask of {tuple(self.mask.shape)} does not fit a video of {tuple(video.shape)}: "
-                f"make a mask of height {video.shape[-2]} and width {video.shape[-1]}, one for "
-                f"all frames or {len(video)}"
+                f"make a mask of height {video.shape[-2]} and width {video.shape[-1]}, with 1 or "
+                f"{video.shape[1]} channels, for 1 or {len(video)} frames"
             )
         return video * self.mask.to(video)
 

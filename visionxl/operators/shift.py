@@ -83,8 +83,12 @@ class Shift(Composable):
         offsets = ((2 * draw - 1) * reach).tolist()
         return cls([(0.0, 0.0), *offsets[1:]], boundary)
 
-    def at(self, frames: Sequence[int]) -> "Shift":
-        """The offsets of some frames of the video, by their numbers."""
+    def at(self, frames: Sequence[int], count: int) -> "Shift":
+        """The offsets of some frames of a video of ``count``, by their numbers."""
+        if len(self.offsets) != count:
+            raise InputError(
+                f"video has {count} frames: this Shift has offsets for {len(self.offsets)}"
+            )
         return Shift([self.offsets[t] for t in frames], self.boundary)
 
     def _check(self, video: Video) -> None:

@@ -16,7 +16,7 @@ from visionxl.protocols import LatentPrior
 from visionxl.solvers.hosted import KEPT
 from visionxl.solvers.loop import Sampler
 from visionxl.solvers.methods import vision_tv
-from visionxl.solvers.motion import ARRIVAL_BYTES, SORTED
+from visionxl.solvers.motion import arrival_bytes
 from visionxl.solvers.placing import CORE
 
 MOST_AT_ONCE = 32  # frames: more are no faster
@@ -112,8 +112,7 @@ def _added(
     waiting = max(frames - held.together, 0) * frame // 3 if held.modes and not here else 0
     modes = 2 * min(waiting, 4 * KEPT)
     alone = place.type == HOST.type
-    pixels = video_bytes // 12 - frame // 12  # of the frames that another follows
-    motion = ARRIVAL_BYTES * min(pixels, SORTED) if held.prepared and alone else 0
+    motion = arrival_bytes(frames, frame // 12) if held.prepared and alone else 0
     return Estimate(
         denoise=during_unet + together * networks.denoise + between + 2 * longer * latents,
         decode=during_vae + coded * networks.decode + between + longer * video + parts,
@@ -153,7 +152,8 @@ def plans(
     sampler = sampler or vision_tv()
     held = count_held(sampler, task, frames)
     counted: dict[int | None, Networks] = {}
-    cores = _cores(frames) if held.windows and held.together else [CORE]
+    longer = held.windows and 0 < held.together < frames
+    cores = _cores(frames) if longer else [CORE]
     for plan in _fastest_first(prior, place, (height, width), counts, cores, dtype):
         if plan.vae_tile not in counted:
             counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))

@@ -158,7 +158,8 @@ class _Pooled:
 
 
 def _brief(part: Any) -> Any:
-    """The same value with two iterations or turns in it and in its parts: more hold no more."""
+    """The same value with two iterations or turns in it and in its parts: more hold no more, but
+    for the motion that is prepared for many (:class:`Held`)."""
     if not has(type(part)):
         return part
     changes: dict[str, Any] = {}

@@ -26,7 +26,7 @@ from visionxl.protocols import (
     NoiseLevel,
     Video,
 )
-from visionxl.solvers.closed_form import ClosedForm
+from visionxl.solvers.closed_form import AxisSVD, ClosedForm
 from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.loop import LowPass, Sampler
 from visionxl.solvers.modes import Modes
@@ -106,7 +106,7 @@ class HostedOperator:
             begin, end = core.start - context, core.stop + context
             if not circular:
                 begin, end = max(begin, 0), min(end, count)
-            part = operator_at(operator, [t % count for t in range(begin, end)])
+            part = operator_at(operator, [t % count for t in range(begin, end)], count)
             piece = action(part, frames_of(frames, begin, end).to(self.device))
             yield core, piece[core.start - begin : core.stop - begin]
 
@@ -164,11 +164,11 @@ class HostedClosedForm:
     otherwise: DataConsistency
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        like = estimate.new_empty(1, device=self.device).expand(estimate.shape)
-        modes = Modes.of(problem.operator, like)
+        modes = Modes.of(problem.operator, estimate)
         if modes is None:
             there = evolve(problem, operator=HostedOperator(problem.operator, self.device))
             return self.otherwise.correct(estimate, there, level)
+        modes = _placed(modes, self.device)
         damping = damping_of(problem, level, self.exact.spread, self.exact.least_noise)
         video = room(estimate, *estimate.shape)
         if modes.axes[1] is None:
@@ -182,7 +182,7 @@ class HostedClosedForm:
             del seen, known
             for chunk in chunks(len(video)):
                 frames = self._copy(estimate[chunk, channels])
-                part_of = _of_frames(part, chunk)
+                part_of = self._of_frames(part, chunk)
                 corrected = part_of.add_synthesis(frames, found[chunk].to(frames))
                 for target, frame in zip(video[chunk, channels], corrected, strict=True):
                     target.copy_(frame)
@@ -211,13 +211,20 @@ class HostedClosedForm:
         they are."""
         result = None
         for chunk in chunks(len(frames)):
-            piece = action(_of_frames(modes, chunk), self._copy(frames[chunk]))
+            piece = action(self._of_frames(modes, chunk), self._copy(frames[chunk]))
             if result is None:
                 shape = (len(frames), *piece.shape[1:])
                 result = room(piece if math.prod(shape) <= KEPT else frames, *shape)
             result[chunk] = piece
         assert result is not None  # there is at least one frame
         return result
+
+    def _of_frames(self, modes: Modes, chunk: slice) -> Modes:
+        """The modes of some frames, each by itself, with their mask on the device."""
+        mask = modes.mask
+        if mask is not None:
+            mask = (mask[chunk] if len(mask) > 1 else mask).to(self.device)
+        return evolve(modes, axes=(None, *modes.axes[1:]), mask=mask)
 
     def _copy(self, frames: Tensor) -> Tensor:
         """Frames on the device, frame by frame: each is in one piece, of all channels or of one."""
@@ -227,12 +234,13 @@ class HostedClosedForm:
         return there
 
 
-def _of_frames(modes: Modes, chunk: slice) -> Modes:
-    """The modes of some frames, each by itself."""
-    mask = modes.mask
-    if mask is not None and len(mask) > 1:
-        mask = mask[chunk]
-    return evolve(modes, axes=(None, *modes.axes[1:]), mask=mask)
+def _placed(modes: Modes, device: str) -> Modes:
+    """The modes on a device, but for their mask, which may be as long as the video."""
+    axes = tuple(
+        None if svd is None else AxisSVD(*(t.to(device) for t in (svd.left, svd.values, svd.right)))
+        for svd in modes.axes
+    )
+    return evolve(modes, axes=axes, values=modes.values.to(device))
 
 
 def _plane_values(modes: Modes, like: Tensor) -> Tensor:

@@ -26,7 +26,14 @@ TOGETHER = 4  # frames that the adjoint takes at once
 SHARPNESS = -0.75  # of PyTorch's bicubic interpolation
 SORTED = 2**24  # pixels whose neighbours are kept sorted: 2.2 GB
 ARRIVAL_BYTES = 132  # of a pixel: 16 numbers of pixels, 16 weights, an end
+FEWEST = 8  # frames that are worth it
 PAYS = 5  # uses of the adjoint from which on it is worth the sorting
+
+
+def arrival_bytes(frames: int, pixels: int) -> int:
+    """The bytes that a prepared motion of so many frames of so many pixels takes beside itself."""
+    count = SORTED // max(pixels, 1)
+    return ARRIVAL_BYTES * pixels * min(frames - 1, count) if count >= FEWEST else 0
 
 
 @frozen(eq=False)
@@ -50,10 +57,11 @@ class Arrivals:
         columns, across = _taps(places[..., 0], width)
         rows, down = _taps(places[..., 1], height)
         found, order = (rows.unsqueeze(1) * width + columns).flatten().sort(stable=True)
-        weights = (down.unsqueeze(1) * across).flatten()
         pixels = torch.arange(height * width + 1, dtype=found.dtype, device=found.device)
         ends = torch.searchsorted(found, pixels, out_int32=True)
-        return cls((order % (height * width)).to(found.dtype), weights[order], ends)
+        del found, rows, columns  # each of them, and order, is as large as the result or larger
+        weights = (down.unsqueeze(1) * across).flatten()[order]
+        return cls(order.remainder_(height * width).to(torch.int32), weights, ends)
 
     def summed(self, frame: Tensor) -> Tensor:
         """``W_t^T q_t`` of one frame (channels, height, width)."""
@@ -110,11 +118,12 @@ class Motion:
         """The same motion, with its adjoint prepared for so many uses.
 
         On a CPU PyTorch's own takes several times as long as a sum over what is sorted once. That
-        takes ``ARRIVAL_BYTES`` for a pixel, and is done for ``SORTED`` pixels at most.
+        takes ``ARRIVAL_BYTES`` for a pixel, and is done for ``SORTED`` pixels at most, of frames of
+        up to an eighth of them: the sorting of a frame itself takes three times as much.
         """
-        if uses < PAYS or self.places.device.type != "cpu":
+        count = SORTED // max(self.seen.shape[1:].numel(), 1)
+        if uses < PAYS or count < FEWEST or self.places.device.type != "cpu":
             return self
-        count = SORTED // self.seen[0].numel()
         return evolve(self, arrivals=tuple(Arrivals.of(p) for p in self.places[:count]))
 
     def ahead(self, t: int, following: Tensor) -> Tensor:
@@ -127,7 +136,7 @@ class Motion:
         On CUDA it adds in no fixed order: equal runs differ there by rounding.
         """
         known = self.arrivals[first : first + len(q)]
-        if len(known) == len(q):
+        if known and len(known) == len(q):
             pairs = zip(known, q, strict=True)
             return torch.stack([arrivals.summed(frame) for arrivals, frame in pairs])
         places = self.places[first : first + len(q)]

@@ -1,5 +1,8 @@
 """Consistency on another device than the videos, by windows of frames."""
 
+import warnings
+
+import torch
 from attrs import frozen
 
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
@@ -45,7 +48,8 @@ class ByWindow:
     Args:
         consistency: to ask.
         device: such as ``cuda``.
-        core: frames of a window that are kept.
+        core: frames of a window that are kept; half as many where the device's memory runs out,
+            but no fewer than 11 by that.
         context: frames on each side of it, or more, where the operator sees farther.
     """
 
@@ -55,10 +59,27 @@ class ByWindow:
     context: int = CONTEXT
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        core = self.core
+        while True:
+            try:
+                return self._correct(core, estimate, problem, level)
+            except torch.OutOfMemoryError:
+                if core <= CORE:
+                    raise
+            # Only here is the error gone, and with it the tensors that its frames held.
+            torch.cuda.empty_cache()
+            smaller = max(core // 2, CORE)
+            words = "the device's memory ran out with windows of {} frames: went on with {}"
+            warnings.warn(words.format(core, smaller), stacklevel=2)
+            core = smaller
+
+    def _correct(
+        self, core: int, estimate: Video, problem: InverseProblem, level: NoiseLevel
+    ) -> Correction:
         operator, there = problem.operator, OnDevice(self.consistency, self.device)
         video, found = room(estimate, *estimate.shape), []
         context = max(self.context, least_context(operator))
-        for window in windows_of(operator, len(video), self.core, context):
+        for window in windows_of(operator, len(video), core, context):
             part = window.problem(operator, problem.measurement, problem.noise_std)
             answer = there.correct(window.cut(estimate), part, level)
             video[window.first : window.stop] = window.core(answer.video)

@@ -95,7 +95,7 @@ class Window:
         seen = frames_of(measurement, first - missing, stop - missing)
         if self.size != self.frames:
             own = sorted(t % self.frames for t in range(self.begin, self.end))
-            operator = operator_at(operator, own)
+            operator = operator_at(operator, own, self.frames)
         if stop - first < self.size:
             place = self.place(first)
             operator = KeepFrames(place, place + stop - first, self.size) @ operator

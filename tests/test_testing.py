@@ -35,6 +35,7 @@ from visionxl.operators import (
     GaussianBlur,
     Identity,
     Mask,
+    Reach,
     Scale,
     Shift,
     TemporalAverage,
@@ -190,6 +191,9 @@ class Own:
 def test_a_part_whose_methods_are_passed_on_is_sound():
     check_operator(Own(GaussianBlur(1.0)), (2, 3, 8, 12))
     check_operator(Own(Gamma()), (2, 3, 8, 12))
+    average = Own(TemporalAverage(3, "circular"), reach=lambda: Reach(1, circular=True))
+    check_operator(average, (2, 3, 8, 12))
+    check_operator(Shift.random(2.0, 5, generator()) @ average, (5, 3, 8, 12))
     check_prior(Own(PRIOR), (3, 3, 8, 12))
     check_consistency(Own(NoiseAware()), Identity(), (3, 3, 8, 12))
     check_initializer(Own(Noise()), Identity(), PRIOR, (3, 3, 8, 12))
@@ -260,6 +264,15 @@ OPERATORS_THAT_BREAK_A_LAW = {
     "factors": (
         Own(BLUR, factors=GaussianBlur(1.1).factors),
         r"factors are those of forward",
+    ),
+    "a reach that is a number": (Own(BLUR, reach=lambda: 1), r"as a Reach.*it told 1"),
+    "a reach too short": (
+        Own(TemporalAverage(5, "zero"), reach=lambda: Reach(1)),
+        r"at most 1 frames on each side.*changes by a share",
+    ),
+    "a reach that does not go round": (
+        Own(TemporalAverage(3, "circular"), reach=lambda: Reach(1)),
+        r"at most 1 frames.*circular=True where",
     ),
     "no hash": (Unhashable(), r"has a hash.*attrs.frozen"),
     "a wrong derivative": (

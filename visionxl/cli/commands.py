@@ -25,7 +25,7 @@ from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of, save_measurement
 from visionxl.metrics import check_same_shape
-from visionxl.operators import TASK_NAMES, TemporalAverage
+from visionxl.operators import TASK_NAMES, Mask, TemporalAverage
 from visionxl.operators.composition import find_parts
 from visionxl.protocols import InverseProblem
 from visionxl.report import measures
@@ -80,9 +80,11 @@ def simulate(
             output, problem.measurement, source.rate, sound=source.sound, overwrite=overwrite
         )
         lossy = " after a lossy codec" if is_lossy(output) else ""
+        drawn = mask is None and find_parts(operator, Mask)
+        again = ", and --seed for a mask" if drawn else ""
         notes.append(
             f"{output.name} holds 8-bit values{lossy}, and does not tell how it was measured: give "
-            "restore --task, and --seed for a mask; a .safetensors file keeps all"
+            f"restore --task{again}; a .safetensors file keeps all"
         )
     told = {
         "task": task,
@@ -122,6 +124,11 @@ def evaluate(
     json_: JsonOption = False,
 ) -> None:
     """Measure a restored video against the original: PSNR, SSIM, flicker, residual."""
+    if measurement is not None and measurement.suffix.lower() != ".safetensors":
+        raise InputError(
+            f"--measurement {measurement.name} does not tell how it was measured: give a "
+            ".safetensors file of simulate, or leave it out"
+        )
     restored = read_clip(video, frames).video
     original = read_clip(clip, frames or len(restored) + 1)
     longer = frames is None and len(original.video) > len(restored)
@@ -151,5 +158,9 @@ def evaluate(
         told["noise_std"] = description.noise_std
     lines = ", ".join(f"{name} {value}" for name, value in told.items())
     notes = [f"the clip is longer: its first {len(truth)} frames are compared"] if longer else []
+    if video.suffix.lower() != ".safetensors" and is_lossy(video):
+        notes.append(
+            f"{video.name} went through a lossy codec, which lowers the figures: .mkv has none"
+        )
     notes += [] if "lpips" in told else ["lpips is left out: its weights are not on this machine"]
     say(told, json_, lines, notes, [])

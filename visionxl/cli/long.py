@@ -80,6 +80,11 @@ def restored_in_windows(
             f"the clip is one window, of {frames} frames: with --windows {core} each keeps {core} "
             f"and sees {CONTEXT} more on either side"
         )
+    elif run.windows is not None and run.windows < CONTEXT:
+        notes.append(
+            f"for the {core} frames that a window keeps it restores up to {longest}, {CONTEXT} on "
+            "either side: larger --windows take less time in all, and more memory"
+        )
     warm_up_seconds = 0.0
     for network in (persistent, quick) if run.warm else ():
         if network is not None:

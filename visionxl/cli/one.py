@@ -18,7 +18,7 @@ from visionxl.cli.long import WINDOW
 from visionxl.cli.order import Order
 from visionxl.cli.reading import read_mask
 from visionxl.cli.running import STEPS, beside, summary
-from visionxl.cli.told import Told, about_noise
+from visionxl.cli.told import Told, about_mask, about_noise
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.files import check_output, clear_partials
@@ -94,6 +94,7 @@ def restore_one(
             answer.notes.extend(about_truth)
             noise = job.description.noise_std
             answer.notes.extend(about_noise(measurement, noise, order.noise, order.estimate_noise))
+            answer.notes.extend(about_mask(told.mask))
             answer.record["run"] = run
             written = job.write(output, answer, reference, order.overwrite or going_on)
         forget(folder)

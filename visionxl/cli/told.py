@@ -33,6 +33,16 @@ class Told:
         return evolve(self, noise=max(estimate_noise(first, axes), ROUNDING, least_noise(path)))
 
 
+def about_mask(mask: Tensor | None) -> list[str]:
+    """A word on the mask that was given: how much of the picture it calls known."""
+    if mask is None:
+        return []
+    each = f" in {len(mask)} frames" if mask.ndim == 4 else ""
+    return [
+        f"--mask: {mask.float().mean().item():.1%} of the pixels{each} are known, the bright ones"
+    ]
+
+
 def about_noise(path: Path, noise: float, given: float | None, estimated: bool) -> list[str]:
     """A word on the noise that was taken, where there is something to say.
 

@@ -225,7 +225,8 @@ def fastest(
     assert least is not None  # there always is a plan
     raise InputError(
         f"budget {gigabytes(budget)} is too small for {video}: {gigabytes(least[1].peak)} would "
-        f"fit ({least[0]}); or make the frames smaller or fewer, or take networks in bfloat16"
+        f"fit ({least[0]}); or make the frames smaller, or fewer (restore --windows takes a clip "
+        "in parts), or take networks in bfloat16"
     )
 
 

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.operators import Factored, check_adjoint, lift
+from visionxl.operators import Factored, Reach, check_adjoint, lift
+from visionxl.operators.cutting import ByFrame, Reaching, reach_of
 from visionxl.protocols import ForwardOperator, NonlinearOperator
 from visionxl.solvers.closed_form import along
+from visionxl.solvers.windows import windows_of
 from visionxl.testing.laws import ContractError, Draws, apart, ask, check_shape, require
 
 
@@ -27,7 +29,8 @@ def check_operator(
     A :class:`~visionxl.protocols.ForwardOperator`: ``forward`` is linear, ``adjoint`` is its
     transpose (the dot test) and returns videos of the shape that was measured; both keep dtype and
     device, change nothing in place and answer the same again. The lift is such a video too, and
-    factors, where the operator has them, are those of ``forward``.
+    factors, where the operator has them, are those of ``forward``; a reach, where it is told, is
+    as far as ``forward`` sees.
 
     A :class:`~visionxl.protocols.NonlinearOperator`: ``linearize`` returns the derivative, held
     against central differences, as a linear operator that keeps the laws above.
@@ -96,6 +99,38 @@ def _check_linear(operator: Any, shape: Sequence[int], draws: Draws, seed: int) 
     _check_transpose(operator, video, measured, draws, seed)
     if isinstance(operator, Factored):
         _check_factors(operator, video, measured, enough)
+    _check_reach(operator, video, draws, enough)
+
+
+def _check_reach(operator: Any, video: Tensor, draws: Draws, enough: float) -> None:
+    """What a window measures is what the whole does there."""
+    linear: Any = operator  # beside the protocols that are asked for
+    any_number = isinstance(operator, Reaching) and not isinstance(operator, ByFrame)
+    if isinstance(operator, Reaching):
+        told: object = operator.reach()
+        way = "return visionxl.operators.Reach(frames), with circular=True where time goes round"
+        law = "reach tells how far it sees along time, as a Reach"
+        require(isinstance(told, Reach), operator, law, f"it told {told!r}", way)
+    try:
+        reach = reach_of(operator)
+    except InputError:  # it does not tell
+        return
+    count = max(len(video), 2 * reach.frames + 4) if any_number else len(video)
+    whole = draws.noise((count, *video.shape[1:]))
+    measured = linear.forward(whole)
+    law = f"a frame of the measurement sees at most {reach.frames} frames on each side of its own"
+    for window in windows_of(operator, count, 1, reach.frames):
+        part = window.problem(linear, measured, 0.0)
+        error = apart(part.operator.forward(window.cut(whole)), part.measurement)
+        require(
+            error <= enough,
+            operator,
+            f"{law}{', and time goes round' if reach.circular else ''}: {reach}",
+            f"without the others frame {window.first} changes by a share of {error:.1e}; rounding "
+            f"is {enough:.0e}",
+            "let reach tell of more frames, or of circular=True where the first frame follows the "
+            "last; an operator that differs from frame to frame has at(frames, count)",
+        )
 
 
 def _check_transpose(

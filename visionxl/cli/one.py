@@ -94,7 +94,8 @@ def restore_one(
             answer.notes.extend(about_truth)
             noise = job.description.noise_std
             answer.notes.extend(about_noise(measurement, noise, order.noise, order.estimate_noise))
-            answer.notes.extend(about_mask(told.mask))
+            if told.mask is not None:
+                answer.notes.extend(about_mask(job.description.mask))
             answer.record["run"] = run
             written = job.write(output, answer, reference, order.overwrite or going_on)
         forget(folder)

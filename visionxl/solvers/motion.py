@@ -119,7 +119,7 @@ class Motion:
 
         On a CPU PyTorch's own takes several times as long as a sum over what is sorted once. That
         takes ``ARRIVAL_BYTES`` for a pixel, and is done for ``SORTED`` pixels at most, of frames of
-        up to an eighth of them: the sorting of a frame itself takes three times as much.
+        up to an eighth of them: for the sorting of a frame takes 320 bytes a pixel.
         """
         count = SORTED // max(self.seen.shape[1:].numel(), 1)
         if uses < PAYS or count < FEWEST or self.places.device.type != "cpu":

@@ -4,10 +4,12 @@ import json
 import re
 import subprocess
 import sys
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from command_line import make_clip, visionxl
 
 from visionxl.cli import order
@@ -17,7 +19,9 @@ from visionxl.measurements import generator_of, load_measurement
 from visionxl.metrics import psnr
 from visionxl.operators import NONLINEAR_TASKS, TASK_NAMES, TASKS, lift
 from visionxl.priors import compiled
+from visionxl.report import measures
 from visionxl.video import read_clip
+from visionxl.writing import write_clip
 
 
 @pytest.fixture
@@ -119,6 +123,25 @@ def test_a_lossless_video_and_options_stand_for_a_described_measurement(place, m
     assert visionxl(monkeypatch, capfd, *words).code == 0
     # They differ by the 8 bits of the video alone; another mask would be tens of dB away.
     assert psnr(read_clip("b.mkv").video, read_clip("c.mkv").video) > 30
+
+
+@pytest.mark.parametrize("more", [0, 1, 20])
+def test_videos_are_compared_in_pieces(more, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(32 + more, 3, 32, 48, generator=generator).mul(2).sub(1)
+    video = (truth[:32] + 0.1 * torch.randn(32, 3, 32, 48, generator=generator)).clamp(-1, 1)
+    write_clip(Path("clip.safetensors"), truth, Fraction(25))
+    write_clip(Path("x.mkv"), video, Fraction(25))
+    answer = visionxl(monkeypatch, capfd, "evaluate", "x.mkv", "clip.safetensors", "--json")
+    told = json.loads(answer.out)
+    assert ("its first 32 frames are compared" in " ".join(told["notes"])) == bool(more)
+    for name, value in measures(read_clip("x.mkv").video, truth[:32]).items():
+        assert told[name] == pytest.approx(value, abs=1e-3)
+    answer = visionxl(monkeypatch, capfd, "evaluate", "clip.safetensors", "x.mkv")
+    if more:
+        assert answer.code == 2
+        assert "the clip x.mkv has 32 frames and the restored video more" in answer.err
 
 
 def test_a_truth_that_is_longer_is_cut_and_told(place, monkeypatch, capfd):

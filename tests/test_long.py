@@ -16,6 +16,7 @@ from command_line import free_port, make_clip, run_in, visionxl
 from visionxl.cli import long
 from visionxl.metrics import psnr
 from visionxl.priors import DiffusersPrior
+from visionxl.report import measures
 from visionxl.video import read_clip
 from visionxl.writing import write_clip
 
@@ -149,10 +150,28 @@ def test_a_video_file_is_read_as_it_goes(here, monkeypatch, capfd):
     assert psnr(read_clip("x.mp4").video, read_clip("whole.mp4").video) > 30
 
 
-def test_the_truth_is_compared_afterwards(here, monkeypatch, capfd):
-    answer = visionxl(monkeypatch, capfd, *RESTORE, "--truth", "clip.mkv")
+def test_the_truth_is_compared_in_pieces(here, monkeypatch, capfd):
+    truth = read_clip("clip.mkv").video
+    more = torch.cat([truth, truth[-1:]])
+    write_clip(Path("more.mkv"), more, Fraction(24))
+    words = ["restore", "y.safetensors", "--method", "vision_xl", "--output"]
+    answers = {}
+    for name, windows in (("whole", []), ("parts", ["--windows", "4"])):
+        told = [*words, f"{name}.safetensors", *windows, "--truth", "more.mkv"]
+        answers[name] = visionxl(monkeypatch, capfd, *told)
+        assert answers[name].code == 0, answers[name].err
+        assert "--truth is longer: its first 10 frames are compared" in answers[name].out
+    parts, whole = (json.loads(Path(f"{name}.json").read_text()) for name in ("parts", "whole"))
+    assert parts["measures"] == measures(read_clip("parts.safetensors").video, truth)
+    for name, value in whole["measurement_measures"].items():
+        assert parts["measurement_measures"][name] == pytest.approx(value, abs=0.2)
+    assert "; psnr " in answers["parts"].out
+    answer = visionxl(monkeypatch, capfd, *words, "x.mkv", "--windows", "4", "--truth", "few.mkv")
+    assert "--truth 'few.mkv' does not exist" in answer.err
+    write_clip(Path("few.mkv"), truth[:7], Fraction(24))
+    answer = visionxl(monkeypatch, capfd, *words, "x.mkv", "--windows", "4", "--truth", "few.mkv")
     assert answer.code == 2
-    assert "visionxl evaluate" in answer.err
+    assert "--truth has 7 frames and the measured video 10" in answer.err
 
 
 def test_two_processes_write_the_same_bytes_as_one(here, monkeypatch, capfd):

@@ -47,7 +47,7 @@ def test_the_autoencoder_reconstructs_the_demo_clip(prior):
 
 @pytest.mark.skipif(not DOG.is_dir(), reason="the dog clip of the shared data is not here")
 def test_the_autoencoder_reconstructs_the_dog_clip_with_39_db(prior):
-    video = resized(read_clip(DOG, 5), "384x640").video
+    video = resized(read_clip(DOG, 5).video, "384x640")
     frugal = FrameByFrame(prior)
     assert psnr(frugal.decode(frugal.encode(video)), video) >= 39
 

@@ -21,9 +21,16 @@ from PIL import Image
 from visionxl import GaussianPrior, restore, simulate, vision_xl
 from visionxl.cli import running
 from visionxl.errors import InputError
-from visionxl.metrics import psnr
+from visionxl.metrics import difference_psnr, psnr
 from visionxl.operators import GaussianBlur
-from visionxl.report import Album, measures, render, run_record, write_page
+from visionxl.report import (
+    Album,
+    measures,
+    measures_in_pieces,
+    render,
+    run_record,
+    write_page,
+)
 from visionxl.report.media import BUDGET, shown, thumbnail
 from visionxl.report.plots import plots
 from visionxl.report.watching import REST, STAGES
@@ -215,6 +222,22 @@ def test_steps_whose_stages_are_not_known_are_told_apart():
 def test_the_same_run_has_the_same_page(page, run):
     columns, record, looks = run
     assert render(columns, Fraction(24), record, looks) == page
+
+
+@pytest.mark.parametrize("sizes", [(7,), (3, 4), (1, 1, 5), (1,) * 7])
+def test_measures_are_the_same_in_pieces(sizes):
+    video, truth = (torch.rand(7, 3, 12, 16).mul(3).sub(1.5) for _ in range(2))
+    pieces = zip(video.split(sizes), truth.split(sizes), strict=True)
+    whole = measures(video, truth)
+    assert measures_in_pieces(pieces) == pytest.approx(whole, abs=1e-4)
+    assert whole["psnr"] == pytest.approx(psnr(video, truth), abs=1e-4)
+    assert whole["difference_psnr"] == pytest.approx(difference_psnr(video, truth), abs=1e-4)
+
+
+def test_equal_videos_have_no_number_that_json_does_not_know():
+    video = torch.rand(4, 3, 12, 16)
+    told = measures_in_pieces([(video[:2], video[:2]), (video[2:], video[2:] + 0.1)])
+    assert told["psnr"] is None
 
 
 def test_a_record_made_in_python_is_json_and_has_a_page():

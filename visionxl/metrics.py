@@ -1,6 +1,8 @@
 """Measures of a restoration against the truth. Each has its definition in its docstring."""
 
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -65,7 +67,8 @@ def ssim(video: Video, truth: Video) -> float:
 def lpips(video: Video, truth: Video) -> float | None:
     """Learned perceptual distance (Zhang et al. 2018, AlexNet), 0 for equal; the mean over the
     frames. None where its weights are not on this machine: nothing is downloaded."""
-    measure = _lpips_network()
+    weights = Path(torch.hub.get_dir()) / "checkpoints"
+    measure = _lpips_network() if list(weights.glob("alexnet-owt-*.pth")) else None
     if measure is None:
         return None
     check_same_shape(video, truth)
@@ -76,12 +79,8 @@ def lpips(video: Video, truth: Video) -> float | None:
     return sum(values) / len(values)
 
 
+@cache
 def _lpips_network() -> Callable[[Tensor, Tensor], Tensor] | None:
-    from pathlib import Path
-
-    weights = Path(torch.hub.get_dir()) / "checkpoints"
-    if not list(weights.glob("alexnet-owt-*.pth")):
-        return None
     try:
         from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 

@@ -1,8 +1,9 @@
 """Videos and measurements whose frames are read when they are asked for."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,36 @@ import torch
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.video import clip_pictures, to_video
+from visionxl.protocols import Video
+from visionxl.video import clip_pictures, read_clip, to_video
+
+
+def clip_in_pieces(path: Path, sizes: Iterable[int], frames: int | None = None) -> Iterator[Video]:
+    """What :func:`visionxl.video.read_clip` reads, so many frames at a time.
+
+    It ends with the clip or the sizes, whichever is first; the last piece may have fewer frames.
+
+    Args:
+        path: of the clip.
+        sizes: frames of each piece.
+        frames: read at most so many.
+    """
+    if path.suffix == ".safetensors":
+        read_clip(path, 0)  # says what is wrong
+        tensor, first = TensorFrames(path, "video"), 0
+        most = len(tensor) if frames is None else min(frames, len(tensor))
+        for size in sizes:
+            if first >= most:
+                return
+            yield tensor[first : min(first + size, most)]
+            first += size
+        return
+    pictures = clip_pictures(path, frames)[0]
+    for size in sizes:
+        piece = list(islice(pictures, size))
+        if not piece:
+            return
+        yield to_video(piece)
 
 
 class TensorFrames:

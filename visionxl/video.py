@@ -167,7 +167,7 @@ def _tensor(path: Path, frames: int | None) -> Clip:
 
     try:
         with safe_open(path, framework="pt") as file:
-            video = file.get_tensor("video")[:frames]
+            video = file.get_slice("video")[:frames]
             rate = Fraction((file.metadata() or {}).get("rate", RATE))
     except (SafetensorError, OSError) as error:
         raise InputError(

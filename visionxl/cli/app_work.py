@@ -49,15 +49,15 @@ class Restorer:
     def __call__(self, request: Request, folder: Path, tell: Tell) -> Outcome:
         """Do it, and write all into the folder. What ``tell`` raises ends it."""
         problem, description = posed(request)
-        truth = request.clip if request.simulate else None
+        truth = request.clip.video if request.simulate else None
         sampler = method_named(request.method)()
         video, record, notes, album = self._restored(request, problem, sampler, tell)
         if truth is not None:
-            record["measures"] = measures(video, truth.video)
+            record["measures"] = measures(video, truth)
         clip = Clip(video, description.rate, description.sound)
         told = (record, notes, album.looks)
         _, _, page, _ = write_all(folder / VIDEO, clip, problem, truth, *told, overwrite=False)
-        columns = columns_of(problem, video, None if truth is None else truth.video)
+        columns = columns_of(problem, video, truth)
         write_clip(folder / COMPARISON, torch.cat(list(columns.values()), dim=-1), clip.rate)
         before = middle(folder / "before.png", columns["measurement"])
         after = middle(folder / "after.png", video)

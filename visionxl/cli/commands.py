@@ -1,10 +1,11 @@
 """simulate, restore, evaluate: words into values, a call of the library, words again."""
 
+from collections.abc import Iterator
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from attrs import evolve
 
 from visionxl.cli.app import (
     FramesOption,
@@ -24,15 +25,17 @@ from visionxl.cli.told import Told
 from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of, save_measurement
-from visionxl.metrics import check_same_shape
 from visionxl.operators import TASK_NAMES, Mask, TemporalAverage
 from visionxl.operators.composition import find_parts
-from visionxl.protocols import InverseProblem
-from visionxl.report import measures
+from visionxl.protocols import InverseProblem, Video
+from visionxl.report import measures_in_pieces
 from visionxl.simulation import simulate as make_problem
 from visionxl.solvers.contract import data_residual
+from visionxl.streaming import clip_in_pieces
 from visionxl.video import is_lossy, read_clip
 from visionxl.writing import check_kind, write_clip
+
+PIECE = 16  # frames that are compared at once
 
 
 @app.command(
@@ -61,17 +64,18 @@ def simulate(
     """Degrade a clip: make a measurement to restore."""
     check_kind(output)
     check_output(output, overwrite)
-    source = resized(read_clip(clip, frames), size)
+    source = read_clip(clip, frames)
+    video = resized(source.video, size)
     if task is None:
         raise InputError("--task is missing: choose one of " + ", ".join(TASK_NAMES))
-    count, _, height, width = source.video.shape
+    count, _, height, width = video.shape
     known = read_mask(mask, count)
     description = Description(
         task, count, height, width, noise or 0.0, seed, window, source.rate, known
     )
     generator = generator_of(seed)
     operator = description.operator(generator)
-    problem = make_problem(source.video, operator, description.noise_std, generator=generator)
+    problem = make_problem(video, operator, description.noise_std, generator=generator)
     notes = []
     if output.suffix == ".safetensors":
         save_measurement(output, problem, description, overwrite)
@@ -90,7 +94,7 @@ def simulate(
         "task": task,
         "operator": repr(operator),
         "noise_std": description.noise_std,
-        "video_shape": list(source.video.shape),
+        "video_shape": list(video.shape),
         "measurement_shape": list(problem.measurement.shape),
         "output": str(output),
         "notes": notes,
@@ -129,21 +133,10 @@ def evaluate(
             f"--measurement {measurement.name} does not tell how it was measured: give a "
             ".safetensors file of simulate, or leave it out"
         )
-    restored = read_clip(video, frames).video
-    original = read_clip(clip, frames or len(restored) + 1)
-    longer = frames is None and len(original.video) > len(restored)
-    if longer:
-        original = evolve(original, video=original.video[: len(restored)])
-    truth = resized(original, size).video
-    if size is None and restored.shape[-2:] != truth.shape[-2:]:
-        height, width = restored.shape[-2:]
-        raise InputError(
-            f"the restored video is {height}x{width} and the clip "
-            f"{truth.shape[-2]}x{truth.shape[-1]}: say how simulate cut it, --size {height}x{width}"
-        )
-    check_same_shape(restored, truth)
-    told: dict[str, Any] = dict(measures(restored, truth))
+    notes: list[str] = []
+    told: dict[str, Any] = dict(measures_in_pieces(_pairs(video, clip, size, frames, notes)))
     if measurement is not None:
+        restored = read_clip(video, frames).video
         values, description = measurement_and_description(measurement, Told())
         operator = description.operator(generator_of(description.seed))
         problem = InverseProblem(operator, values, description.noise_std)
@@ -157,10 +150,39 @@ def evaluate(
         told["data_residual"] = round(data_residual(problem, restored), 6)
         told["noise_std"] = description.noise_std
     lines = ", ".join(f"{name} {value}" for name, value in told.items())
-    notes = [f"the clip is longer: its first {len(truth)} frames are compared"] if longer else []
     if video.suffix.lower() != ".safetensors" and is_lossy(video):
         notes.append(
             f"{video.name} went through a lossy codec, which lowers the figures: .mkv has none"
         )
     notes += [] if "lpips" in told else ["lpips is left out: its weights are not on this machine"]
-    say(told, json_, lines, notes, [])
+    say({**told, "notes": notes}, json_, lines, notes, [])
+
+
+def _pairs(
+    video: Path, clip: Path, size: str | None, frames: int | None, notes: list[str]
+) -> Iterator[tuple[Video, Video]]:
+    """The restored video and the clip some frames at a time, in one size."""
+    videos, truths = (clip_in_pieces(path, repeat(PIECE), frames) for path in (video, clip))
+    compared, longer = 0, False
+    for restored in videos:
+        original = next(truths, restored[:0])
+        there = len(restored)
+        if len(original) < there:
+            found = compared + len(original)
+            raise InputError(
+                f"the clip {clip.name} has {found} frames and the restored video more: "
+                f"give the clip that was measured, or --frames {found}"
+            )
+        truth = resized(original[:there], size)
+        if size is None and restored.shape[-2:] != truth.shape[-2:]:
+            height, width = restored.shape[-2:]
+            raise InputError(
+                f"the restored video is {height}x{width} and the clip "
+                f"{truth.shape[-2]}x{truth.shape[-1]}: say how simulate cut it, "
+                f"--size {height}x{width}"
+            )
+        yield restored, truth
+        compared += there
+        longer = len(original) > there
+    if longer or next(truths, None) is not None:
+        notes.append(f"the clip is longer: its first {compared} frames are compared")

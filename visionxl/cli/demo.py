@@ -57,7 +57,7 @@ def demo(
     record["measurement_measures"] = measures(problem.measurement, clip.video)
     output.mkdir(exist_ok=True)
     written = write_all(
-        target, Clip(video, clip.rate), problem, clip, record, notes, looks, overwrite=True
+        target, Clip(video, clip.rate), problem, clip.video, record, notes, looks, overwrite=True
     )
     columns = columns_of(problem, video, clip.video)
     for name, shown in (

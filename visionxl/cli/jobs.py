@@ -2,11 +2,12 @@
 
 import hashlib
 from abc import abstractmethod
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from attrs import evolve, frozen
+from attrs import frozen
 from torch import Tensor
 
 from visionxl.checkpoints import CheckpointFolder
@@ -14,9 +15,10 @@ from visionxl.cli.long import Long, restored_in_windows, write_long
 from visionxl.cli.order import Order
 from visionxl.cli.reading import (
     check_there,
+    check_truth,
     measurement_and_description,
     measurement_in_frames,
-    truth_for,
+    resized,
 )
 from visionxl.cli.running import checksum_of, restored, write_all
 from visionxl.cli.told import Frames, Told
@@ -27,12 +29,15 @@ from visionxl.operators import Composition, Mask
 from visionxl.protocols import ForwardOperator, InverseProblem, Video
 from visionxl.report import Look, measures
 from visionxl.solvers.windows import CONTEXT
-from visionxl.streaming import MaskedFrames
+from visionxl.streaming import MaskedFrames, clip_in_pieces
 from visionxl.video import Clip, read_clip
 
 
 class Job(Protocol):
-    """A measurement, how it is restored, and how the result is written."""
+    """A measurement, how it is restored, and how the result is written.
+
+    What ``truth`` reads, ``write`` takes: the video, or where it is.
+    """
 
     @property
     @abstractmethod
@@ -44,7 +49,7 @@ class Job(Protocol):
         ...
 
     @abstractmethod
-    def truth(self, path: Path | None) -> tuple[Clip | None, list[str]]:
+    def truth(self, path: Path | None) -> tuple[Any, list[str]]:
         """The original clip in the size that was measured, if it is given, and words on it."""
         ...
 
@@ -61,9 +66,7 @@ class Job(Protocol):
         ...
 
     @abstractmethod
-    def write(
-        self, output: Path, answer: Any, reference: Clip | None, overwrite: bool
-    ) -> list[Path]:
+    def write(self, output: Path, answer: Any, truth: Any, overwrite: bool) -> list[Path]:
         """Write the video, a picture, a page and the record; what was written."""
         ...
 
@@ -102,15 +105,14 @@ class WholeClip:
     def checksum(self, mask: Tensor | None) -> str:
         return checksum_of(self.problem.measurement, mask)
 
-    def truth(self, path: Path | None) -> tuple[Clip | None, list[str]]:
+    def truth(self, path: Path | None) -> tuple[Video | None, list[str]]:
         if path is None:
             return None, []
-        frames = self.description.frames
         check_there("--truth", path)
-        clip = read_clip(path, frames + 1)
-        longer = len(clip.video) > frames
-        notes = [f"--truth is longer: its first {frames} frames are compared"] if longer else []
-        return truth_for(self.problem, evolve(clip, video=clip.video[:frames])), notes
+        told = self.description
+        video = read_clip(path, told.frames + 1).video
+        notes = check_truth(len(video), told.frames)
+        return resized(video[: told.frames], f"{told.height}x{told.width}"), notes
 
     def run(
         self,
@@ -124,14 +126,12 @@ class WholeClip:
         run = order.run(settings, inner, checkpoints, group)
         return Restored(*restored(self.problem, prior, order.sampler(), run))
 
-    def write(
-        self, output: Path, answer: Any, reference: Clip | None, overwrite: bool
-    ) -> list[Path]:
-        if reference is not None:
-            answer.record["measures"] = measures(answer.video, reference.video)
+    def write(self, output: Path, answer: Any, truth: Any, overwrite: bool) -> list[Path]:
+        if truth is not None:
+            answer.record["measures"] = measures(answer.video, truth)
         clip = Clip(answer.video, self.description.rate, self.description.sound)
         told = (answer.record, answer.notes, answer.looks)
-        return write_all(output, clip, self.problem, reference, *told, overwrite)
+        return write_all(output, clip, self.problem, truth, *told, overwrite)
 
 
 @frozen(eq=False)
@@ -168,13 +168,12 @@ class LongClip:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
 
-    def truth(self, path: Path | None) -> tuple[Clip | None, list[str]]:
-        if path is not None:
-            raise InputError(
-                f"--truth {str(path)!r} with --windows: leave it out, and compare afterwards with "
-                "visionxl evaluate"
-            )
-        return None, []
+    def truth(self, path: Path | None) -> tuple[Path | None, list[str]]:
+        if path is None:
+            return None, []
+        check_there("--truth", path)
+        frames = self.description.frames
+        return path, check_truth(sum(map(len, clip_in_pieces(path, repeat(1), frames + 1))), frames)
 
     def run(
         self,
@@ -190,7 +189,6 @@ class LongClip:
             self.source, self.operator, self.description, prior, order.sampler(), run
         )
 
-    def write(
-        self, output: Path, answer: Any, reference: Clip | None, overwrite: bool
-    ) -> list[Path]:
-        return write_long(output, answer, self.source, self.operator, self.description, overwrite)
+    def write(self, output: Path, answer: Any, truth: Any, overwrite: bool) -> list[Path]:
+        measured = (self.source, self.operator, self.description)
+        return write_long(output, answer, *measured, truth, overwrite)

@@ -31,10 +31,12 @@ from visionxl.operators import lift
 from visionxl.planning import Persistent
 from visionxl.priors import DiffusersPrior
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
-from visionxl.report import write_page
+from visionxl.report import measures_in_pieces, write_page
 from visionxl.report.record import told_of, versions
+from visionxl.sizes import cover
 from visionxl.solvers import Sampler
 from visionxl.solvers.windows import CONTEXT, RestoredWindow, Window, restore_windows, windows_of
+from visionxl.streaming import clip_in_pieces
 from visionxl.writing import write_pieces
 
 WINDOW = "window"
@@ -150,11 +152,28 @@ def write_long(
     source: Frames,
     operator: ForwardOperator,
     description: Description,
+    truth: Path | None,
     overwrite: bool,
 ) -> list[Path]:
     """The video, a picture and a page of its first window, and the record."""
     picture, record_path, page = beside(output)
     frames = len(source)
+
+    def measured() -> Iterator[Video]:
+        for window in long.windows:
+            problem = window.problem(operator, source, description.noise_std)
+            yield window.core(lift(problem.operator, problem.measurement))
+
+    def true() -> Iterator[Video]:
+        assert truth is not None
+        sizes = (window.stop - window.first for window in long.windows)
+        for video in clip_in_pieces(truth, sizes):
+            yield cover(video, description.height, description.width)
+
+    if truth is not None:
+        long.record["measures"] = measures_in_pieces(zip(long.pieces(), true(), strict=True))
+        before = measures_in_pieces(zip(measured(), true(), strict=True))
+        long.record["measurement_measures"] = before
     long.record["notes"] = long.notes
     long.notes.extend(
         write_pieces(
@@ -166,10 +185,10 @@ def write_long(
             overwrite=overwrite,
         )
     )
-    window, video = long.windows[0], next(long.pieces())
-    problem = window.problem(operator, source, description.noise_std)
-    lifted = window.core(lift(problem.operator, problem.measurement))
-    columns = {"measurement": lifted, "restored": video}
+    video = next(long.pieces())
+    columns = {"measurement": next(measured()), "restored": video}
+    if truth is not None:
+        columns["truth"] = next(true())
     report.write_picture(picture, columns)
     written = [output, picture, page, record_path]
     long.record["outputs"] = [str(path) for path in written]

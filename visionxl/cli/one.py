@@ -82,7 +82,7 @@ def restore_one(
             going_on = False
         if not going_on:
             _check_outputs(output, order.overwrite)
-        reference, about_truth = job.truth(order.truth)
+        truth, about_truth = job.truth(order.truth)
         priors()
         checkpoints = CheckpointFolder(folder)
         begin(checkpoints, facts, output)
@@ -97,7 +97,7 @@ def restore_one(
             if told.mask is not None:
                 answer.notes.extend(about_mask(job.description.mask))
             answer.record["run"] = run
-            written = job.write(output, answer, reference, order.overwrite or going_on)
+            written = job.write(output, answer, truth, order.overwrite or going_on)
         forget(folder)
     return answer.record, summary(answer.record), answer.notes, written
 

@@ -26,25 +26,25 @@ from visionxl.operators import lift, task_named
 from visionxl.priors import AutoencoderCodec, DiffusersPrior, Padded, PocketPrior, SDXLPrior
 from visionxl.priors.loading import load_autoencoder
 from visionxl.priors.normalising import with_large_norms
-from visionxl.protocols import ForwardOperator, InverseProblem, LatentPrior, NonlinearOperator
+from visionxl.protocols import ForwardOperator, LatentPrior, NonlinearOperator, Video
 from visionxl.sizes import cover, next_multiple
 from visionxl.streaming import TensorFrames, VideoFrames
-from visionxl.video import RATE, Clip, clip_pictures, read_clip, to_video
+from visionxl.video import RATE, clip_pictures, read_clip, to_video
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KNOWN_AS = {"task": "task", "noise": "noise_std", "window": "window"}  # option: description
 
 
-def resized(clip: Clip, size: str | None) -> Clip:
-    """The clip scaled to cover HEIGHTxWIDTH, and centre-cropped to it."""
+def resized(video: Video, size: str | None) -> Video:
+    """The video scaled to cover HEIGHTxWIDTH, and centre-cropped to it."""
     if size is None:
-        return clip
+        return video
     parsed = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
     if parsed is None:
         raise InputError(f"--size {size!r} is not HEIGHTxWIDTH: write it like 384x640")
     height, width = int(parsed[1]), int(parsed[2])
-    check_memory(len(clip.video), 3, height, width)
-    return evolve(clip, video=cover(clip.video, height, width))
+    check_memory(len(video), 3, height, width)
+    return cover(video, height, width)
 
 
 def check_there(option: str, path: Path) -> None:
@@ -162,15 +162,15 @@ def _size_of(operator: ForwardOperator | NonlinearOperator, shape: tuple[int, ..
     return one.shape[-2:]
 
 
-def truth_for(problem: InverseProblem, truth: Clip) -> Clip:
-    """The truth in the size that was measured; InputError where it has other frames."""
-    shape = lift(problem.operator, problem.measurement).shape
-    if len(truth.video) != shape[0]:
+def check_truth(truth: int, measured: int) -> list[str]:
+    """A word where the truth has more frames; InputError where it has fewer."""
+    if truth < measured:
         raise InputError(
-            f"--truth has {len(truth.video)} frames and the measured video {shape[0]}: give the "
+            f"--truth has {truth} frames and the measured video {measured}: give the "
             "clip that was measured, or leave --truth out"
         )
-    return resized(truth, f"{shape[-2]}x{shape[-1]}")
+    longer = f"--truth is longer: its first {measured} frames are compared"
+    return [longer] if truth > measured else []
 
 
 def prior_named(

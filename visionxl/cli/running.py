@@ -234,7 +234,7 @@ def write_all(
     output: Path,
     clip: Clip,
     problem: InverseProblem,
-    truth: Clip | None,
+    truth: Video | None,
     record: dict[str, Any],
     notes: list[str],
     looks: list[Look],
@@ -243,10 +243,9 @@ def write_all(
     """The video, the picture, the page and the record."""
     picture, record_path, page = beside(output)
     notes += write_clip(output, clip.video, clip.rate, sound=clip.sound, overwrite=overwrite)
-    reference = None if truth is None else truth.video
-    columns = columns_of(problem, clip.video, reference)
-    if reference is not None and "measurement_measures" not in record:
-        record["measurement_measures"] = measures(columns["measurement"], reference)
+    columns = columns_of(problem, clip.video, truth)
+    if truth is not None and "measurement_measures" not in record:
+        record["measurement_measures"] = measures(columns["measurement"], truth)
     report.write_picture(picture, columns)
     written = [output, picture, page, record_path]
     record["notes"], record["outputs"] = notes, [str(path) for path in written]

@@ -3,7 +3,8 @@
 import math
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -85,17 +86,38 @@ def measures(video: Video, truth: Video) -> dict[str, float | None]:
         By name ``psnr``, ``ssim`` and ``difference_psnr``, and ``lpips`` where its weights are on
         this machine. JSON knows no infinity: the PSNR of equal videos is None.
     """
-    values = {
-        "psnr": psnr(video, truth),
-        "ssim": ssim(video, truth) if min(video.shape[-2:]) >= 11 else None,
-        "difference_psnr": difference_psnr(video, truth) if len(video) > 1 else None,
-        "lpips": lpips(video, truth),
-    }
-    return {
-        name: round(value, 4) if math.isfinite(value) else None
-        for name, value in values.items()
-        if value is not None
-    }
+    return measures_in_pieces([(video, truth)])
+
+
+def measures_in_pieces(pieces: Iterable[tuple[Video, Video]]) -> dict[str, float | None]:
+    """:func:`measures` of a clip that does not fit in memory: of all its frames, to rounding.
+
+    Args:
+        pieces: of the video and of the truth, of as many frames, one after the other.
+    """
+    sums: dict[str, float] = defaultdict(float)
+    counts: dict[str, int] = defaultdict(int)
+
+    def add(name: str, value: float | None, frames: int) -> None:
+        if value is not None:
+            sums[name] += value * frames
+            counts[name] += frames
+
+    last: tuple[Video, Video] | None = None
+    for video, truth in pieces:
+        frames = len(video)
+        add("psnr", psnr(video, truth), frames)
+        if min(video.shape[-2:]) >= 11:
+            add("ssim", ssim(video, truth), frames)
+        # The first difference is that to the last frame of the piece before.
+        joined = video if last is None else torch.cat([last[0], video])
+        true = truth if last is None else torch.cat([last[1], truth])
+        if len(joined) > 1:
+            add("difference_psnr", difference_psnr(joined, true), len(joined) - 1)
+        add("lpips", lpips(video, truth), frames)
+        last = video[-1:].clone(), truth[-1:].clone()
+    means = {name: total / counts[name] for name, total in sums.items()}
+    return {name: round(x, 4) if math.isfinite(x) else None for name, x in means.items()}
 
 
 def versions() -> dict[str, str]:

@@ -34,7 +34,8 @@ from visionxl.operators import (
     VaryingBlur,
     interlaced,
 )
-from visionxl.operators.cutting import Reach, operator_at, reach_of
+from visionxl.operators.cutting import operator_at
+from visionxl.operators.reach import Reach, reach_of
 from visionxl.solvers import ByWindow, hosted
 from visionxl.solvers.hosted import (
     HostedClosedForm,

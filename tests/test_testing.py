@@ -265,7 +265,7 @@ OPERATORS_THAT_BREAK_A_LAW = {
         Own(BLUR, factors=GaussianBlur(1.1).factors),
         r"factors are those of forward",
     ),
-    "a reach that is a number": (Own(BLUR, reach=lambda: 1), r"as a Reach.*it told 1"),
+    "a reach that is a number": (Own(BLUR, reach=lambda: 1), r"as a Reach.*returned 1"),
     "a reach too short": (
         Own(TemporalAverage(5, "zero"), reach=lambda: Reach(1)),
         r"at most 1 frames on each side.*changes by a share",

@@ -37,9 +37,10 @@ from visionxl.operators import (
     check_adjoint,
     interlaced,
 )
-from visionxl.operators.cutting import KeepFrames, Reach, operator_at, reach_of
+from visionxl.operators.cutting import KeepFrames, operator_at
 from visionxl.operators.factors import factors_of
 from visionxl.operators.lifting import lift
+from visionxl.operators.reach import Reach, reach_of
 from visionxl.solvers import daps, dds, svi
 from visionxl.solvers.closed_form import decompose, svd_of
 from visionxl.solvers.windows import restore_windows, windows_of

@@ -37,7 +37,7 @@ class SplitOperator:
     Before each call the processes fetch ``reach`` frames from either side; ``operator`` sees them
     as the ends of a clip, and what it answers there is dropped. So forward and adjoint are exact
     for an operator that treats every time alike or knows what it is at each
-    (:class:`~visionxl.operators.cutting.ByFrame`), keeps the number of frames, and whose frame
+    (:class:`~visionxl.operators.reach.ByFrame`), keeps the number of frames, and whose frame
     ``t`` depends on the frames ``t - reach`` to ``t + reach``.
 
     Args:

@@ -4,7 +4,6 @@ from visionxl.operators.blur import Blur, GaussianBlur, MotionBlur
 from visionxl.operators.boundary import Boundary
 from visionxl.operators.checks import check_adjoint, estimate_norm, normal
 from visionxl.operators.composition import Composable, Composition
-from visionxl.operators.cutting import Reach
 from visionxl.operators.differentiable import Differentiable
 from visionxl.operators.factors import Factored, Factors, factors_of
 from visionxl.operators.lifting import Liftable, lift
@@ -13,6 +12,7 @@ from visionxl.operators.nonlinear import Clip, FourierMagnitude, Gamma, Nonlinea
 from visionxl.operators.patterns import bayer, interlaced
 from visionxl.operators.pointwise import Grayscale, Identity, Scale
 from visionxl.operators.pooling import AveragePool, BicubicDownsample
+from visionxl.operators.reach import Reach
 from visionxl.operators.shift import Repeat, Shift
 from visionxl.operators.shutter import DropFrames, ExposureBracket, RollingShutter
 from visionxl.operators.snapshot import Snapshot

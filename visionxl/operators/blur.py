@@ -18,6 +18,7 @@ from visionxl.operators.filtering import (
     correlate_separable_adjoint,
 )
 from visionxl.operators.lifting import divide_where_seen
+from visionxl.operators.reach import Reach
 from visionxl.protocols import Video
 
 
@@ -50,6 +51,9 @@ class GaussianBlur(Composable):
 
     sigma: float = field(validator=_positive)
     boundary: Boundary = field(default="reflect", validator=check_boundary)
+
+    def reach(self) -> Reach:
+        return Reach()
 
     def forward(self, video: Video) -> Video:
         return correlate_separable(video, gaussian_taps(self.sigma), self.boundary)
@@ -97,6 +101,9 @@ class Blur(Composable):
 
     kernel: tuple[tuple[float, ...], ...] = field(converter=_kernel)
     boundary: Boundary = field(default="reflect", validator=check_boundary)
+
+    def reach(self) -> Reach:
+        return Reach()
 
     def forward(self, video: Video) -> Video:
         return correlate_plane(video, self.kernel, self.boundary)
@@ -148,6 +155,9 @@ class MotionBlur(Composable):
 
     def _blur(self) -> Blur:
         return Blur(motion_kernel(self.length, self.angle), self.boundary)
+
+    def reach(self) -> Reach:
+        return Reach()
 
     def forward(self, video: Video) -> Video:
         return self._blur().forward(video)

@@ -9,6 +9,7 @@ from torch import Tensor
 from visionxl.errors import InputError
 from visionxl.operators.factors import Factors, Shape, compose_factors, factors_of
 from visionxl.operators.lifting import lift
+from visionxl.operators.reach import Reach, reach_of
 from visionxl.protocols import ForwardOperator, Measurement, Video
 
 
@@ -51,6 +52,16 @@ class Composition(Composable):
 
     def lift(self, measurement: Tensor) -> Tensor:
         return lift(self.inner, lift(self.outer, measurement))
+
+    def reach(self) -> Reach:
+        """The sum of both; InputError where they cannot be cut into windows."""
+        outer, inner = reach_of(self.outer), reach_of(self.inner)
+        if outer.frames and inner.frames and outer.circular != inner.circular:
+            raise InputError(
+                f"{self!r} is circular in time in one part and not in the other: give both the "
+                "same boundary, or restore the clip as a whole"
+            )
+        return Reach(outer.frames + inner.frames, circular=outer.circular or inner.circular)
 
     def factors(self, shape: Shape) -> Factors | None:
         inner = factors_of(self.inner, shape)

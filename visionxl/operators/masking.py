@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape
+from visionxl.operators.reach import Reach
 from visionxl.protocols import Video
 
 
@@ -55,6 +56,9 @@ class Mask(Composable):
         mask = torch.ones(height, width, dtype=torch.bool)
         mask[top:bottom, left:right] = False
         return cls(mask)
+
+    def reach(self) -> Reach:
+        return Reach()
 
     def at(self, frames: Sequence[int], count: int) -> "Mask":
         """The mask of some frames of a video of ``count``, by their numbers."""

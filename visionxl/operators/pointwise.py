@@ -9,6 +9,7 @@ from attrs import field, frozen
 from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape, on_axis
+from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -17,6 +18,9 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 @frozen
 class Identity(Composable):
     """The video itself: denoising. Forward ``y = x``; self-adjoint."""
+
+    def reach(self) -> Reach:
+        return Reach()
 
     def forward(self, video: Video) -> Video:
         return video.clone()
@@ -39,6 +43,9 @@ class Scale(Composable):
 
     gain: float = field(validator=_finite)
 
+    def reach(self) -> Reach:
+        return Reach()
+
     def forward(self, video: Video) -> Video:
         return self.gain * video
 
@@ -56,6 +63,9 @@ class Grayscale(Composable):
     Forward: ``y = 0.299 r + 0.587 g + 0.114 b``, one channel. Adjoint: the value times each
     weight.
     """
+
+    def reach(self) -> Reach:
+        return Reach()
 
     def forward(self, video: Video) -> Measurement:
         if video.shape[1] != 3:

@@ -8,6 +8,7 @@ from torch.nn.functional import avg_pool2d
 from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape, matrix_of
+from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
 from visionxl.validators import from_one
 
@@ -36,6 +37,9 @@ class AveragePool(Composable):
     """
 
     factor: int = field(default=4, validator=from_one)
+
+    def reach(self) -> Reach:
+        return Reach()
 
     def forward(self, video: Video) -> Measurement:
         check_divides(self.factor, video)
@@ -112,6 +116,9 @@ class BicubicDownsample(Composable):
     def _each_axis(self, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
         positions, weights = bicubic_weights(size, self.factor)
         return positions.to(like.device), weights.to(like)
+
+    def reach(self) -> Reach:
+        return Reach()
 
     def forward(self, video: Video) -> Measurement:
         check_divides(self.factor, video)

@@ -16,6 +16,7 @@ from visionxl.operators.factors import Factors, Shape, on_axis
 from visionxl.operators.filtering import extend, fold
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.pooling import cubic
+from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
 from visionxl.validators import from_one
 
@@ -82,6 +83,9 @@ class Shift(Composable):
         draw = torch.rand(frames, 2, generator=generator, device=generator.device).double()
         offsets = ((2 * draw - 1) * reach).tolist()
         return cls([(0.0, 0.0), *offsets[1:]], boundary)
+
+    def reach(self) -> Reach:
+        return Reach()
 
     def at(self, frames: Sequence[int], count: int) -> "Shift":
         """The offsets of some frames of a video of ``count``, by their numbers."""

@@ -12,6 +12,7 @@ from visionxl.operators.boundary import OUTSIDE, Boundary, check_boundary, exten
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape, matrix_of, on_axis
 from visionxl.operators.lifting import divide_where_seen
+from visionxl.operators.reach import Reach
 from visionxl.operators.temporal import check_odd
 from visionxl.protocols import Measurement, Video
 
@@ -35,6 +36,10 @@ class RollingShutter(Composable):
 
     readout: float = field(validator=_duration)
     boundary: Boundary = field(default="replicate", validator=check_boundary)
+
+    def reach(self) -> Reach:
+        after = math.ceil(self.readout)
+        return Reach(after, circular=self.boundary == "circular" and after > 0)
 
     def _reads(self, video: Tensor) -> list[tuple[int, int, Tensor]]:
         """(t, source, weight): ``y[t]`` has so much of that frame in each row, (height, 1)."""

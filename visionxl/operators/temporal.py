@@ -11,6 +11,7 @@ from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape, matrix_of, on_axis
 from visionxl.operators.filtering import correlate_frames, correlate_frames_adjoint
 from visionxl.operators.lifting import divide_where_seen
+from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
 from visionxl.validators import from_one
 
@@ -41,6 +42,10 @@ class TemporalAverage(Composable):
 
     def _taps(self) -> list[float]:
         return [1 / self.window] * self.window
+
+    def reach(self) -> Reach:
+        half = self.window // 2
+        return Reach(half, circular=self.boundary == "circular" and half > 0)
 
     def forward(self, video: Video) -> Video:
         return correlate_frames(video, self._taps(), self.boundary)

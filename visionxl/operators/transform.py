@@ -10,6 +10,7 @@ from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape
 from visionxl.operators.pooling import check_divides
+from visionxl.operators.reach import Reach
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 
 # JPEG's luminance table (ITU-T T.81, table K.1) as a product of two alike axes, relative to the
@@ -65,6 +66,9 @@ class BlockCosine(Composable):
 
     def _block(self, like: Tensor) -> Tensor:
         return self._matrix(len(self.steps)).to(like)
+
+    def reach(self) -> Reach:
+        return Reach()
 
     def forward(self, video: Video) -> Measurement:
         return self._blocks(video, self._block(video))

@@ -11,6 +11,7 @@ from visionxl.operators.blur import GaussianBlur
 from visionxl.operators.boundary import Boundary
 from visionxl.operators.composition import Composable
 from visionxl.operators.lifting import divide_where_seen
+from visionxl.operators.reach import ByFrame, Reach, reach_of, unknown
 from visionxl.protocols import ForwardOperator, Video
 
 
@@ -64,6 +65,13 @@ class VaryingBlur(Composable):
         place = torch.hypot(rows, columns) / 2**0.5 * (len(sigmas) - 1)
         maps = [(1 - (place - k).abs()).clamp(min=0) for k in range(len(sigmas))]
         return cls(tuple(GaussianBlur(sigma, boundary) for sigma in sigmas), torch.stack(maps))
+
+    def reach(self) -> Reach:
+        """That of blurs which treat all frames alike; InputError for others."""
+        for blur in self.blurs:
+            if isinstance(blur, ByFrame) or reach_of(blur).frames:
+                raise unknown(self)
+        return Reach()
 
     def _maps(self, video: Tensor) -> Tensor:
         if self.weights.shape[1:] != video.shape[-2:]:

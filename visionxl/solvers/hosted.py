@@ -14,9 +14,10 @@ from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.init.inversion import CorrectedInversion
-from visionxl.operators.cutting import operator_at, reach_of, uncut
+from visionxl.operators.cutting import operator_at, uncut
 from visionxl.operators.factors import Factored, Factors, Shape, factors_of
 from visionxl.operators.lifting import lift
+from visionxl.operators.reach import reach_of
 from visionxl.protocols import (
     Correction,
     DataConsistency,
@@ -58,7 +59,7 @@ class HostedOperator:
     circular, the piece goes round.
 
     Args:
-        operator: whose reach in time is known (:func:`~visionxl.operators.cutting.reach_of`), or
+        operator: whose reach in time is known (:func:`~visionxl.operators.reach.reach_of`), or
             that of a window, with its cut.
         device: such as ``cuda``.
     """

@@ -17,7 +17,8 @@ from torch import Generator, Tensor
 
 from visionxl.errors import InputError
 from visionxl.init.inversion import BatchConsistentInversion
-from visionxl.operators.cutting import KeepFrames, Reach, operator_at, reach_of, uncut
+from visionxl.operators.cutting import KeepFrames, operator_at, uncut
+from visionxl.operators.reach import Reach, reach_of
 from visionxl.protocols import (
     ForwardOperator,
     InverseProblem,

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.operators import Factored, Reach, check_adjoint, lift
-from visionxl.operators.cutting import ByFrame, Reaching, reach_of
+from visionxl.operators import Factored, check_adjoint, lift
+from visionxl.operators.composition import find_parts
+from visionxl.operators.reach import ByFrame, reach_of
 from visionxl.protocols import ForwardOperator, NonlinearOperator
 from visionxl.solvers.closed_form import along
 from visionxl.solvers.windows import windows_of
@@ -105,16 +106,15 @@ def _check_linear(operator: Any, shape: Sequence[int], draws: Draws, seed: int) 
 def _check_reach(operator: Any, video: Tensor, draws: Draws, enough: float) -> None:
     """What a window measures is what the whole does there."""
     linear: Any = operator  # beside the protocols that are asked for
-    any_number = isinstance(operator, Reaching) and not isinstance(operator, ByFrame)
-    if isinstance(operator, Reaching):
-        told: object = operator.reach()
-        way = "return visionxl.operators.Reach(frames), with circular=True where time goes round"
-        law = "reach tells how far it sees along time, as a Reach"
-        require(isinstance(told, Reach), operator, law, f"it told {told!r}", way)
+    any_number = not find_parts(operator, ByFrame)  # type: ignore[type-abstract]
     try:
         reach = reach_of(operator)
     except InputError:  # it does not tell
         return
+    except TypeError as error:
+        law = "reach returns how far it sees along time, as a Reach"
+        way = "return visionxl.operators.Reach(frames), with circular=True where time goes round"
+        raise ContractError(operator, law, str(error), way) from error
     count = max(len(video), 2 * reach.frames + 4) if any_number else len(video)
     whole = draws.noise((count, *video.shape[1:]))
     measured = linear.forward(whole)

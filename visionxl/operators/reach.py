@@ -1,0 +1,73 @@
+"""How far an operator sees along time: what it takes to cut a long clip."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+from visionxl.errors import InputError
+from visionxl.protocols import ForwardOperator
+
+
+@frozen
+class Reach:
+    """How far an operator sees along time.
+
+    Args:
+        frames: that a frame of the measurement sees on each side of its own.
+        circular: whether the clip's first frame follows its last.
+    """
+
+    frames: int = 0
+    circular: bool = field(default=False, kw_only=True)
+
+
+@runtime_checkable
+class Reaching(Protocol):
+    """An operator that knows how far it sees.
+
+    Its measurement has one frame for each of the video's. Away from the ends, frame ``t`` depends
+    on the video's frames from ``t - reach`` to ``t + reach``, on all alike and with any number of
+    frames, or else it is :class:`ByFrame`, too.
+    """
+
+    @abstractmethod
+    def reach(self) -> Reach:
+        """How far it sees along time."""
+        ...
+
+
+@runtime_checkable
+class ByFrame(Protocol):
+    """An operator that is not the same for all frames, such as a mask of each."""
+
+    @abstractmethod
+    def at(self, frames: Sequence[int], count: int) -> ForwardOperator:
+        """What it is for some frames of a video of ``count``, given by their numbers.
+
+        Raises InputError where it is made for another count.
+        """
+        ...
+
+
+def reach_of(operator: object) -> Reach:
+    """How far an operator sees along time.
+
+    Raises InputError for one that does not tell, which cannot be cut into windows.
+    """
+    if not isinstance(operator, Reaching):
+        raise unknown(operator)
+    told: object = operator.reach()
+    if not isinstance(told, Reach):
+        raise TypeError(f"reach() of {operator!r} returned {told!r}, which is no Reach")
+    return told
+
+
+def unknown(operator: object) -> InputError:
+    """The error for an operator that cannot be cut."""
+    return InputError(
+        f"{operator!r} cannot be cut into windows, for how far it sees along time is not known: "
+        "restore the clip as a whole, or give the operator a method reach() that returns "
+        "Reach(frames, circular=...)"
+    )

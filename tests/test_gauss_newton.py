@@ -48,6 +48,7 @@ from visionxl.solvers import (
     gauss_newton,
     psld,
 )
+from visionxl.solvers.gauss_newton import linearize
 
 LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)
 SHAPE = (4, 2, 8, 8)
@@ -174,7 +175,7 @@ def test_of_a_linear_operator_it_is_its_inner_consistency():
 def test_the_linear_problem_agrees_to_first_order():
     f, x = OPERATORS["clipped bracket"], 0.2 * noise(*SHAPE)
     problem = InverseProblem(f, noise(*SHAPE), 0.1)
-    linear = GaussNewton().linearized(problem, x)
+    linear = linearize(problem, x)
     at_x = linear.measurement - linear.operator.forward(x)
     torch.testing.assert_close(at_x, problem.measurement - f.forward(x))
     matrices = [dense(o.forward, SHAPE) for o in (linear.operator, f.linearize(x))]
@@ -195,7 +196,7 @@ def test_one_round_is_the_inner_consistency_of_the_linear_problem():
     f, x = Gamma() @ GaussianBlur(1.0), 0.3 * noise(*SHAPE)
     problem, inner = simulate(x, f, 0.1, generator=generator()), DampedCG(ConstantSpread(0.1))
     estimate = x + 0.1 * noise(*SHAPE, seed=2)
-    linearized = GaussNewton().linearized(problem, estimate)
+    linearized = linearize(problem, estimate)
     expected = inner.correct(estimate, linearized, LEVEL)
     assert torch.equal(Linearized(inner).correct(estimate, problem, LEVEL).video, expected.video)
 

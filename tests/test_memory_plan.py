@@ -37,7 +37,8 @@ from visionxl.planning.counts import count_held, count_networks, weight_bytes
 from visionxl.planning.structures import sdxl_structure
 from visionxl.priors import DiffusersPrior
 from visionxl.priors.attention import SlicedAttention
-from visionxl.solvers.placing import CORE
+from visionxl.solvers import method_named
+from visionxl.solvers.placing import DEVICE_CORE
 
 
 @pytest.fixture(scope="module")
@@ -155,9 +156,9 @@ def test_no_tensor_of_the_autoencoder_has_more_values_than_kernels_count():
 def test_windows_are_as_large_as_the_memory_allows(small):
     options = list(plans(small, 128, 128, 60, sampler=vision_tv(), device="cuda", frames_at_once=1))
     hosted = [(plan, taken) for plan, taken in options if plan.video_device.type == "cpu"]
-    assert {plan.core for plan, _ in options if plan.video_device.type == "cuda"} == {CORE}
+    assert {plan.core for plan, _ in options if plan.video_device.type == "cuda"} == {DEVICE_CORE}
     alike = [(p, t) for p, t in hosted if (p.vae_tile, p.offload) == (None, False)]
-    assert [plan.core for plan, _ in alike] == [60, 30, 20, 15, CORE]
+    assert [plan.core for plan, _ in alike] == [60, 30, 20, 15, DEVICE_CORE]
     taken = [option.consistency for _, option in alike]
     assert taken == sorted(taken, reverse=True)
     held = count_held(vision_tv(), TASKS["deblur+"], 60)
@@ -166,7 +167,7 @@ def test_windows_are_as_large_as_the_memory_allows(small):
     assert taken[1] - taken[2] == pytest.approx(10 * held.consistency * frame, abs=2)
     assert taken[0] - taken[1] == pytest.approx(16 * held.consistency * frame, abs=2)
     exact = plans(small, 128, 128, 60, sampler=vision_xl(), device="cuda", frames_at_once=1)
-    assert {plan.core for plan, _ in exact} == {CORE}
+    assert {plan.core for plan, _ in exact} == {DEVICE_CORE}
     assert "total variation of 30 frames at once" in alike[1][0].words()
 
 
@@ -236,8 +237,14 @@ def test_with_videos_on_the_host_the_device_is_as_full_for_any_length(small, mon
     few, more = (full(vision_xl(), frames) for frames in (30, 52))
     modes = 2 * 4 * 64 * 64 * 22  # of a channel, measured and estimated
     assert more - few == pytest.approx(modes, rel=0.05)
-    monkeypatch.setattr("visionxl.planning.choice.KEPT", 64 * 64 * 10)
+    monkeypatch.setattr("visionxl.planning.choice.MODES_KEPT", 64 * 64 * 10)
     assert full(vision_xl(), 30) == pytest.approx(full(vision_xl(), 100), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["vision_tv", "vision_xl", "gauss_newton"])
+def test_a_motion_that_a_part_of_a_part_sorts_is_counted(name):
+    held = count_held(method_named(name)(), TASKS["deblur+"], 9)
+    assert held.prepared == (name != "vision_xl")
 
 
 @pytest.mark.parametrize(

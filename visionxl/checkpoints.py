@@ -15,7 +15,7 @@ from visionxl.files import remove, save_tensors, whole
 from visionxl.protocols import State, StepRecord
 
 FORMAT = "visionxl checkpoint 1"
-KEPT = 2  # states: the last, and the one before it in case the last is damaged
+STATES_KEPT = 2  # states: the last, and the one before it in case the last is damaged
 
 
 @frozen(eq=False)
@@ -93,7 +93,7 @@ def save_state(folder: CheckpointFolder, kind: str, state: State, trace: list[St
     tensors = {"latent": state.latent, "chance": state.chance}
     facts = {"index": state.index, "trace": [asdict(record) for record in trace]}
     folder.save(f"{kind}-{state.index:04d}", tensors, facts)
-    for name in folder.names(f"{kind}-")[:-KEPT]:
+    for name in folder.names(f"{kind}-")[:-STATES_KEPT]:
         folder.drop(name)
 
 

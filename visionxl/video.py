@@ -60,7 +60,7 @@ def read_clip(path: str | Path, frames: int | None = None) -> Clip:
 
 
 def is_lossy(path: Path) -> bool:
-    """Whether a video's codec, or an image's format, is one that leaves out what is fine.
+    """Whether a video's codec, or an image's format, loses detail.
 
     Some that can do without it, such as H.264, seldom do, and count as lossy.
     """
@@ -79,7 +79,7 @@ def clip_pictures(
 
     Args:
         path: of any video but safetensors, as for :func:`read_clip`.
-        frames: at most so many; without it the file is held against the length that it promises.
+        frames: at most so many; without it the number is checked against the file's header.
     """
     if not path.exists():
         raise InputError(f"clip {str(path)!r} does not exist: give a video or a folder of images")

@@ -25,7 +25,7 @@ def offered(sources: Iterable[str], device: str, dtype: str) -> Loaders:
 
 
 def named(sources: Iterable[str]) -> dict[str, str]:
-    """The sources by names that tell no folder of this machine but its last part."""
+    """The sources by the names that the page shows: of a folder its last part, and no path."""
     names: dict[str, str] = {}
     for source in dict.fromkeys(sources):
         check_source(source)

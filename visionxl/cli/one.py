@@ -25,7 +25,7 @@ from visionxl.files import check_output, clear_partials
 from visionxl.measurements import Description
 from visionxl.writing import check_kind
 
-# Settings with which a result is as good: they change next to nothing of it.
+# Settings that do not tell runs apart: with others of them a finished result is as good.
 AS_GOOD = ("measurement", "output", "truth", "frames_at_once", "memory", "device", "compile")
 Answer = tuple[dict[str, Any], str, list[str], list[Path]]
 """A record, a summary, notes, and the files that were written."""

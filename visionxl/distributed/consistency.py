@@ -121,7 +121,7 @@ class SplitDampedCG:
     """:class:`~visionxl.solvers.DampedCG` with its frames shared out over processes.
 
     Each iteration exchanges ``reach`` frames with the neighbours four times (two for ``A``, two
-    for ``A^T``) and three inner products; at the end the corrected frames are gathered. The result
+    for ``A^T``) and two inner products; at the end the corrected frames are gathered. The result
     is that of ``DampedCG`` to rounding, and its memory beside the videos is divided.
 
     Args:

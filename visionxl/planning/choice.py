@@ -13,11 +13,11 @@ from visionxl.planning.obey import device_of, networks_of
 from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
 from visionxl.priors.tiling import striped
 from visionxl.protocols import LatentPrior
-from visionxl.solvers.hosted import KEPT
+from visionxl.solvers.hosted import MODES_KEPT
 from visionxl.solvers.loop import Sampler
 from visionxl.solvers.methods import vision_tv
 from visionxl.solvers.motion import arrival_bytes
-from visionxl.solvers.placing import CORE
+from visionxl.solvers.placing import DEVICE_CORE
 
 MOST_AT_ONCE = 32  # frames: more are no faster
 MOST_VALUES = 2**31 - 1  # of a tensor: PyTorch's enlarging of what is channels last refuses more
@@ -107,10 +107,10 @@ def _added(
     # The loop holds the measurement and latents: clean and noise, encoded and renoised ones. Only
     # while it encodes are there videos beside: the decoded, the corrected and the filtered one.
     between = round(held.measurement * video) + 4 * latents
-    # Those of the frames that are on the device together are counted with them.
-    consistent = held.together + (plan.core - CORE if held.windows and held.together else 0)
+    # What belongs to the frames that are on the device together is in held.consistency already.
+    consistent = held.together + (plan.core - DEVICE_CORE if held.windows and held.together else 0)
     waiting = max(frames - held.together, 0) * frame // 3 if held.modes and not here else 0
-    modes = 2 * min(waiting, 4 * KEPT)
+    modes = 2 * min(waiting, 4 * MODES_KEPT)
     alone = place.type == HOST.type
     motion = arrival_bytes(frames, frame // 12) if held.prepared and alone else 0
     return Estimate(
@@ -153,7 +153,7 @@ def plans(
     held = count_held(sampler, task, frames)
     counted: dict[int | None, Networks] = {}
     longer = held.windows and 0 < held.together < frames
-    cores = _cores(frames) if longer else [CORE]
+    cores = _cores(frames) if longer else [DEVICE_CORE]
     for plan in _fastest_first(prior, place, (height, width), counts, cores, dtype):
         if plan.vae_tile not in counted:
             counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))
@@ -257,7 +257,7 @@ def _fastest_first(
             for offload in (False,) if alone else (False, True):
                 plan = MemoryPlan(1, tile, offload, video_device, dtype, attention_on(place))
                 hosted = video_device != place and place.type not in VIDEO_DEVICES
-                for core, count in product(cores if hosted else [CORE], counts):
+                for core, count in product(cores if hosted else [DEVICE_CORE], counts):
                     if count == 1 or count <= coded:
                         yield evolve(plan, frames_at_once=count, core=core)
                     if count > 1:
@@ -293,10 +293,10 @@ def coded_at_once(prior: LatentPrior, height: int, width: int) -> int:
 def _cores(frames: int) -> list[int]:
     """Of one window, of two, three, four, six and so on, which are alike: 100, 50, 34, 25, 17."""
     cores, windows = [], 1
-    while -(-frames // windows) > CORE:
+    while -(-frames // windows) > DEVICE_CORE:
         cores.append(-(-frames // windows))
         windows += max(windows // 2, 1)
-    return [*cores, CORE]
+    return [*cores, DEVICE_CORE]
 
 
 def _counts(frames: int) -> list[int]:

@@ -55,10 +55,13 @@ class Networks:
 class Held:
     """What the loop holds, in videos of float32, without the latents.
 
-    ``consistency`` is the most while the consistency works, the measurement included. Of videos in
-    host memory ``together`` frames are on the device then, and with ``modes`` those of a channel;
-    in ``windows``, more where the plan's ``core`` is larger. On a CPU those that follow a motion
-    hold it ``prepared``, too.
+    Args:
+        measurement: its size.
+        consistency: the most while the consistency works, the measurement included.
+        together: of videos in host memory, the frames that are on the device then.
+        modes: whether one channel's modes are there, too.
+        windows: whether it works in windows, of which a plan's ``core`` makes larger ones.
+        prepared: whether a motion is sorted, on a CPU, for a quicker adjoint.
     """
 
     measurement: float
@@ -158,14 +161,14 @@ class _Pooled:
 
 
 def _brief(part: Any) -> Any:
-    """The same value with two iterations or turns in it and in its parts: more hold no more, but
-    for the motion that is prepared for many (:class:`Held`)."""
+    """The same value with at most two iterations, turns or rounds in it and in its parts: more
+    hold no more, but for the motion that is prepared for many (:class:`Held`)."""
     if not has(type(part)):
         return part
     changes: dict[str, Any] = {}
     for name in fields_dict(type(part)):
-        if name in ("iterations", "turns"):
-            changes[name] = 2
+        if name in ("iterations", "turns", "rounds"):
+            changes[name] = min(2, getattr(part, name))
         elif name in ("consistency", "finish"):
             changes[name] = _brief(getattr(part, name))
     return evolve(part, **changes)

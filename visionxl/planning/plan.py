@@ -5,7 +5,7 @@ from attrs import evolve, field, frozen
 from attrs.validators import optional
 
 from visionxl.errors import InputError, nearest
-from visionxl.solvers.placing import CORE
+from visionxl.solvers.placing import DEVICE_CORE
 from visionxl.validators import from_one
 
 ATTENTION = ("fused", "sliced")
@@ -32,8 +32,8 @@ def _attention(_: object, __: object, value: str) -> None:
 class MemoryPlan:
     """How a run uses memory.
 
-    No choice but ``dtype`` changes the result, beyond rounding, and but videos in host memory,
-    of which a GPU sees the total variation in windows (:func:`~visionxl.solvers.hosted`).
+    Only ``dtype`` changes the result by more than rounding; and with videos in host memory a GPU
+    computes the total variation in windows (:func:`~visionxl.solvers.hosted`).
 
     ``attrs.evolve(plan, frames_at_once=2)`` overrides a choice, and
     :func:`~visionxl.planning.estimate` counts what it takes then.
@@ -62,7 +62,7 @@ class MemoryPlan:
     dtype: torch.dtype | None = field(default=None, validator=_dtype)
     attention: str = field(default="fused", validator=_attention)
     vae_frames: int | None = field(default=None, validator=optional(from_one))
-    core: int = field(default=CORE, validator=from_one)
+    core: int = field(default=DEVICE_CORE, validator=from_one)
 
     def words(self) -> str:
         """The plan, for people."""
@@ -80,7 +80,7 @@ class MemoryPlan:
             parts.append("attention in slices")
         where = self.video_device
         parts.append(f"videos {'in host memory' if where.type == 'cpu' else f'on {where}'}")
-        if self.core != CORE:
+        if self.core != DEVICE_CORE:
             parts.append(f"total variation of {self.core} frames at once")
         return ", ".join(parts)
 

@@ -12,7 +12,7 @@ CONVERGED = "converged"
 USED_UP = "iterations used up"
 NOT_A_NUMBER = "breakdown: a value is not a number or infinite"
 INDEFINITE = (
-    "breakdown: the operator or preconditioner is not positive definite; the adjoint may not be "
+    "breakdown: the operator is not positive definite; the adjoint may not be "
     "the transpose of forward (visionxl.operators.check_adjoint measures it, and "
     "visionxl.testing.check_operator says what to mend)"
 )
@@ -47,7 +47,6 @@ def conjugate_gradient(
     b: Float[Tensor, "*shape"],
     x0: Float[Tensor, "*shape"] | None,
     *,
-    preconditioner: Action | None = None,
     iterations: int = 10,
     tolerance: float = 0.0,
     inner_product: Callable[[Tensor, Tensor], float] = dot,
@@ -55,14 +54,13 @@ def conjugate_gradient(
     """Solve ``N x = b`` for a symmetric positive definite ``N``.
 
     One inner product runs over the whole tensor, so frames coupled by ``N`` are solved together.
-    Beside ``b`` and ``x0`` it holds four tensors of their size (five with a preconditioner) and
-    what ``normal`` needs. The arguments are not changed.
+    Beside ``b`` and ``x0`` it holds four tensors of their size and what ``normal`` needs. The
+    arguments are not changed.
 
     Args:
         normal: ``N``, for instance ``lambda x: A.adjoint(A.forward(x))``.
         b: right-hand side, of any shape; float32 or float64.
         x0: where to start, of the same shape; None for zeros.
-        preconditioner: an approximate inverse of ``N``, symmetric positive definite.
         iterations: at most so many.
         tolerance: it stops once ``|b - N x| <= tolerance * |b|``.
         inner_product: of two tensors; another one where a tensor is but a part of the vector.
@@ -76,31 +74,27 @@ def conjugate_gradient(
     r = b.clone() if x0 is None else normal(x).neg().add_(b)
     size = math.sqrt(inner_product(b, b)) or 1.0
     del b, x0  # nothing is kept that nobody else needs
-    z = r if preconditioner is None else preconditioner(r)
-    p = z.clone()
-    rz = inner_product(r, z)
-    residuals = [math.sqrt(inner_product(r, r)) / size]
+    p = r.clone()
+    squared = inner_product(r, r)
+    residuals = [math.sqrt(squared) / size]
 
     for iteration in range(iterations):
         if not math.isfinite(residuals[-1]):
             return CGResult(x, iteration, tuple(residuals), NOT_A_NUMBER)
         if residuals[-1] <= tolerance:
             return CGResult(x, iteration, tuple(residuals), CONVERGED)
-        if rz <= 0:  # the preconditioner is not positive definite
-            return CGResult(x, iteration, tuple(residuals), INDEFINITE)
         np = normal(p)
         curvature = inner_product(p, np)
         if not math.isfinite(curvature):
             return CGResult(x, iteration, tuple(residuals), NOT_A_NUMBER)
         if curvature <= 0:
             return CGResult(x, iteration, tuple(residuals), INDEFINITE)
-        x.add_(p, alpha=rz / curvature)
-        r.sub_(np, alpha=rz / curvature)
+        x.add_(p, alpha=squared / curvature)
+        r.sub_(np, alpha=squared / curvature)
         del np
-        z = r if preconditioner is None else preconditioner(r)
-        rz, previous = inner_product(r, z), rz
-        p.mul_(rz / previous).add_(z)
-        residuals.append(math.sqrt(inner_product(r, r)) / size)
+        squared, previous = inner_product(r, r), squared
+        p.mul_(squared / previous).add_(r)
+        residuals.append(math.sqrt(squared) / size)
 
     stopped = CONVERGED if residuals[-1] <= tolerance else USED_UP
     if not math.isfinite(residuals[-1]):

@@ -96,16 +96,6 @@ def _check_transpose(operator: object, y: Tensor, back: Tensor, again: Tensor) -
         )
 
 
-@runtime_checkable
-class Linearizing(Protocol):
-    """A consistency for operators that are not linear, such as ``GaussNewton``."""
-
-    @abstractmethod
-    def linearized(self, problem: InverseProblem, video: Video) -> InverseProblem:
-        """The linear problem that is nearest at ``video``."""
-        ...
-
-
 def check_given(**parts: tuple[object, type, str]) -> None:
     """Raise InputError for an argument that is not of its kind, or is a class and no value.
 
@@ -119,12 +109,18 @@ def check_given(**parts: tuple[object, type, str]) -> None:
 
 
 def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:
-    """Raise InputError for an operator that is not linear, where a part does not linearize it.
+    """Raise InputError for an operator that is not linear, where a part needs one that is.
 
-    ``way`` goes on with the way out.
+    A consistency says ``takes_nonlinear = True`` where it does not, as :class:`GaussNewton` does.
+
+    Args:
+        problem: whose operator it is.
+        part: that is asked to solve it.
+        way: goes on with the way out, at the end of the message.
     """
     operator = problem.operator
-    if not isinstance(operator, ForwardOperator) and not isinstance(part, Linearizing):
+    linear = isinstance(operator, ForwardOperator)
+    if not linear and not getattr(part, "takes_nonlinear", False):
         raise InputError(
             f"{name_of(operator)} is not linear, and {type(part).__name__} needs one that is: use "
             f"the method gauss_newton, or GaussNewton() as the consistency{way}"

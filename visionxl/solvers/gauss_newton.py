@@ -1,6 +1,7 @@
 """Consistency for operators that are not linear."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from attrs import evolve, field, frozen
@@ -36,29 +37,26 @@ def linearize(problem: InverseProblem, video: Video) -> InverseProblem:
 class Linearized:
     """A consistency for linear operators, for those that are not: full Gauss-Newton steps.
 
-    Each round asks ``inner`` for the linear problem at what the round before has found, and the
-    first at the estimate. Unlike :class:`GaussNewton` it does not search along a step, so that
-    ``inner`` may minimise anything, such as total variation. One round is enough where a method
-    corrects again and again.
+    Each round asks ``consistency`` for the linear problem at what the round before has found, and
+    the first at the estimate. Unlike :class:`GaussNewton` it does not search along a step, so that
+    ``consistency`` may minimise anything, such as total variation. One round is enough where a
+    method corrects again and again.
 
     Args:
-        inner: solves the linear problems.
+        consistency: solves the linear problems.
         rounds: for an operator that is not linear; a linear one takes one.
     """
 
-    inner: DataConsistency
+    takes_nonlinear: ClassVar[bool] = True
+    consistency: DataConsistency
     rounds: int = field(default=1, validator=from_one)
 
-    def linearized(self, problem: InverseProblem, video: Video) -> InverseProblem:
-        """The linear problem that is nearest at ``video``."""
-        return linearize(problem, video)
-
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        found = self.inner.correct(estimate, linearize(problem, estimate), level)
+        found = self.consistency.correct(estimate, linearize(problem, estimate), level)
         done = found.iterations
         if isinstance(problem.operator, NonlinearOperator):
             for _ in range(self.rounds - 1):
-                found = self.inner.correct(estimate, linearize(problem, found.video), level)
+                found = self.consistency.correct(estimate, linearize(problem, found.video), level)
                 done += found.iterations
         return evolve(found, iterations=done)
 
@@ -68,30 +66,27 @@ class GaussNewton:
     """Noise-aware consistency for a :class:`~visionxl.protocols.NonlinearOperator`.
 
     Minimises ``|y - f(x)|^2 / sigma_y^2 + |x - x0|^2 / r_t^2``. With the Jacobian ``J`` at ``x``
-    each round solves the linear problem ``y - f(x) + J x = J x'`` by ``inner`` and goes towards
-    ``x'``: the whole way, or half of it, ... until the objective falls (Nocedal & Wright, Numerical
-    Optimization, section 10.3). It finds a minimum near the estimate, not the least of all.
+    each round solves the linear problem ``y - f(x) + J x = J x'`` by ``consistency`` and goes
+    towards ``x'``: the whole way, or half of it, ... until the objective falls (Nocedal & Wright,
+    Numerical Optimization, section 10.3). It finds a minimum near the estimate, not the least.
 
-    A linear operator is left to ``inner``.
+    A linear operator is left to ``consistency``.
 
     Args:
-        inner: solves the linear problems; ``r_t`` and the least noise are its own.
+        consistency: solves the linear problems; ``r_t`` and the least noise are its own.
         rounds: at most so many.
         tolerance: it stops once a round lowers the objective by less than this share.
     """
 
-    inner: NoiseAware | DampedCG = field(factory=NoiseAware)
+    takes_nonlinear: ClassVar[bool] = True
+    consistency: NoiseAware | DampedCG = field(factory=NoiseAware)
     rounds: int = field(default=10, validator=from_one)
     tolerance: float = 1e-3
 
-    def linearized(self, problem: InverseProblem, video: Video) -> InverseProblem:
-        """The linear problem that is nearest at ``video``."""
-        return linearize(problem, video)
-
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         if not isinstance(problem.operator, NonlinearOperator):
-            return self.inner.correct(estimate, problem, level)
-        damping = damping_of(problem, level, self.inner.spread, self.inner.least_noise)
+            return self.consistency.correct(estimate, problem, level)
+        damping = damping_of(problem, level, self.consistency.spread, self.consistency.least_noise)
 
         def objective(video: Video) -> float:
             data = (problem.measurement - problem.operator.forward(video)).square()
@@ -102,7 +97,7 @@ class GaussNewton:
         video, values, converged = estimate, [objective(estimate)], False
         while not converged and len(values) <= self.rounds:
             nearest = linearize(problem, video)
-            goal = self.inner.correct(estimate, nearest, level).video
+            goal = self.consistency.correct(estimate, nearest, level).video
             video, value = _towards(video, goal, objective, values[-1])
             converged = values[-1] - value <= self.tolerance * values[-1]
             values.append(value)

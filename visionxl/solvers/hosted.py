@@ -32,7 +32,7 @@ from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.loop import LowPass, Sampler
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.parts import ScheduledLowPass
-from visionxl.solvers.placing import CONTEXT, CORE, ByWindow
+from visionxl.solvers.placing import DEVICE_CONTEXT, DEVICE_CORE, ByWindow
 from visionxl.solvers.shrinkage import MotionShrinkage
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import damping_of
@@ -41,7 +41,7 @@ from visionxl.transfer import moved, room
 
 FRAMES = 8  # at once, of what sees one frame at a time
 STRIP = 2**21  # values at once, of what sees all frames
-KEPT = 200 * 768 * 1280  # values of a video's modes that stay on the device: 0.8 GB, twice
+MODES_KEPT = 200 * 768 * 1280  # values of a video's modes that stay on the device: 0.8 GB, twice
 WINDOWED = (SpaceTimeTV, MotionShrinkage)  # couple distant frames little
 EXACT = (NoiseAware, ClosedForm)  # in closed form where the operator has factors
 
@@ -149,10 +149,10 @@ class HostedLowPass:
 class HostedClosedForm:
     """:class:`ClosedForm` on ``device``: the axes of frames some frames at a time, time in strips.
 
-    The result is the same to rounding, but for modes too weak for float32 (:class:`Modes`), which
-    tell at high noise levels, and no long video is whole on the device: where the operator
-    leaves colours alone its modes are there one channel at a time, those of more than ``KEPT``
-    values not at all.
+    The result is that of :class:`ClosedForm` to rounding, but for modes too weak for float32
+    (:class:`Modes`), which tell at high noise levels. No long video is on the device as a whole:
+    where the operator leaves colours alone, the modes of one channel at a time are; those of more
+    than ``MODES_KEPT`` values stay in host memory.
 
     Args:
         exact: to compute.
@@ -215,7 +215,7 @@ class HostedClosedForm:
             piece = action(self._of_frames(modes, chunk), self._copy(frames[chunk]))
             if result is None:
                 shape = (len(frames), *piece.shape[1:])
-                result = room(piece if math.prod(shape) <= KEPT else frames, *shape)
+                result = room(piece if math.prod(shape) <= MODES_KEPT else frames, *shape)
             result[chunk] = piece
         assert result is not None  # there is at least one frame
         return result
@@ -266,7 +266,7 @@ class _Plain:
 
 
 def hosted(
-    problem: InverseProblem, sampler: Sampler, device: str, core: int = CORE
+    problem: InverseProblem, sampler: Sampler, device: str, core: int = DEVICE_CORE
 ) -> tuple[InverseProblem, Sampler]:
     """The same problem and method, for videos that stay in host memory, computed on a device.
 
@@ -311,13 +311,13 @@ def hosted(
 def frames_together(sampler: Sampler, operator: object) -> int:
     """The most frames that the consistency of a hosted method has on the device at once.
 
-    Where it works in windows their core counts as ``CORE``.
+    Where it works in windows their core counts as ``DEVICE_CORE``.
     """
     try:
         reach = reach_of(operator).frames
     except InputError:  # then nothing is hosted
         return 0
-    return CORE + 2 * max(CONTEXT, reach) if in_windows(sampler) else FRAMES
+    return DEVICE_CORE + 2 * max(DEVICE_CONTEXT, reach) if in_windows(sampler) else FRAMES
 
 
 def in_windows(sampler: Sampler) -> bool:

@@ -8,7 +8,9 @@ from visionxl.protocols import Measurement, Video
 from visionxl.solvers.closed_form import AxisSVD, along, spectrum_of
 from visionxl.solvers.data_term import DataStep
 
-NEGLIGIBLE = 1e-5  # singular values below this share of an axis' largest carry nothing in float32
+NEGLIGIBLE_FLOAT32 = (
+    1e-5  # singular values below this share of an axis' largest carry nothing in float32
+)
 
 
 @frozen(eq=False)
@@ -131,7 +133,7 @@ class Modes:
 
 
 def _strong(svd: AxisSVD) -> AxisSVD:
-    kept = svd.values > NEGLIGIBLE * svd.values[0]
+    kept = svd.values > NEGLIGIBLE_FLOAT32 * svd.values[0]
     return AxisSVD(
         svd.left[:, kept].contiguous(), svd.values[kept], svd.right[:, kept].contiguous()
     )

@@ -20,9 +20,9 @@ from torch.nn.functional import embedding_bag, grid_sample
 from visionxl.protocols import Video
 
 SMALLEST = 32  # the side of a frame, in pixels, below which the search finds nothing
-CROWDED = 1.5  # frames' pixels that may follow to one pixel with full weight
+CROWDED = 1.5  # pixels that may come to the place of one before they count for less
 BICUBIC, BORDER = 2, 1  # the numbers of PyTorch's interpolation and padding
-TOGETHER = 4  # frames that the adjoint takes at once
+ADJOINT_FRAMES = 4  # frames that the adjoint takes at once
 SHARPNESS = -0.75  # of PyTorch's bicubic interpolation
 SORTED = 2**24  # pixels whose neighbours are kept sorted: 2.2 GB
 ARRIVAL_BYTES = 132  # of a pixel: 16 numbers of pixels, 16 weights, an end
@@ -38,12 +38,12 @@ def arrival_bytes(frames: int, pixels: int) -> int:
 
 @frozen(eq=False)
 class Arrivals:
-    """``W_t^T`` by rows: which pixels of frame ``t`` come to each pixel of the next, how much.
+    """``W_t^T`` as a sparse matrix by rows: which pixels of frame ``t`` come to each of the next.
 
     Args:
-        sources: the 16 that each pixel goes to, turned round: sorted by where they come to.
-        weights: of the interpolation, in the same order.
-        ends: how many come to the pixels before each one.
+        sources: the column of each entry: a pixel of frame ``t``, 16 times each.
+        weights: the entries: those of the interpolation.
+        ends: where each row, a pixel of frame ``t + 1``, begins; and the end of the last.
     """
 
     sources: Tensor

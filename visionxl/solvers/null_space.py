@@ -1,6 +1,7 @@
 """Parts of methods that split a video into what is measured and what is not."""
 
 import math
+from typing import ClassVar
 
 import torch
 from attrs import frozen
@@ -74,6 +75,7 @@ class NullSpaceNoise:
         consistency: the one that made the correction.
     """
 
+    shared: ClassVar[bool] = False  # one draw for each frame
     consistency: NullSpace
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:

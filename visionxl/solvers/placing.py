@@ -11,7 +11,7 @@ from visionxl.transfer import moved, room
 
 # Frames of a window of the total variation that are kept, at least, and those on each side.
 # Together they are 25: so many of 768x1280 fit into 9 GB beside the weights of SDXL.
-CORE, CONTEXT = 11, 7
+DEVICE_CORE, DEVICE_CONTEXT = 11, 7
 
 
 @frozen
@@ -48,15 +48,15 @@ class ByWindow:
     Args:
         consistency: to ask.
         device: such as ``cuda``.
-        core: frames of a window that are kept; half as many where the device's memory runs out,
-            but no fewer than 11 by that.
+        core: frames of a window that are kept. Where the device's memory runs out it is halved,
+            down to ``DEVICE_CORE``.
         context: frames on each side of it, or more, where the operator sees farther.
     """
 
     consistency: DataConsistency
     device: str
-    core: int = CORE
-    context: int = CONTEXT
+    core: int = DEVICE_CORE
+    context: int = DEVICE_CONTEXT
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         core = self.core
@@ -64,11 +64,11 @@ class ByWindow:
             try:
                 return self._correct(core, estimate, problem, level)
             except torch.OutOfMemoryError:
-                if core <= CORE:
+                if core <= DEVICE_CORE:
                     raise
             # Only here is the error gone, and with it the tensors that its frames held.
             torch.cuda.empty_cache()
-            smaller = max(core // 2, CORE)
+            smaller = max(core // 2, DEVICE_CORE)
             words = "the device's memory ran out with windows of {} frames: went on with {}"
             warnings.warn(words.format(core, smaller), stacklevel=2)
             core = smaller

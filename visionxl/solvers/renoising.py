@@ -6,6 +6,7 @@ noise that was predicted before the correction, ``z_t`` still is ``signal_t z0 +
 """
 
 import math
+from typing import ClassVar
 
 from attrs import evolve, frozen
 from torch import Generator
@@ -106,6 +107,7 @@ class Resample:
         strength: the paper's gamma; larger trusts the corrected latents more.
     """
 
+    shared: ClassVar[bool] = False  # one draw for each frame
     strength: float = 40.0
 
     def __call__(
@@ -137,6 +139,7 @@ class DecoupledNoise:
         spread: its ``r_t``.
     """
 
+    shared: ClassVar[bool] = False  # one draw for each frame
     consistency: DataConsistency
     spread: Spread
 

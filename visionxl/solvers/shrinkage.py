@@ -27,10 +27,10 @@ PATCH = 8  # pixels, a side
 STRIDE = 3  # pixels between patches
 TIMES = 5  # frames together: two on each side; near an end, the first or last five
 LEAST = 2.7  # coefficients that are kept, in units of the error
-SPREAD = 2.0  # of the consistency, in units of the error: what the denoiser itself leaves is large
-NOISES = 5.0  # the first error, in units of the measurement's noise, where that is small
+SPREAD = 2.0  # the consistency's r_t, in units of the error: the shrinkage leaves errors itself
+NOISES = 5.0  # the first error is at most so many times the measurement's noise
 FALL = 5.0  # the first error, in units of the last
-TOGETHER = 2**12  # patches at once
+PATCHES_AT_ONCE = 2**12  # patches at once
 
 
 @frozen
@@ -126,10 +126,10 @@ def _strips(height: int, width: int) -> Iterator[slice]:
     """Rows of pixels with few patches, each patch in one of them.
 
     The coefficients of 5 frames take 36 times the room of one frame (64 / 9 * 5): they are held
-    for ``TOGETHER`` patches, in small frames for a sixteenth; at least for one row.
+    for ``PATCHES_AT_ONCE`` patches, in small frames for a sixteenth; at least for one row.
     """
     down, across = ((size - PATCH) // STRIDE + 1 for size in (height, width))
-    rows = max(min(TOGETHER // across, down // 16), 1)
+    rows = max(min(PATCHES_AT_ONCE // across, down // 16), 1)
     for first in range(0, down, rows):
         last = min(first + rows, down) - 1
         yield slice(STRIDE * first, STRIDE * last + PATCH)

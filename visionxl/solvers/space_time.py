@@ -16,7 +16,7 @@ from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping
 from visionxl.solvers.total_variation import USUAL, minimise
 from visionxl.validators import above_zero, from_one
 
-ROUNDING = 3e-7  # of a measurement in float32 that has no other noise
+FLOAT32_NOISE = 3e-7  # of a measurement in float32 that has no other noise
 DEVIATION = 0.5  # of the values of natural pictures, in the range [-1, 1]
 
 
@@ -79,7 +79,7 @@ class SpaceTimeTV:
     floor: float = field(default=0.02, validator=above_zero)
     reach: float = field(default=2.0, validator=above_zero)
     motion: bool = True
-    least_noise: float = field(default=ROUNDING, validator=above_zero)
+    least_noise: float = field(default=FLOAT32_NOISE, validator=above_zero)
     iterations: int = field(default=20, validator=from_one)
     tolerance: float = field(default=1e-4, validator=_from_zero)
     bend: float = field(default=0.0, validator=_from_zero)

@@ -29,7 +29,7 @@ from torch import Tensor
 from visionxl.protocols import Measurement, Video
 from visionxl.solvers.data_term import DataTerm
 from visionxl.solvers.directions import Directions, differences
-from visionxl.solvers.motion import TOGETHER
+from visionxl.solvers.motion import ADJOINT_FRAMES
 
 NORM = 12.0  # |D|^2 is at most 4 per direction,
 NORM_MOVED = 17.0  # and in time along a motion at most (1 + |W|)^2, |W|^2 at most about 4
@@ -124,10 +124,10 @@ def add_adjoint(frame: Tensor, here: Tensor, scale: float) -> None:
 
 
 def add_carried(video: Video, dual: Tensor, directions: Directions | None, scale: float) -> None:
-    """Adds the rest of ``scale * D^T T p``: what differences in time ask of the next frame."""
+    """Adds the rest of ``scale * D^T T p``: what differences in time bring to the next frame."""
     motion = None if directions is None else directions.motion
-    for first in range(0, len(video) - 1, TOGETHER):
-        last = min(first + TOGETHER, len(video) - 1)
+    for first in range(0, len(video) - 1, ADJOINT_FRAMES):
+        last = min(first + ADJOINT_FRAMES, len(video) - 1)
         q = dual[first:last, 0]
         if directions is not None:
             q = q * directions.planes[first:last, :1]
@@ -169,7 +169,9 @@ def _step_of_the_dual(
     tau: float,
     norm: float,
 ) -> float:
-    """The rest of an iteration, in place, a frame at a time.
+    """The step of the dual, and the video that the data term is asked next; in place.
+
+    A frame at a time.
 
     Args:
         video: ``x``; after it ``x + RELAXATION * (trial - x)``.

@@ -30,13 +30,9 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.solvers.loop import Sampler, restore
-from visionxl.solvers.null_space import NullSpaceNoise
-from visionxl.solvers.renoising import DecoupledNoise, Resample
 
 CORE = 48
 CONTEXT = 48
-
-BY_FRAME = (Resample, DecoupledNoise, NullSpaceNoise)  # draw noise for each frame by itself
 
 Place = Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]
 """(problem, method) -> the same, computed somewhere else."""
@@ -70,7 +66,8 @@ class Window:
         stop: the frame after the core.
         begin: first frame of the window, with its context.
         end: the frame after the window.
-        measured: first and last but one of the measurement's frames that see no others.
+        measured: (first, stop) of the measurement's frames that see the window's frames alone;
+            ``stop`` is not among them.
     """
 
     frames: int
@@ -347,10 +344,13 @@ def restore_windows(
 
 
 def check_shared(sampler: Sampler) -> None:
-    """Raise InputError for a sampler whose frames do not share their noise."""
+    """Raise InputError for a sampler whose frames do not share their noise.
+
+    A start or a renoise that draws for each frame by itself says so: it has ``shared = False``.
+    """
     for name in ("initializer", "renoise"):
         part = getattr(sampler, name)
-        if isinstance(part, BY_FRAME) or getattr(part, "shared", True) is False:
+        if not getattr(part, "shared", True):
             raise InputError(
                 f"{name} {part!r} draws noise for each frame by itself, which windows cannot "
                 "share: take one with shared=True, or restore the clip as a whole"

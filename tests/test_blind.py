@@ -11,7 +11,7 @@ from visionxl.operators import Blur
 from visionxl.operators.blur import motion_kernel
 from visionxl.sizes import cover
 from visionxl.solvers import estimate_kernel, fit_kernel
-from visionxl.solvers.blind import few_edges, gradients, light, tapered
+from visionxl.solvers.blind import centred, few_edges, gradients, light, tapered
 from visionxl.video import DEMO_CLIP, read_clip
 
 
@@ -80,6 +80,10 @@ def test_a_known_video_tells_its_kernel_and_where_it_lies(clip):
     found = fit_kernel(clip, blurred, 9)
     assert likeness(found, true) > 0.97
     assert likeness(fit_kernel(clip, clip, 9), torch.eye(1)) > 0.97
+    off = torch.zeros(9, 9, dtype=torch.float64)
+    off[6, 7] = 1.0  # a shift: its place is all there is to tell
+    moved = simulate(clip, Blur(off), 0.002, generator=chance()).measurement
+    assert divmod(fit_kernel(clip, moved, 9).argmax().item(), 9) == (6, 7)
 
 
 def test_a_picture_of_few_edges_has_fewer_the_more_they_cost():
@@ -98,7 +102,7 @@ def test_a_picture_of_few_edges_has_fewer_the_more_they_cost():
     assert counts[0] > counts[1] > counts[2]
 
 
-def test_light_keeps_one_piece_centres_it_and_sums_to_1():
+def test_light_keeps_one_piece_and_sums_to_1_and_is_centred_by_whole_pixels():
     kernel = torch.zeros(9, 9, dtype=torch.float64)
     kernel[0, 1:4] = torch.tensor([2.0, 4.0, 2.0])
     kernel[1, 4] = 1.0  # touches at a corner
@@ -106,9 +110,20 @@ def test_light_keeps_one_piece_centres_it_and_sums_to_1():
     kernel[1, 2] = 0.1  # faint
     kernel[0, 5] = -1.0
     expected = torch.zeros(9, 9, dtype=torch.float64)
-    expected[4, 3:6] = torch.tensor([2.0, 4.0, 2.0]) / 9
-    expected[5, 6] = 1 / 9
+    expected[0, 1:4] = torch.tensor([2.0, 4.0, 2.0]) / 9
+    expected[1, 4] = 1 / 9
     assert torch.allclose(light(kernel), expected)
+    assert torch.equal(centred(light(kernel)), light(kernel).roll((4, 2), (0, 1)))
+
+
+def test_a_lopsided_kernel_is_centred_as_far_as_it_stays_whole():
+    kernel = torch.zeros(9, 9, dtype=torch.float64)
+    kernel[:, 4] = torch.tensor([0.5, *[0.0625] * 8])
+    assert torch.equal(centred(kernel), kernel)  # its mean is two rows above the middle
+    kernel[7:, 4] = 0.0
+    found = centred(kernel / kernel.sum())[:, 4]
+    assert torch.equal(found[:2], torch.zeros(2, dtype=torch.float64))
+    assert torch.equal(found[2:], kernel[:7, 4] / kernel.sum())
 
 
 def test_tapering_leaves_the_middle_and_joins_the_borders(clip):

@@ -5,6 +5,7 @@ from functools import cache
 
 import pytest
 import torch
+from attrs import frozen
 from dense import dense, generator, noise, solve_damped
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,14 +18,17 @@ from visionxl.operators import (
     Blur,
     GaussianBlur,
     Grayscale,
+    Identity,
     Mask,
     MotionBlur,
+    Repeat,
     Stack,
     TemporalAverage,
     TemporalSubsample,
     normal,
     task_named,
 )
+from visionxl.operators.factors import on_axis
 from visionxl.priors import GaussianPrior
 from visionxl.protocols import NoiseLevel
 from visionxl.solvers import (
@@ -35,6 +39,7 @@ from visionxl.solvers import (
     ScheduleSpread,
     conjugate_gradient,
 )
+from visionxl.solvers.closed_form import spectrum_of
 
 LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)
 SHAPE = (3, 3, 4, 4)
@@ -119,6 +124,48 @@ def test_the_closed_form_refuses_an_operator_without_factors_and_names_the_way_o
     problem = problem_of(NOT_FACTORED["motion"])
     with pytest.raises(InputError, match=r"MotionBlur.*\(3, 3, 4, 4\).*use NoiseAware"):
         ClosedForm().correct(noise(*SHAPE), problem, LEVEL)
+
+
+@frozen
+class Total:
+    """The sum of all frames, in one."""
+
+    frames: int
+
+    def forward(self, video):
+        return video.sum(0, keepdim=True)
+
+    def adjoint(self, measurement):
+        return measurement.expand(self.frames, -1, -1, -1).clone()
+
+    def factors(self, shape):
+        return on_axis(0, torch.ones(1, shape[0], dtype=torch.float64))
+
+
+def test_matrices_of_the_same_numbers_and_other_shapes_are_not_mixed_up():
+    for operator, frames in ((Total(4), 4), (Repeat(4), 1)):  # matrices of 1x4 and 4x1, all ones
+        x = noise(frames, 1, 4, 4)
+        problem = simulate(x, operator, 0.1, generator=generator())
+        exact = ClosedForm().correct(torch.zeros_like(x), problem, LEVEL).video
+        steps = DampedCG(tolerance=1e-12).correct(torch.zeros_like(x), problem, LEVEL).video
+        torch.testing.assert_close(exact, steps)
+
+
+def test_what_is_kept_between_calls_does_not_know_the_callers_mode():
+    operator = GaussianBlur(0.77)
+    x = noise(1, 1, 8, 8)
+    problem = simulate(x, operator, 0.1, generator=generator())
+    with torch.inference_mode():
+        inside = ClosedForm().correct(x, problem, LEVEL).video
+    axes, _ = spectrum_of(operator, x)
+    assert not any(svd.values.is_inference() for svd in axes if svd is not None)
+    assert torch.equal(ClosedForm().correct(x, problem, LEVEL).video, inside)
+
+
+def test_numbers_that_overflow_are_no_convergence():
+    x = torch.full((1, 1, 64, 64), 60.0).half()
+    found = PlainCG().correct(0 * x, InverseProblem(Identity(), x), LEVEL)
+    assert found.stopped.startswith("breakdown")
 
 
 @pytest.mark.parametrize("solver", [ClosedForm(), DampedCG(), NoiseAware(), PlainCG(3)], ids=repr)

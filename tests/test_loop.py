@@ -28,7 +28,8 @@ from visionxl import (
 )
 from visionxl.errors import InputError
 from visionxl.init import ddim_invert
-from visionxl.operators import AveragePool, Blur, GaussianBlur, TemporalAverage
+from visionxl.operators import AveragePool, Blur, GaussianBlur, Mask, TemporalAverage
+from visionxl.priors.flow import FlowSchedule
 from visionxl.protocols import NoiseLevel
 from visionxl.solvers import (
     FrameByFrame,
@@ -532,12 +533,38 @@ def test_an_operator_that_breaks_its_contract_is_refused_with_the_way_out(operat
         (torch.zeros(3, 1, 8, 8, dtype=torch.uint8), "torch.uint8: expected.*floating point"),
         (noise(3, 1, 8, 8).numpy(), "measurement is float64: expected a tensor"),
         (None, "measurement is NoneType: expected a tensor"),
+        (torch.zeros(3, 1, 8, 8).half(), r"torch.float16, too coarse.*measurement.float\(\)"),
+        (torch.zeros(0, 1, 8, 8), r"shape \(0, 1, 8, 8\) has no values"),
     ],
-    ids=["NaN", "infinite", "integer", "numpy", "none"],
+    ids=["NaN", "infinite", "integer", "numpy", "none", "half", "empty"],
 )
 def test_a_measurement_that_cannot_be_used_is_refused_with_the_way_out(measurement, message):
     with pytest.raises(InputError, match=message):
         restored(InverseProblem(Exposures(), measurement, 0.05))
+
+
+def test_what_is_not_a_number_is_left_out_by_a_mask():
+    """As the message on it says."""
+    y = noise(3, 1, 8, 8)
+    y[0, 0, 2, 3] = float("nan")
+    mask = Mask(torch.isfinite(y))
+    assert torch.equal(mask.forward(y), torch.nan_to_num(y))
+    found = restored(InverseProblem(mask, mask.forward(y), 0.05))
+    assert torch.isfinite(found.video).all()
+
+
+def test_a_schedule_that_begins_with_noise_alone_says_so():
+    prior = evolve(PRIOR, schedule=FlowSchedule())
+    problem = InverseProblem(Exposures(), noise(3, 1, 8, 8), 0.05)
+    sampler = evolve(vision_xl(), times=(1.0, 0.5))
+    with pytest.raises(InputError, match=r"time 1.0 is noise alone.*0.9"):
+        restore(problem, prior, sampler, generator=generator())
+
+
+def test_a_trajectory_has_no_gradients():
+    y = noise(3, 1, 8, 8).requires_grad_()
+    for step in trajectory(InverseProblem(Exposures(), y, 0.05), PRIOR, vision_xl(), generator()):
+        assert not step.corrected.requires_grad
 
 
 def test_a_users_own_parts_need_no_inheritance():

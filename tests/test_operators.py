@@ -7,12 +7,13 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from dense import dense, generator, noise
+from dense import dense, generator, noise, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from torch.nn.functional import avg_pool2d, interpolate
 
+from visionxl import simulate
 from visionxl.errors import InputError
 from visionxl.operators import (
     TASKS,
@@ -24,6 +25,7 @@ from visionxl.operators import (
     Composition,
     DropFrames,
     ExposureBracket,
+    Gamma,
     GaussianBlur,
     Grayscale,
     Identity,
@@ -47,6 +49,7 @@ from visionxl.operators import (
     task_named,
 )
 from visionxl.operators.blur import gaussian_taps, motion_kernel
+from visionxl.operators.composition import find_parts, replace_part
 from visionxl.operators.filtering import (
     _by_matrices,
     correlate_separable,
@@ -475,6 +478,52 @@ def test_the_estimated_norm_of_nothing_is_zero():
     assert estimate_norm(Mask(torch.zeros(4, 4)), (1, 1, 4, 4), generator=generator()) == 0
 
 
+@pytest.mark.parametrize("kernel", [[[0.7, -0.1, -0.6]], [[0.1, 0.2, -0.3]], [[-1.0, 2.0, -1.0]]])
+def test_of_a_kernel_that_sums_to_0_nothing_is_lifted(kernel):
+    blur = Blur(kernel)
+    x = torch.rand(1, 1, 8, 8, generator=generator())
+    assert torch.equal(lift(blur, blur.forward(x)), torch.zeros_like(x))
+
+
+def test_a_faint_kernel_is_lifted_like_a_strong_one():
+    strong, faint = (Blur([[scale * tap for tap in (0.2, 0.5, 0.3)]]) for scale in (1.0, 1e-6))
+    x = torch.rand(1, 1, 8, 8, generator=generator())
+    lifted = [lift(blur, blur.forward(x)) for blur in (strong, faint)]
+    assert relative_error(*lifted) < 1e-6
+
+
+def test_a_mask_is_its_own():
+    known = torch.zeros(4, 4, dtype=torch.bool)
+    mask = Mask(known)
+    known[:] = True
+    assert not mask.mask.any()
+
+
+def test_a_seed_draws_the_same_whatever_the_default_dtype():
+    zeros = torch.zeros(1, 1, 4, 4)
+    makers = (
+        lambda: Mask.random(0.5, 8, 8, generator()).mask,
+        lambda: Snapshot.random(2, 8, 8, generator()).codes,
+        lambda: torch.tensor(Shift.random(2.0, 4, generator()).offsets),
+        lambda: torch.tensor(DropFrames.random(0.5, 9, generator()).kept),
+        lambda: simulate(zeros, Identity(), 0.1, generator=generator()).measurement,
+    )
+    usual = [make() for make in makers]
+    try:
+        torch.set_default_dtype(torch.float64)
+        for make, expected in zip(makers, usual, strict=True):
+            assert torch.equal(make().to(expected), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_part_is_found_in_a_composition_that_is_not_linear():
+    operator = Gamma(2.2) @ GaussianBlur(1.0) @ TemporalAverage(7)
+    assert find_parts(operator, TemporalAverage) == [TemporalAverage(7)]
+    changed = replace_part(operator, TemporalAverage, lambda _: TemporalAverage(3))
+    assert repr(changed) == repr(Gamma(2.2) @ GaussianBlur(1.0) @ TemporalAverage(3))
+
+
 # Composition
 
 
@@ -537,6 +586,7 @@ ERRORS = {
     "grey mask": (lambda: Mask(torch.full((6, 8), 0.5)), "expected only 0 and 1"),
     "mask of integers": (lambda: Mask(torch.full((6, 8), 255)), "expected only 0 and 1"),
     "mask of one axis": (lambda: Mask(torch.ones(6)), r"\(6,\)"),
+    "mask of three axes": (lambda: Mask(torch.ones(3, 6, 8)), r"\(3, 6, 8\).*\(frames, 1 or"),
     "no pixel kept": (lambda: Mask.random(0.0, 6, 8, generator()), "keep 0.0"),
     "too many kept": (lambda: Mask.random(1.5, 6, 8, generator()), "keep 1.5"),
     "box beyond the frame": (lambda: Mask.box(0, 0, 7, 8, 6, 8), "rows 0:7.*6x8"),

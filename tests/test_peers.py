@@ -8,16 +8,19 @@ from attrs import evolve, frozen
 from dense import dense, generator, noise, relative_error
 
 from visionxl import GaussianPrior, InputError, InverseProblem, restore, simulate
+from visionxl.init import Noise
 from visionxl.operators import (
     AveragePool,
     Blur,
     Differentiable,
+    Gamma,
     GaussianBlur,
     Identity,
     Mask,
     TemporalAverage,
 )
 from visionxl.priors import MixturePrior
+from visionxl.priors.flow import FlowSchedule
 from visionxl.protocols import Denoised, NoiseLevel, Passage
 from visionxl.solvers import (
     DDIMNoise,
@@ -40,12 +43,14 @@ from visionxl.solvers import (
     diffpir,
     latent_dps,
     latino,
+    leading_times,
     psld,
     resample,
     svi,
     trajectory,
     unconditioned,
 )
+from visionxl.solvers.contract import data_residual
 
 STD = 0.3
 PRIOR = GaussianPrior.natural(8, 8, std=STD)
@@ -129,6 +134,38 @@ def test_the_ancestral_step_is_that_of_ddpm():
     )
     deviation = level.noise / before.noise * math.sqrt(beta)
     assert draws.std(0).mean().item() == pytest.approx(deviation, rel=0.02)
+
+
+LEVELS = {
+    "Stable Diffusion's": [PRIOR.schedule.level(t) for t in (0.5, 0.4)],
+    "a flow's": [FlowSchedule().level(t) for t in (0.5, 0.4)],
+    "the end of a flow": [FlowSchedule(3.0).level(t) for t in (0.06, 0.001)],
+    "growing noise": [NoiseLevel(0.5, 1.0, 7.0), NoiseLevel(0.4, 1.0, 3.0)],
+}
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_the_ancestral_step_is_the_conditional_of_the_levels_joint_distribution(name):
+    """Given clean latents, later latents are the earlier ones, scaled, and more noise."""
+    before, after = LEVELS[name]
+    scale = before.signal / after.signal
+    covariance = scale * after.noise**2  # of latents at both levels, whatever the schedule
+    variance = after.noise**2 - covariance**2 / before.noise**2
+    clean, latent = noise(1, 1, 64, 64), noise(1, 1, 64, 64, seed=1)
+    problem = InverseProblem(Identity(), latent)
+    step = Passage(after.time, after.signal, after.noise, before, latent, problem)
+    draws = torch.cat([DDIMNoise(1.0)(clean, clean, step, generator(s)) for s in range(20)])
+    mean = after.signal * clean + covariance / before.noise**2 * (latent - before.signal * clean)
+    assert (draws - mean).square().mean().item() == pytest.approx(variance, rel=0.02)
+
+
+def test_sampling_a_flow_by_ancestral_steps_keeps_the_priors_variance():
+    prior = evolve(PRIOR, schedule=FlowSchedule())
+    nothing = InverseProblem(Identity(), torch.zeros(200, 1, 8, 8).double())
+    method = evolve(dds(count=100, eta=1.0), consistency=Unchanged(), initializer=Noise())
+    method = evolve(method, times=tuple(t for t in leading_times(100, 1.0) if t < 1))
+    found = restore(nothing, prior, method, generator=generator(), frames_at_once=200).video
+    assert found.square().mean().item() == pytest.approx(STD**2, rel=0.15)
 
 
 def test_fresh_noise_alone_forgets_the_latents():
@@ -270,6 +307,40 @@ def test_methods_with_gradients_take_operators_without_factors(name):
     problem = problem_of(UNFACTORED)
     found = restored(METHODS[name](count=20 if name == "resample" else 50), problem)
     assert relative_error(found, TRUTH) < 0.9
+
+
+CURVE = Gamma(2.2) @ AveragePool(2)
+
+
+@pytest.mark.parametrize("name", ["latent_dps", "resample"])
+def test_methods_with_gradients_take_operators_that_are_not_linear(name):
+    problem = simulate(TRUTH, CURVE, 0.02, generator=generator(1))
+    found = restored(METHODS[name](count=20 if name == "resample" else 50), problem)
+    assert data_residual(problem, found) < 0.5 * data_residual(problem, 0 * TRUTH)
+    assert relative_error(found, TRUTH) < 0.9
+
+
+def test_psld_refuses_an_operator_without_an_adjoint():
+    problem = simulate(TRUTH, CURVE, 0.02, generator=generator(1))
+    with pytest.raises(InputError, match=r"GluedLikelihood needs one that is.*latent_dps\(\)"):
+        restored(psld(), problem, Closed())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_nothing_of_the_caller_gets_a_gradient(name):
+    clip = (TRUTH + 0.0).requires_grad_()
+    problem = simulate(clip, AveragePool(2), 0.02, generator=generator(1))
+    assert problem.measurement.requires_grad
+    problem.measurement.retain_grad()
+    found = restored(METHODS[name](count=8), problem)
+    assert not found.requires_grad
+    assert problem.measurement.grad is None
+
+
+@pytest.mark.parametrize("name", ["latent_dps", "psld", "resample"])
+def test_methods_with_gradients_say_that_inference_mode_forbids_them(name):
+    with torch.inference_mode(), pytest.raises(InputError, match="leave it"):
+        restored(METHODS[name](count=8), problem_of())
 
 
 # Noise that depends on the measurement

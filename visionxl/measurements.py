@@ -79,7 +79,7 @@ def generator_of(seed: int) -> Generator:
 def save_measurement(
     path: Path, problem: InverseProblem, description: Description, overwrite: bool
 ) -> None:
-    """Write ``y`` as float32 safetensors, with its description and mask, whole or not at all."""
+    """Write ``y`` as safetensors, with its description and mask, whole or not at all."""
     check_output(path, overwrite)
     tensors = {"measurement": problem.measurement}
     masks = find_parts(problem.operator, Mask)

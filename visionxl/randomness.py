@@ -16,4 +16,10 @@ def draw_noise(
     same noise whatever the device and precision.
     """
     shape = (frames, *like.shape[1:])
-    return torch.randn(shape, generator=generator, device=generator.device).to(like)
+    place = generator.device
+    return torch.randn(shape, dtype=torch.float32, generator=generator, device=place).to(like)
+
+
+def draw_uniform(generator: Generator, *shape: int) -> Tensor:
+    """Numbers from 0 to 1, in float32 on the generator's device, whatever the default dtype."""
+    return torch.rand(*shape, dtype=torch.float32, generator=generator, device=generator.device)

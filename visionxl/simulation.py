@@ -36,8 +36,10 @@ def simulate(
         )
     measurement = operator.forward(video)
     if noise_std > 0:
-        noise = torch.randn(measurement.shape, generator=generator, device=generator.device)
-        measurement = measurement + noise_std * noise.to(measurement)
+        noise = torch.randn(
+            measurement.shape, dtype=torch.float32, generator=generator, device=generator.device
+        ).to(measurement)
+        measurement = measurement + noise_std * noise
     return InverseProblem(operator, measurement, noise_std)
 
 

@@ -86,7 +86,8 @@ class MaskedFrames:
 
     def __getitem__(self, frames: slice) -> Tensor:
         alike = self._mask.ndim < 4 or len(self._mask) == 1
-        return self._source[frames] * (self._mask if alike else self._mask[frames])
+        mask = self._mask if alike else self._mask[frames]
+        return torch.where(mask, self._source[frames], 0)
 
 
 class VideoFrames:

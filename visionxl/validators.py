@@ -12,6 +12,18 @@ def from_one(_: object, attribute: Any, value: int) -> None:
         raise InputError(f"{attribute.name} {value!r} is not a whole number from 1")
 
 
+def from_zero(_: object, attribute: Any, value: float) -> None:
+    """A finite number from 0."""
+    if not 0 <= value < math.inf:
+        raise InputError(f"{attribute.name} {value} is not a number from 0")
+
+
+def share(_: object, attribute: Any, value: float) -> None:
+    """A number from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise InputError(f"{attribute.name} {value} is not a number from 0 to 1")
+
+
 def above_zero(_: object, attribute: Any, value: float) -> None:
     """A finite number above 0."""
     if not 0 < value < math.inf:

@@ -112,7 +112,9 @@ class Blur(Composable):
         return correlate_plane_adjoint(measurement, self.kernel, self.boundary)
 
     def lift(self, measurement: Video) -> Video:
-        return divide_where_seen(measurement, self.forward(torch.ones_like(measurement[:1, :1])))
+        gain = self.forward(torch.ones_like(measurement[:1, :1]))
+        terms = sum(abs(tap) for row in self.kernel for tap in row)
+        return divide_where_seen(measurement, gain, terms)
 
     def __repr__(self) -> str:
         size = f"{len(self.kernel)}x{len(self.kernel[0])}"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
@@ -83,14 +83,19 @@ def replace_part(operator: Any, kind: type, change: Callable[[Any], Any]) -> Any
 
 
 def _replaced(operator: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    if isinstance(operator, Composition):
+    if _is_pair(operator):
         outer, inner = (_replaced(o, kind, change) for o in (operator.outer, operator.inner))
-        return Composition(outer, inner)
+        return evolve(operator, outer=outer, inner=inner)
     return change(operator) if isinstance(operator, kind) else operator
 
 
 def find_parts(operator: Any, kind: type) -> list[Any]:
-    """The parts of class ``kind`` in a composition, from the outermost."""
-    if isinstance(operator, Composition):
+    """The parts of class ``kind`` in a composition, linear or not, from the outermost."""
+    if _is_pair(operator):
         return find_parts(operator.outer, kind) + find_parts(operator.inner, kind)
     return [operator] if isinstance(operator, kind) else []
+
+
+def _is_pair(operator: Any) -> bool:
+    """Whether it is a composition; that of operators that are not linear is another class."""
+    return hasattr(operator, "outer") and hasattr(operator, "inner")

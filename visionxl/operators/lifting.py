@@ -41,7 +41,14 @@ def lift(operator: ForwardOperator | NonlinearOperator, measurement: Measurement
     return divide_where_seen(projected, gain)
 
 
-def divide_where_seen(video: Tensor, gain: Tensor) -> Tensor:
-    """``video / gain``, broadcast, and 0 where the gain is 0."""
-    seen = gain.abs() > 1e-6 * gain.abs().max()
+def divide_where_seen(video: Tensor, gain: Tensor, terms: float = 0.0) -> Tensor:
+    """``video / gain``, broadcast, and 0 where the gain is 0.
+
+    Args:
+        video: to divide.
+        gain: to divide it by.
+        terms: the size of what the gain is the sum of; what its rounding may be counts as 0.
+    """
+    rounding = 16 * torch.finfo(gain.dtype).eps * terms
+    seen = gain.abs() > (1e-6 * gain.abs().max()).clamp(min=rounding)
     return torch.where(seen, video / torch.where(seen, gain, 1), 0)

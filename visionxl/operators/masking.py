@@ -12,16 +12,17 @@ from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape
 from visionxl.operators.reach import Reach
 from visionxl.protocols import Video
+from visionxl.randomness import draw_uniform
 
 
 def _mask(value: Any) -> Tensor:
     mask = torch.as_tensor(value)
-    if not 2 <= mask.ndim <= 4 or not bool(((mask == 0) | (mask == 1)).all()):
+    if mask.ndim not in (2, 4) or not bool(((mask == 0) | (mask == 1)).all()):
         raise InputError(
             f"mask of shape {tuple(mask.shape)}: expected only 0 and 1 (or False and True) in the "
             "shape (height, width), or (frames, 1 or channels, height, width)"
         )
-    return mask.bool()
+    return mask.to(torch.bool, copy=True)
 
 
 @frozen(eq=False, repr=False)
@@ -42,8 +43,7 @@ class Mask(Composable):
         """Each pixel is known with probability ``keep`` (the paper's: 0.5)."""
         if not 0 < keep <= 1:
             raise InputError(f"keep {keep} is not a share of the pixels: give 0 < keep <= 1")
-        draw = torch.rand(height, width, generator=generator, device=generator.device)
-        return cls(draw < keep)
+        return cls(draw_uniform(generator, height, width) < keep)
 
     @classmethod
     def box(cls, top: int, left: int, bottom: int, right: int, height: int, width: int) -> "Mask":
@@ -81,7 +81,7 @@ class Mask(Composable):
                 f"make a mask of height {video.shape[-2]} and width {video.shape[-1]}, with 1 or "
                 f"{video.shape[1]} channels, for 1 or {len(video)} frames"
             )
-        return video * self.mask.to(video)
+        return torch.where(self.mask.to(video.device), video, 0)
 
     def adjoint(self, measurement: Video) -> Video:
         return self.forward(measurement)

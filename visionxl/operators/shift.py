@@ -18,6 +18,7 @@ from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.pooling import cubic
 from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
+from visionxl.randomness import draw_uniform
 from visionxl.validators import from_one
 
 Offset = tuple[float, float]
@@ -80,7 +81,7 @@ class Shift(Composable):
         cls, reach: float, frames: int, generator: Generator, boundary: Boundary = "reflect"
     ) -> "Shift":
         """Offsets anywhere within ``reach`` pixels, each frame by itself; the first has none."""
-        draw = torch.rand(frames, 2, generator=generator, device=generator.device).double()
+        draw = draw_uniform(generator, frames, 2).double()
         offsets = ((2 * draw - 1) * reach).tolist()
         return cls([(0.0, 0.0), *offsets[1:]], boundary)
 

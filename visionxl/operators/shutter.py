@@ -15,11 +15,8 @@ from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.reach import Reach
 from visionxl.operators.temporal import check_odd
 from visionxl.protocols import Measurement, Video
-
-
-def _duration(_: Any, __: Any, value: float) -> None:
-    if not 0 <= value < math.inf:
-        raise InputError(f"readout {value} is not a number of frames: give a finite number >= 0")
+from visionxl.randomness import draw_uniform
+from visionxl.validators import from_zero
 
 
 @frozen
@@ -34,7 +31,7 @@ class RollingShutter(Composable):
         boundary: what stands for frames after the last.
     """
 
-    readout: float = field(validator=_duration)
+    readout: float = field(validator=from_zero)
     boundary: Boundary = field(default="replicate", validator=check_boundary)
 
     def reach(self) -> Reach:
@@ -95,7 +92,7 @@ class DropFrames(Composable):
         """Each frame is kept with probability ``keep``; the first and the last always are."""
         if not 0 < keep <= 1:
             raise InputError(f"keep {keep} is not a share of the frames: give 0 < keep <= 1")
-        draw = torch.rand(frames, generator=generator, device=generator.device) < keep
+        draw = draw_uniform(generator, frames) < keep
         return cls([flag or t in (0, frames - 1) for t, flag in enumerate(draw.tolist())])
 
     def _places(self, like: Tensor) -> Tensor:

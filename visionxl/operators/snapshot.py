@@ -10,10 +10,11 @@ from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.protocols import Measurement, Video
+from visionxl.randomness import draw_uniform
 
 
 def _codes(value: Any) -> Tensor:
-    codes = torch.as_tensor(value)
+    codes = torch.as_tensor(value).clone()
     if codes.ndim != 3 or not bool(torch.isfinite(codes).all()):
         raise InputError(
             f"codes of shape {tuple(codes.shape)}: expected finite numbers in the shape "
@@ -50,8 +51,10 @@ class Snapshot(Composable):
         frames: int | None = None,
     ) -> "Snapshot":
         """Each pixel of each frame is open with probability one half."""
-        draw = torch.rand(length, height, width, generator=generator, device=generator.device)
-        return cls(draw < 0.5, frames)
+        return cls(
+            draw_uniform(generator, length, height, width) < 0.5,
+            frames,
+        )
 
     def _count(self, exposures: int) -> int:
         length = len(self.codes)

@@ -12,6 +12,7 @@ from visionxl.operators.factors import Factors, Shape
 from visionxl.operators.pooling import check_divides
 from visionxl.operators.reach import Reach
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
+from visionxl.randomness import draw_uniform
 
 # JPEG's luminance table (ITU-T T.81, table K.1) as a product of two alike axes, relative to the
 # first: its logarithm's least squares fit, which is off by 22 % in the mean.
@@ -103,7 +104,7 @@ def dithered(
     if not 0 < step < math.inf:
         raise InputError(f"step {step} rounds nothing: give a finite number > 0")
     exact = operator.forward(video)
-    dither = torch.rand(exact.shape, generator=generator, device=generator.device).to(exact)
+    dither = draw_uniform(generator, *exact.shape).to(exact)
     dither = (dither - 0.5) * step
     measurement = torch.round((exact + dither) / step) * step - dither
     return InverseProblem(operator, measurement, step / math.sqrt(12))

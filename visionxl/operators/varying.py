@@ -60,9 +60,11 @@ class VaryingBlur(Composable):
 
         In between the two nearest are mixed, linearly in the distance from the centre.
         """
-        rows = torch.linspace(-1, 1, height, dtype=torch.float64)[:, None]
-        columns = torch.linspace(-1, 1, width, dtype=torch.float64)
-        place = torch.hypot(rows, columns) / 2**0.5 * (len(sigmas) - 1)
+        rows, columns = (  # a single one lies in the centre
+            torch.linspace(-1, 1, size, dtype=torch.float64) * (size > 1)
+            for size in (height, width)
+        )
+        place = torch.hypot(rows[:, None], columns) / 2**0.5 * (len(sigmas) - 1)
         maps = [(1 - (place - k).abs()).clamp(min=0) for k in range(len(sigmas))]
         return cls(tuple(GaussianBlur(sigma, boundary) for sigma in sigmas), torch.stack(maps))
 

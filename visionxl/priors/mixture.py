@@ -1,5 +1,6 @@
 """A prior with several modes that is known exactly: a mixture of Gaussians, no autoencoder."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,16 @@ def _means(_: Any, __: Any, value: Tensor) -> None:
         )
 
 
+def _weights(prior: "MixturePrior", __: Any, value: Any) -> None:
+    if value is None:
+        return
+    if len(value) != len(prior.means) or min(value) < 0 or not 0 < sum(value) < math.inf:
+        raise InputError(
+            f"weights {value} of {len(prior.means)} modes: expected a number from 0 for each, one "
+            "of them above 0"
+        )
+
+
 @frozen(eq=False)
 class MixturePrior:
     """Each channel of each frame is one of some pictures and white noise; latents are the pixels.
@@ -37,7 +48,7 @@ class MixturePrior:
 
     means: Tensor = field(validator=_means)
     std: float = field(default=0.1, validator=above_zero)
-    weights: Sequence[float] | None = None
+    weights: Sequence[float] | None = field(default=None, validator=_weights)
     schedule: NoiseSchedule = field(factory=DiscreteSchedule.stable_diffusion)
 
     def log_weights(self) -> Tensor:

@@ -79,7 +79,7 @@ def estimate_kernel(measurement: Measurement, size: int, *, frames: int = 3) -> 
         kernel = _resized(kernel[None], at, at)[0].clamp(min=0)
         kernel = kernel / kernel.sum()
         for _ in range(LAST_TURNS if at == size else TURNS):
-            kernel = _fitted(few_edges(small, kernel, sparsity), small, at)
+            kernel = centred(_fitted(few_edges(small, kernel, sparsity), small, at))
             sparsity = max(sparsity / FALL, LEAST_SPARSITY)
     return kernel
 
@@ -158,7 +158,7 @@ def _fitted(sharp: Planes, blurred: Planes, size: int) -> Kernel:
 
 
 def light(kernel: Kernel) -> Kernel:
-    """Nowhere negative, in one piece, centred by whole pixels, and of sum 1."""
+    """Nowhere negative, in one piece, and of sum 1."""
     strong = kernel > FAINT * kernel.max()
     piece = kernel == kernel.max()
     while True:
@@ -167,12 +167,19 @@ def light(kernel: Kernel) -> Kernel:
             break
         piece = grown
     kernel = torch.where(piece, kernel, 0.0)
-    kernel = kernel / kernel.sum()
+    return kernel / kernel.sum()
+
+
+def centred(kernel: Kernel) -> Kernel:
+    """Moved by whole pixels: its mean to the middle, or as near as all of it stays inside."""
     place = torch.arange(len(kernel), dtype=kernel.dtype, device=kernel.device)
-    middle = len(kernel) // 2
-    down = middle - round((kernel.sum(1) * place).sum().item())
-    right = middle - round((kernel.sum(0) * place).sum().item())
-    return kernel.roll((down, right), (0, 1))
+    moves = []
+    for taps in (kernel.sum(1), kernel.sum(0)):
+        wanted = len(kernel) // 2 - round(((taps * place).sum() / taps.sum()).item())
+        there = taps.nonzero()
+        first, last = int(there[0]), int(there[-1])
+        moves.append(min(max(wanted, -first), len(kernel) - 1 - last))
+    return kernel.roll(moves, (0, 1))
 
 
 def tapered(video: Planes, reach: int) -> Planes:

@@ -10,6 +10,7 @@ from torch import Tensor
 from visionxl.errors import InputError
 from visionxl.operators.factors import Factored, Shape, factors_of
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
+from visionxl.solvers.contract import check_linear
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
 
 NEGLIGIBLE = 1e-9  # singular values below this share of the largest are dropped
@@ -33,7 +34,8 @@ class _Matrix:
 
     def __init__(self, values: Tensor) -> None:
         self.values = values.cpu()
-        self.digest = sha256(self.values.numpy().tobytes()).digest()
+        kind = f"{self.values.dtype} {tuple(self.values.shape)} ".encode()
+        self.digest = sha256(kind + self.values.numpy().tobytes()).digest()
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -56,18 +58,20 @@ def decompose(
 ) -> Spectrum | None:
     """The singular value decomposition of every axis, and the mask; None without factors.
 
-    Kept for the last two operators, because every step needs it again.
+    Kept for the last two operators, because every step needs it again: as usual tensors, whatever
+    mode the caller is in.
     """
-    factors = factors_of(operator, shape)
-    if factors is None:
-        return None
-    decomposed = []
-    for matrix in factors.axes:
-        pieces = () if matrix is None else svd_of(_Matrix(matrix))
-        parts = [piece.to(device, dtype).contiguous() for piece in pieces]
-        decomposed.append(AxisSVD(*parts) if parts else None)
-    mask = None if factors.mask is None else factors.mask.to(device, dtype)
-    return tuple(decomposed), mask
+    with torch.inference_mode(False), torch.no_grad():
+        factors = factors_of(operator, shape)
+        if factors is None:
+            return None
+        decomposed = []
+        for matrix in factors.axes:
+            pieces = () if matrix is None else svd_of(_Matrix(matrix))
+            parts = [piece.to(device, dtype).contiguous() for piece in pieces]
+            decomposed.append(AxisSVD(*parts) if parts else None)
+        mask = None if factors.mask is None else factors.mask.to(device, dtype)
+        return tuple(decomposed), mask
 
 
 def spectrum_of(operator: object, video: Tensor) -> Spectrum | None:
@@ -135,6 +139,7 @@ class ClosedForm:
     least_noise: float = LEAST_NOISE
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        check_linear(problem, self)
         operator = problem.operator
         spectrum = spectrum_of(operator, estimate)
         if spectrum is None:

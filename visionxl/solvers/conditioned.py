@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from attrs import field, frozen
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.operators.differentiable import Differentiable
+from visionxl.operators.lifting import lift
 from visionxl.protocols import (
     Denoised,
     InverseProblem,
@@ -19,6 +20,7 @@ from visionxl.protocols import (
     NoiseSchedule,
     Video,
 )
+from visionxl.solvers.contract import check_linear
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread
 
 Tell = Callable[[LatentPrior, InverseProblem, Latent, NoiseLevel], Denoised]
@@ -65,6 +67,7 @@ class MeasurementLikelihood:
     estimate may be from the truth.
     """
 
+    takes_nonlinear: ClassVar[bool] = True
     spread: Spread = field(factory=ScheduleSpread)
 
     def __call__(
@@ -110,6 +113,7 @@ class Guided:
     a backward pass through the denoiser and the decoder, and holds what that needs of all frames.
     """
 
+    takes_nonlinear: ClassVar[bool] = True  # where its likelihood does
     likelihood: Likelihood
 
     def __call__(self, prior: LatentPrior, problem: InverseProblem) -> Told:
@@ -117,6 +121,7 @@ class Guided:
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, where gradients do not come through."""
+        check_linear(problem, self.likelihood, "; latent_dps() takes others, too")
         check_gradients(problem, prior)
 
     def denoise(
@@ -144,6 +149,7 @@ class HardConsistency:
         rate: step size of Adam, in units of the latents.
     """
 
+    takes_nonlinear: ClassVar[bool] = True
     iterations: int = 50
     rate: float = 0.02
 
@@ -159,26 +165,30 @@ class HardConsistency:
     ) -> Denoised:
         """The denoiser, and then the optimisation."""
         denoised = prior.denoise(latent, level)
-        operator = Differentiable(problem.operator)
+        operator, measurement = Differentiable(problem.operator), problem.measurement.detach()
         enough = max(problem.noise_std, LEAST_NOISE) ** 2
         with torch.enable_grad():
             clean = denoised.clean.detach().clone().requires_grad_()
             adam = torch.optim.Adam([clean], lr=self.rate)
             for _ in range(self.iterations):
-                adam.zero_grad()
                 video = prior.decode(clean)
-                loss = (problem.measurement - operator.forward(video)).square().mean()
+                loss = (measurement - operator.forward(video)).square().mean()
                 if loss.item() <= enough:
                     break
-                loss.backward()
+                (clean.grad,) = torch.autograd.grad(loss, clean)  # of the latents and nothing else
                 adam.step()
         return Denoised(clean.detach(), denoised.noise)
 
 
 def check_gradients(problem: InverseProblem, prior: LatentPrior) -> None:
     """Raise InputError where no gradient comes through the prior's decoder."""
+    if torch.is_inference_mode_enabled():
+        raise InputError(
+            "this method follows gradients, and torch.inference_mode() forbids them: leave it, "
+            "restore needs none of it"
+        )
     with torch.enable_grad():
-        one = problem.operator.adjoint(problem.measurement)[:1].detach()
+        one = lift(problem.operator, problem.measurement)[:1].detach()
         latent = prior.encode(one).detach().requires_grad_()
         if not prior.decode(latent).requires_grad:
             raise InputError(

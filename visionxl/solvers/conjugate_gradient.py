@@ -73,6 +73,8 @@ def conjugate_gradient(
     x = torch.zeros_like(b) if x0 is None else x0.clone()
     r = b.clone() if x0 is None else normal(x).neg().add_(b)
     size = math.sqrt(inner_product(b, b)) or 1.0
+    if not math.isfinite(size):
+        return CGResult(x, 0, (size,), NOT_A_NUMBER)
     del b, x0  # nothing is kept that nobody else needs
     p = r.clone()
     squared = inner_product(r, r)

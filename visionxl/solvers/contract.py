@@ -18,6 +18,7 @@ from visionxl.protocols import (
     InverseProblem,
     LatentPrior,
     Measurement,
+    NoiseLevel,
     NoiseSchedule,
     NonlinearOperator,
     State,
@@ -46,11 +47,18 @@ def check_problem(problem: InverseProblem) -> int:
     if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
         kind = getattr(measurement, "dtype", type(measurement).__name__)
         raise InputError(f"measurement is {kind}: expected a tensor of floating point numbers")
+    if measurement.dtype.itemsize < 4:
+        raise InputError(
+            f"measurement is {measurement.dtype}, too coarse to solve for a video: give "
+            "measurement.float(); the prior's networks may have any dtype"
+        )
+    if not measurement.numel():
+        raise InputError(f"measurement of shape {tuple(measurement.shape)} has no values")
     if not bool(torch.isfinite(measurement).all()):
         count = int((~torch.isfinite(measurement)).sum())
         raise InputError(
             f"measurement has {count} values that are not finite (NaN or infinity): "
-            "repair them first, for instance by a Mask that leaves them out"
+            "make them 0 (torch.nan_to_num) and leave them out by a Mask that is 0 there"
         )
     back = "adjoint" if isinstance(operator, ForwardOperator) else "lift"
     video = getattr(operator, back)(measurement)
@@ -216,6 +224,15 @@ def check_schedule(prior: LatentPrior) -> None:
         raise InputError(
             f"schedule of {name_of(prior)} is {prior.schedule!r}: expected a value with "
             "level(time), such as visionxl.priors.DiscreteSchedule.stable_diffusion()"
+        )
+
+
+def check_first(level: NoiseLevel) -> None:
+    """Raise InputError for a level to begin at that is noise alone."""
+    if not level.signal > 0:
+        raise InputError(
+            f"time {level.time} is noise alone in the prior's schedule: begin nearer to the clean "
+            "end, for instance at 0.9"
         )
 
 

@@ -30,6 +30,7 @@ from visionxl.protocols import (
 from visionxl.solvers.contract import (
     check_correction,
     check_decoded,
+    check_first,
     check_given,
     check_linear,
     check_problem,
@@ -114,20 +115,22 @@ def trajectory(
     It ends with a consistency step, and the method's finish: the last step's ``corrected`` is the
     result. Progress,
     previews, checkpoints and early stopping are what somebody does while iterating. Gradients are
-    followed where they are on: :func:`restore` turns them off. With the
+    off, but where a method needs them: no consistency is written to be differentiated. With the
     ``following`` of an earlier step as ``state`` it goes on from there, as if never interrupted.
     """
     prior = sampler.condition(prior, problem)
     levels = [prior.schedule.level(t) for t in sampler.times]
+    check_first(levels[0])
     if state is None:
-        latent, first = sampler.initializer.start(problem, prior, levels, generator), 0
+        with torch.no_grad():
+            latent, first = sampler.initializer.start(problem, prior, levels, generator), 0
         check_finite("start", latent)
     else:
         latent, first = state.latent, state.index
         generator.set_state(state.chance)
     for index in range(first, len(levels)):
         level, began, following = levels[index], time.perf_counter(), None
-        with step_named(index):
+        with step_named(index), torch.no_grad():
             denoised = prior.denoise(latent, level)
             decoded = prior.decode(denoised.clean)
             if index == first:

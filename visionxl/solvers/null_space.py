@@ -26,6 +26,8 @@ from visionxl.solvers.renoising import belonging_noise, check_pixels, ddpm_varia
 class Unchanged:
     """No consistency: the estimate as it is. For methods that condition the denoiser."""
 
+    takes_nonlinear: ClassVar[bool] = True
+
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         return Correction(estimate, iterations=0, residuals=(), stopped="nothing to do")
 
@@ -90,7 +92,8 @@ class NullSpaceNoise:
         modes = _modes_of(problem, clean)
         gain, share = _gain_and_share(self.consistency, modes, problem, before)
         variance = ddpm_variance(level)
-        step = level.signal * (1 - (before.signal / level.signal) ** 2) / before.noise**2
+        kept = math.sqrt(max(0.0, level.noise**2 - variance))
+        step = level.signal - kept * before.signal / before.noise
         brought = step * problem.noise_std * gain
         lowered = share.minimum(math.sqrt(variance) / brought.clamp(min=1e-30))
         uncorrected = (level.latent - before.noise * noise) / before.signal
@@ -101,7 +104,6 @@ class NullSpaceNoise:
         left = (1 - (lowered * brought).square() / max(variance, 1e-30)).clamp(min=0).sqrt()
         fresh = draw_noise(clean, len(clean), generator)
         fresh = modes.add_synthesis(fresh, modes.analyse(fresh.clone()) * (left - 1))
-        kept = math.sqrt(max(0.0, level.noise**2 - variance))
         belonging = belonging_noise(clean, level)
         return level.signal * clean + kept * belonging + math.sqrt(variance) * fresh
 

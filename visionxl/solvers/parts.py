@@ -2,7 +2,7 @@
 
 import math
 
-from attrs import frozen
+from attrs import field, frozen
 from torch import Generator
 
 from visionxl.errors import InputError
@@ -10,6 +10,7 @@ from visionxl.operators.blur import gaussian_taps
 from visionxl.operators.filtering import correlate_separable
 from visionxl.protocols import Latent, NoiseLevel, Video
 from visionxl.randomness import draw_noise
+from visionxl.validators import share
 
 
 def leading_times(count: int = 25, start: float = 0.3, total: int = 1000) -> tuple[float, ...]:
@@ -23,8 +24,7 @@ def leading_times(count: int = 25, start: float = 0.3, total: int = 1000) -> tup
         start: the latest time that is used, 0 to 1 (the paper's tau).
         total: times that the denoiser was trained with.
     """
-    if not 1 <= count <= total:
-        raise InputError(f"count {count} of times: expected 1 to {total}")
+    _check_grid(count, start, total)
     grid = [1 + step * total // count for step in range(count)]
     times = tuple(t / total for t in reversed(grid) if t <= round(start * total) and t <= total)
     if not times:
@@ -43,14 +43,20 @@ def trailing_times(count: int, start: float = 1.0, total: int = 1000) -> tuple[f
         start: the latest time that is used, 0 to 1.
         total: times that the denoiser was trained with.
     """
-    if not 1 <= count <= total:
-        raise InputError(f"count {count} of times: expected 1 to {total}")
+    _check_grid(count, start, total)
     grid = [round(total * (count - step) / count) - 1 for step in range(count)]
     # Each once: of nearly all times the earliest would come twice.
     times = tuple(dict.fromkeys(max(t, 1) / total for t in grid if t <= round(start * total)))
     if not times:
         raise InputError(f"start {start} leaves no time: the earliest is {grid[-1] / total}")
     return times
+
+
+def _check_grid(count: int, start: float, total: int) -> None:
+    if not 1 <= count <= total:
+        raise InputError(f"count {count} of times: expected 1 to {total}")
+    if not 0 <= start <= 1:
+        raise InputError(f"start {start}: expected a number from 0 to 1, the latest time")
 
 
 @frozen
@@ -85,7 +91,7 @@ class SharedNoise:
         eta: share of fresh noise, 0 (DDIM) to 1; the paper's is 0.2.
     """
 
-    eta: float = 0.2
+    eta: float = field(default=0.2, validator=share)
 
     def __call__(
         self, clean: Latent, noise: Latent, level: NoiseLevel, generator: Generator

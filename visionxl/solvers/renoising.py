@@ -8,13 +8,14 @@ noise that was predicted before the correction, ``z_t`` still is ``signal_t z0 +
 import math
 from typing import ClassVar
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from torch import Generator
 
 from visionxl.errors import InputError
 from visionxl.protocols import DataConsistency, InverseProblem, Latent, LatentPrior, Passage
 from visionxl.randomness import draw_noise
 from visionxl.solvers.spread import LEAST_NOISE, Spread
+from visionxl.validators import from_zero, share
 
 
 def belonging_noise(clean: Latent, passage: Passage) -> Latent:
@@ -24,10 +25,14 @@ def belonging_noise(clean: Latent, passage: Passage) -> Latent:
 
 
 def ddpm_variance(passage: Passage) -> float:
-    """``(noise_s / noise_t)^2 (1 - (signal_t / signal_s)^2)``, the ancestral step's."""
+    """``noise_s^2 (1 - (signal_t noise_s / (signal_s noise_t))^2)``, the ancestral step's.
+
+    Of ``z_s`` given ``z_t`` and ``z0``, whatever the schedule. Where ``signal^2 + noise^2 = 1`` it
+    is DDPM's ``(noise_s / noise_t)^2 (1 - (signal_t / signal_s)^2)``.
+    """
     before = passage.before
-    left = max(0.0, 1 - (before.signal / passage.signal) ** 2)
-    return (passage.noise / before.noise) ** 2 * left
+    kept = before.signal * passage.noise / (passage.signal * before.noise)
+    return passage.noise**2 * max(0.0, 1 - kept**2)
 
 
 def check_pixels(name: str, problem: InverseProblem, prior: LatentPrior) -> None:
@@ -46,8 +51,8 @@ def check_pixels(name: str, problem: InverseProblem, prior: LatentPrior) -> None
 class DDIMNoise:
     """``z_s = signal_s z0 + sqrt(noise_s^2 - sigma^2) eps + sigma n`` (Song et al. 2021).
 
-    ``sigma = eta (noise_s / noise_t) sqrt(1 - (signal_t / signal_s)^2)``. With ``eta`` 1 it is the
-    ancestral step of DDPM.
+    ``sigma^2 = eta^2 noise_s^2 (1 - (signal_t noise_s / (signal_s noise_t))^2)``. With ``eta`` 1 it
+    is the ancestral step, that of DDPM (:func:`ddpm_variance`).
 
     Args:
         eta: 0 (no chance) to 1.
@@ -56,7 +61,7 @@ class DDIMNoise:
         shared: one draw for all frames, or one for each.
     """
 
-    eta: float = 1.0
+    eta: float = field(default=1.0, validator=from_zero)
     corrected: bool = True
     shared: bool = False
 
@@ -82,7 +87,7 @@ class FreshNoise:
         shared: one draw for all frames, or one for each.
     """
 
-    share: float = 0.3
+    share: float = field(default=0.3, validator=share)
     shared: bool = False
 
     def __call__(
@@ -100,8 +105,8 @@ class Resample:
 
     ``z_s`` is drawn from the product of two Gaussians: around ``signal_s z0`` of the corrected
     latents, with variance ``noise_s^2``, and around the step that DDIM would have made without the
-    measurement, with variance ``strength (1 - signal_t^2) / signal_t^2 (1 - signal_t^2 /
-    signal_s^2)``.
+    measurement, with the paper's variance ``strength noise_s^2 / signal_t^2 (1 - signal_t^2 /
+    signal_s^2)``. The authors' code divides by ``noise_t^2`` instead of ``signal_t^2``.
 
     Args:
         strength: the paper's gamma; larger trusts the corrected latents more.
@@ -118,7 +123,7 @@ class Resample:
         uncorrected = (level.latent - before.noise * noise) / before.signal
         unmeasured = level.signal * uncorrected + level.noise * noise
         ratio = (before.signal / level.signal) ** 2
-        variance = self.strength * (before.noise / before.signal) ** 2 * max(0.0, 1 - ratio)
+        variance = self.strength * (level.noise / before.signal) ** 2 * max(0.0, 1 - ratio)
         total = variance + level.noise**2
         mean = (variance * level.signal * clean + level.noise**2 * unmeasured) / total
         deviation = math.sqrt(variance * level.noise**2 / total)

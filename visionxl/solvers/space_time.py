@@ -2,9 +2,8 @@
 
 import math
 
-from attrs import Attribute, field, frozen
+from attrs import field, frozen
 
-from visionxl.errors import InputError
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.contract import check_linear
@@ -14,7 +13,7 @@ from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of
 from visionxl.solvers.total_variation import USUAL, minimise
-from visionxl.validators import above_zero, from_one
+from visionxl.validators import above_zero, from_one, from_zero
 
 FLOAT32_NOISE = 3e-7  # of a measurement in float32 that has no other noise
 DEVIATION = 0.5  # of the values of natural pictures, in the range [-1, 1]
@@ -36,11 +35,6 @@ def variation_weight(data: DataTerm, video: Video, noise_std: float) -> float:
     """
     share = data.determined((noise_std / DEVIATION) ** 2) / video.numel()
     return 0.6 * noise_std**2 * math.sqrt(share)
-
-
-def _from_zero(_: object, attribute: "Attribute[float]", value: float) -> None:
-    if not 0 <= value < math.inf:
-        raise InputError(f"{attribute.name} {value} is not a number from 0")
 
 
 @frozen
@@ -75,14 +69,14 @@ class SpaceTimeTV:
     """
 
     spread: Spread = field(factory=lambda: ConstantSpread(0.4))
-    strength: float = field(default=1.0, validator=_from_zero)
+    strength: float = field(default=1.0, validator=from_zero)
     floor: float = field(default=0.02, validator=above_zero)
     reach: float = field(default=2.0, validator=above_zero)
     motion: bool = True
     least_noise: float = field(default=FLOAT32_NOISE, validator=above_zero)
     iterations: int = field(default=20, validator=from_one)
-    tolerance: float = field(default=1e-4, validator=_from_zero)
-    bend: float = field(default=0.0, validator=_from_zero)
+    tolerance: float = field(default=1e-4, validator=from_zero)
+    bend: float = field(default=0.0, validator=from_zero)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)

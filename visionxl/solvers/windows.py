@@ -238,10 +238,11 @@ def with_common_start(
     frame = initializer.frame % frames
     holding = next(w for w in windows if w.first <= frame < w.stop)
     problem = problem_of(holding)
-    conditioned = sampler.condition(prior, problem)
     levels = [prior.schedule.level(t) for t in sampler.times]
     there = BatchConsistentInversion(holding.place(frame))
-    latent = there.start(problem, conditioned, levels, Generator())[:1]
+    with torch.no_grad():
+        conditioned = sampler.condition(prior, problem)
+        latent = there.start(problem, conditioned, levels, Generator())[:1]
     return lambda window: evolve(sampler, initializer=CommonStart(latent, window.size))
 
 

@@ -61,7 +61,7 @@ OPERATORS = {
     "reflected average": GaussianBlur(2.0) @ AVERAGES[1],
     "pooling": AveragePool(4) @ AVERAGES[0],
     "mask": Mask.random(0.5, 16, 16, generator()) @ AVERAGES[1],
-    "mask of each colour": Mask(torch.rand(3, 16, 16, generator=generator()).round()),
+    "mask of each colour": Mask(torch.rand(1, 3, 16, 16, generator=generator()).round()),
     "mask of each frame": interlaced(FRAMES, 16, 16) @ AVERAGES[0],
     "mask of any frame": Mask(torch.rand(FRAMES, 1, 16, 16, generator=generator()).round()),
     "shifts": AveragePool(4) @ Shift.random(2.0, FRAMES, generator()),

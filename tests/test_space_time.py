@@ -57,7 +57,7 @@ OPERATORS = {name: task_named(name)(SHAPE[0], *SHAPE[2:], generator()) for name 
     "gray": Grayscale() @ TemporalAverage(3, "replicate"),
     "skipped frames": TemporalSubsample(2, frames=4) @ GaussianBlur(0.7, "zero"),
     "masked gray": Grayscale() @ TemporalAverage(3) @ Mask.random(0.5, 4, 8, generator(1)),
-    "each colour's mask": Mask(noise(3, 4, 8, seed=2) > 0) @ TemporalAverage(3),
+    "each colour's mask": Mask(noise(1, 3, 4, 8, seed=2) > 0) @ TemporalAverage(3),
     "each frame's mask": Mask(noise(4, 1, 4, 8, seed=2) > 0),
 }
 

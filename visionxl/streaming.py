@@ -85,7 +85,7 @@ class MaskedFrames:
         return self.shape[0]
 
     def __getitem__(self, frames: slice) -> Tensor:
-        alike = self._mask.ndim < 4 or len(self._mask) == 1
+        alike = self._mask.ndim == 2 or len(self._mask) == 1
         mask = self._mask if alike else self._mask[frames]
         return torch.where(mask, self._source[frames], 0)
 

@@ -62,7 +62,7 @@ class Mask(Composable):
 
     def at(self, frames: Sequence[int], count: int) -> "Mask":
         """The mask of some frames of a video of ``count``, by their numbers."""
-        if self.mask.ndim < 4 or len(self.mask) == 1:
+        if self.mask.ndim == 2 or len(self.mask) == 1:
             return self
         if len(self.mask) != count:
             raise InputError(

@@ -29,7 +29,7 @@ from visionxl.distributed import (
     processes,
     split_restore,
 )
-from visionxl.operators import AveragePool, Mask, TemporalAverage
+from visionxl.operators import AveragePool, Mask, RollingShutter, TemporalAverage
 from visionxl.operators.cutting import operator_at
 from visionxl.solvers import hosted
 
@@ -38,14 +38,15 @@ METHODS = {"vision_xl": vision_xl, "vision_tv": vision_tv}
 GAUSSIAN = [(method, frames) for method in METHODS for frames in (1, 2, 5, 7)]
 NETWORKS = [("vision_xl", 1), ("vision_xl", 5), ("vision_tv", 2)]
 MASKS = Mask(torch.rand(7, 1, SIZE, SIZE, generator=torch.Generator().manual_seed(7)) < 0.5)
-OPERATORS = {  # with their reach, and whether time goes round
-    "circular": (AveragePool(4) @ TemporalAverage(3), 1, True),
-    "wide": (AveragePool(4) @ TemporalAverage(7), 3, True),
-    "zero": (TemporalAverage(5, "zero") @ AveragePool(2), 2, False),
-    "replicate": (TemporalAverage(5, "replicate"), 2, False),
-    "reflect": (TemporalAverage(5, "reflect"), 3, False),
-    "still": (AveragePool(4), 0, False),
-    "masks": (MASKS @ TemporalAverage(3), 1, True),
+OPERATORS = {
+    "circular": AveragePool(4) @ TemporalAverage(3),
+    "wide": AveragePool(4) @ TemporalAverage(7),
+    "zero": TemporalAverage(5, "zero") @ AveragePool(2),
+    "replicate": TemporalAverage(5, "replicate"),
+    "reflect": TemporalAverage(5, "reflect"),
+    "shutter": RollingShutter(1.5, "reflect"),
+    "still": AveragePool(4),
+    "masks": MASKS @ TemporalAverage(3),
 }
 
 
@@ -75,7 +76,7 @@ def random_video(frames, dtype=torch.float64):
     return GaussianPrior.natural(SIZE, SIZE).sample(frames, 3, generator).to(dtype)
 
 
-def problem_of(frames, dtype=torch.float64, operator=OPERATORS["circular"][0]):
+def problem_of(frames, dtype=torch.float64, operator=OPERATORS["circular"]):
     generator = torch.Generator().manual_seed(100 + frames)
     truth = random_video(frames, dtype)
     return simulate(truth, operator, noise_std=0.02, generator=generator)
@@ -104,7 +105,7 @@ def by_known_priors(together: Processes):
         prior = Seen(GaussianPrior.natural(SIZE, SIZE))
         yield f"gaussian {method} {frames}", restored(prior, method, frames, together)
         yield f"seen {method} {frames}", torch.tensor(together.exchange(prior.frames))
-    split = SplitDampedCG(together, reach=1)
+    split = SplitDampedCG(together)
     exact = GaussianPrior.natural(SIZE, SIZE)
     yield (
         "gaussian iterative 5",
@@ -128,18 +129,18 @@ def gone_on(prior, together: Processes):
 
 def by_operators(together: Processes):
     level = NoiseLevel(0.1, 0.9, 0.4)
-    for name, (whole, reach, circular) in OPERATORS.items():
+    for name, whole in OPERATORS.items():
         for frames in (1, 2, 5, 7):
             operator = operator_at(whole, range(frames), 7)
             own = together.part(frames)
-            split = SplitOperator(operator, together, frames, reach, circular)
+            split = SplitOperator(operator, together, frames)
             video = random_video(frames)
             forward = together.gather(split.forward(video[own]), frames)
             yield f"forward {name} {frames}", forward
             backward = together.gather(split.adjoint(forward[own]), frames)
             yield f"adjoint {name} {frames}", backward
             problem = problem_of(frames, operator=operator)
-            consistency = SplitDampedCG(together, reach, circular)
+            consistency = SplitDampedCG(together)
             yield f"cg {name} {frames}", consistency.correct(video, problem, level).video
 
 

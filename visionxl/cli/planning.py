@@ -84,7 +84,7 @@ def _entry(
         return {**entry, "error": str(error)}
     return {
         **entry,
-        "plan": plan.words(),
+        "plan": str(plan),
         "frames_at_once": plan.frames_at_once,
         "vae_frames": plan.vae_frames,
         "vae_tile": plan.vae_tile,

@@ -13,6 +13,7 @@ from visionxl.distributed.processes import Processes
 from visionxl.errors import InputError
 from visionxl.operators.checks import normal
 from visionxl.operators.cutting import operator_at
+from visionxl.operators.reach import reach_of
 from visionxl.protocols import (
     Correction,
     ForwardOperator,
@@ -25,35 +26,28 @@ from visionxl.solvers.conjugate_gradient import conjugate_gradient, dot
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
 
 
-def _reach(_: Any, __: Any, value: int) -> None:
-    if value < 0:
-        raise InputError(f"reach {value} is no number of frames: give one from 0")
-
-
 @frozen(eq=False, slots=False)
 class SplitOperator:
     """``operator`` on a video of which every process has its own frames, and no others.
 
-    Before each call the processes fetch ``reach`` frames from either side; ``operator`` sees them
-    as the ends of a clip, and what it answers there is dropped. So forward and adjoint are exact
-    for an operator that treats every time alike or knows what it is at each
-    (:class:`~visionxl.operators.reach.ByFrame`), keeps the number of frames, and whose frame
-    ``t`` depends on the frames ``t - reach`` to ``t + reach``.
+    Before each call the processes fetch the frames from either side that ``operator`` sees; it
+    takes them for the ends of a clip, and what it answers there is dropped. So forward and adjoint
+    are exact for an operator that keeps the number of frames and tells how far it sees along time
+    (:class:`~visionxl.operators.reach.Reaching`). At both ends of the video its own border rule
+    holds, unless it is circular.
 
     Args:
         operator: such as ``AveragePool(4) @ TemporalAverage(7)``.
         processes: over which.
         frames: of the whole video.
-        reach: half the window. One frame more where the border reflects, for the adjoint.
-        circular: whether the last frames come before the first. Elsewhere the operator's own
-            border rule holds at both ends of the video.
+
+    Raises:
+        InputError: how far the operator sees is not known.
     """
 
     operator: ForwardOperator
     processes: Processes
     frames: int
-    reach: int = field(validator=_reach)
-    circular: bool = True
 
     def forward(self, video: Video) -> Measurement:
         return self._inside(lambda part, x: part.forward(x), video)
@@ -75,14 +69,16 @@ class SplitOperator:
     @cached_property
     def _around(self) -> list[tuple[list[int], list[int]]]:
         """For every process the numbers of the frames that it needs before and after its own."""
-        around = []
+        around, reach = [], reach_of(self.operator)
+        far = reach.frames  # and for the adjoint of a border that reflects one more
+        far += reach.frames > 0 and not reach.circular
         for rank in range(self.processes.size):
             own = self.processes.part(self.frames, rank)
-            sides = [range(own.start - self.reach, own.start)]
-            sides += [range(own.stop, own.stop + self.reach)]
+            sides = [range(own.start - far, own.start)]
+            sides += [range(own.stop, own.stop + far)]
             if own.start == own.stop:
                 sides = [range(0), range(0)]
-            if self.circular:
+            if reach.circular:
                 before, after = ([t % self.frames for t in side] for side in sides)
             else:
                 before, after = ([t for t in side if 0 <= t < self.frames] for side in sides)
@@ -120,14 +116,13 @@ class SplitOperator:
 class SplitDampedCG:
     """:class:`~visionxl.solvers.DampedCG` with its frames shared out over processes.
 
-    Each iteration exchanges ``reach`` frames with the neighbours four times (two for ``A``, two
-    for ``A^T``) and two inner products; at the end the corrected frames are gathered. The result
-    is that of ``DampedCG`` to rounding, and its memory beside the videos is divided.
+    Each iteration exchanges the frames that the operator sees beside a process' own four times (two
+    for ``A``, two for ``A^T``), and two inner products; at the end the corrected frames are
+    gathered. The result is that of ``DampedCG`` to rounding, and its memory beside the videos is
+    divided.
 
     Args:
         processes: over which; all ask for the same correction at the same time.
-        reach: frames to either side that the operator looks at (:class:`SplitOperator`).
-        circular: whether time goes round.
         spread: ``r_t`` from the noise level.
         least_noise: stands for ``sigma_y`` where the measurement has less.
         iterations: at most so many.
@@ -135,8 +130,6 @@ class SplitDampedCG:
     """
 
     processes: Processes
-    reach: int = field(validator=_reach)
-    circular: bool = True
     spread: Spread = field(factory=ScheduleSpread)
     least_noise: float = LEAST_NOISE
     iterations: int = 30
@@ -150,9 +143,7 @@ class SplitDampedCG:
                 "needs an operator that keeps their number; use DampedCG"
             )
         own = self.processes.part(frames)
-        operator = SplitOperator(
-            problem.operator, self.processes, frames, self.reach, self.circular
-        )
+        operator = SplitOperator(problem.operator, self.processes, frames)
         damping = damping_of(problem, level, self.spread, self.least_noise)
         right = operator.adjoint(measured[own] - operator.forward(estimate[own]))
         result = conjugate_gradient(

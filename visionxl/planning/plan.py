@@ -64,7 +64,7 @@ class MemoryPlan:
     vae_frames: int | None = field(default=None, validator=optional(from_one))
     core: int = field(default=DEVICE_CORE, validator=from_one)
 
-    def words(self) -> str:
+    def __str__(self) -> str:
         """The plan, for people."""
         plural = "frame" if self.frames_at_once == 1 else "frames"
         parts = [f"{self.frames_at_once} {plural} at once"]
@@ -83,9 +83,6 @@ class MemoryPlan:
         if self.core != DEVICE_CORE:
             parts.append(f"total variation of {self.core} frames at once")
         return ", ".join(parts)
-
-    def __str__(self) -> str:
-        return self.words()
 
     def smaller(
         self, *, tiles: bool = True, offload: bool = True, autoencoder: bool = True

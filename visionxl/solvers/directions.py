@@ -16,7 +16,7 @@ from visionxl.operators.filtering import correlate_separable
 from visionxl.protocols import Video
 from visionxl.solvers.motion import Motion
 
-PAIRS = ((0, 0), (1, 1), (1, 2), (2, 2))
+PAIRS = ((0, 0), (1, 1), (1, 2), (2, 2))  # time and time, height and height, ...
 LEFT = 0.4  # of the differences along the motion, what a better estimate will still have
 
 
@@ -54,9 +54,7 @@ class Directions:
         for t, frame in enumerate(video):
             following = video[t + 1] if t + 1 < frames else None
             g = differences(frame, following, video.new_empty(3, *frame.shape), t, motion)
-            products = torch.stack(
-                [(g[a] * g[b]).sum(0) for a, b in ((0, 0), (1, 1), (1, 2), (2, 2))]
-            )
+            products = torch.stack([(g[a] * g[b]).sum(0) for a, b in PAIRS])
             tt, hh, hw, ww = correlate_separable(products.unsqueeze(0), taps, "reflect")[0].double()
             tt = LEFT**2 * tt + floor**2
             planes[t, 0] = tt.rsqrt()

@@ -6,6 +6,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from visionxl.errors import name_of
+
 Answer = TypeVar("Answer")
 
 
@@ -24,9 +26,7 @@ class ContractError(AssertionError):
         self.law: str = law
         self.seen: str = seen
         self.way_out: str = way_out
-        plain = type(part).__repr__ is object.__repr__  # an address tells nobody anything
-        name = type(part).__name__ if plain else repr(part)
-        super().__init__(f"{name} breaks a law: {law}. Seen: {seen}. Way out: {way_out}")
+        super().__init__(f"{name_of(part)} breaks a law: {law}. Seen: {seen}. Way out: {way_out}")
 
 
 def require(kept: bool, part: object, law: str, seen: str, way_out: str) -> None:

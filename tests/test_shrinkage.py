@@ -88,7 +88,7 @@ def test_it_is_what_the_definition_says(monkeypatch):
         expected[t] = total / weights
     assert Trajectories.of(video).ahead.abs().max() == 0  # too small to search
     for together in (10**6, 1):
-        monkeypatch.setattr(shrinkage, "TOGETHER", together)
+        monkeypatch.setattr(shrinkage, "PATCHES_AT_ONCE", together)
         torch.testing.assert_close(shrunk(video, error), expected, rtol=0, atol=1e-6)
 
 

@@ -19,7 +19,7 @@ from visionxl.operators.transform import cosines
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread
+from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, gain_of
 from visionxl.solvers.trajectories import Trajectories
 from visionxl.validators import above_zero, from_one
 
@@ -53,9 +53,10 @@ class MotionShrinkage:
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)
-        video, first = estimate, min(self.error, NOISES * problem.noise_std)
-        if problem.noise_std < LEAST_NOISE:
+        video, noise = estimate, problem.noise_std / gain_of(problem.operator, estimate)
+        if noise < LEAST_NOISE:
             return Correction(video, 0, residuals=(), stopped="no noise")
+        first = min(self.error, NOISES * noise)
         for turn in range(self.turns):
             error = first * FALL ** (-turn / max(self.turns - 1, 1))
             cleaned = shrunk(video, error)

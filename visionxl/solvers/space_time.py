@@ -11,7 +11,7 @@ from visionxl.solvers.data_term import DataTerm, Iterated
 from visionxl.solvers.directions import Directions
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
-from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of
+from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of, gain_of
 from visionxl.solvers.total_variation import USUAL, minimise
 from visionxl.validators import above_zero, from_one, from_zero
 
@@ -87,6 +87,7 @@ class SpaceTimeTV:
         noise = max(problem.noise_std, least)
         weight = self.strength * variation_weight(data, estimate, noise)
         damping = damping_of(problem, level, self.spread, least)
+        gain = gain_of(problem.operator, estimate)
         video, done, stopped = estimate, 0, USED_UP
         for directed in (True,) if damping > 0 else (False, True, True):
             directions = self._directions(video) if directed else None
@@ -99,6 +100,7 @@ class SpaceTimeTV:
                 weight if directed else weight / USUAL,
                 directions=directions,
                 bend=self.bend if directed else 0.0,
+                gain=gain,
                 damping=damping,
                 start=video,
                 iterations=self.iterations,

@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable
 
+import torch
 from attrs import frozen
 
-from visionxl.protocols import InverseProblem, NoiseLevel
+from visionxl.protocols import ForwardOperator, InverseProblem, NoiseLevel, Video
 
 Spread = Callable[[NoiseLevel], float]
 """``r_t``: the estimate's standard deviation around the truth, in units of the video's range."""
@@ -61,6 +62,17 @@ class ConstantSpread:
     def __call__(self, level: NoiseLevel) -> float:
         """``r_t``, in units of the video's range."""
         return self.value
+
+
+def gain_of(operator: ForwardOperator, video: Video) -> float:
+    """The measurement's unit: what a video of ones is measured as, where it is seen.
+
+    The root mean square: 1 for a blur, an average, a pooling or a mask, 127.5 where values are
+    counted in grey levels; 1 for an operator that sees nothing of it.
+    """
+    measured = operator.forward(torch.ones_like(video))
+    seen = int(measured.count_nonzero())
+    return measured.norm().item() / math.sqrt(seen) if seen else 1.0
 
 
 def damping_of(

@@ -36,7 +36,7 @@ NORM_MOVED = 17.0  # and in time along a motion at most (1 + |W|)^2, |W|^2 at mo
 USUAL = 0.12  # root mean square of the differences of natural videos
 BALANCE = 0.1  # the step of the video to that of the dual over the weight
 RELAXATION = 1.8
-LEAST_TAU, MOST_TAU = 1.0, 1e11
+LEAST_TAU, MOST_TAU = 0.3, 1e11  # where a video of ones is measured as ones
 TINY = 1e-30
 
 
@@ -64,6 +64,7 @@ def minimise(
     *,
     directions: Directions | None = None,
     bend: float = 0.0,
+    gain: float = 1.0,
     damping: float = 0.0,
     start: Video | None = None,
     dual: Tensor | None = None,
@@ -79,6 +80,7 @@ def minimise(
         weight: 0 or more.
         directions: of the total variation; without them it is the same for all directions.
         bend: 0 or more, in units of ``T D x``: below it a difference costs its square.
+        gain: the measurement's unit (:func:`~visionxl.solvers.spread.gain_of`).
         damping: 0 or more; with 0 the estimate is only where it starts.
         start: where it starts, by default from ``x0``.
         dual: the dual variable that it starts from, by default 0.
@@ -93,7 +95,7 @@ def minimise(
     # constant and not the video's own: else a clip's windows would differ after few iterations.
     balance = BALANCE if directions is None else BALANCE * USUAL
     tau = balance / (math.sqrt(norm) * max(weight, TINY))
-    tau = min(max(tau, LEAST_TAU), MOST_TAU)
+    tau = min(max(tau, LEAST_TAU / gain**2), MOST_TAU / gain**2)
 
     total = damping + 1 / tau
     pull = data.step(measurement, total)

@@ -245,7 +245,11 @@ CASES = {
         "evaluate clip.mkv clip.mkv --measurement y.safetensors --frames 3",
         ["y.safetensors", "(5, 3, 32, 48)", "(3, 3, 32, 48)"],
     ),
-    "a comparison of different sizes": ("evaluate clip.mkv odd.mkv", ["32", "30", "--size"]),
+    "a comparison of different sizes": ("evaluate odd.mkv clip.mkv", ["32", "30", "--size"]),
+    "a comparison with a smaller clip": (
+        "evaluate clip.mkv odd.mkv",
+        ["32", "30", "give the clip that was measured"],
+    ),
 }
 
 

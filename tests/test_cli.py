@@ -12,6 +12,7 @@ import pytest
 import torch
 from command_line import make_clip, visionxl
 
+from visionxl import __version__
 from visionxl.cli import order
 from visionxl.cli.memory import check_memory, working_bytes
 from visionxl.errors import InputError
@@ -142,6 +143,38 @@ def test_videos_are_compared_in_pieces(more, tmp_path, monkeypatch, capfd):
     if more:
         assert answer.code == 2
         assert "the clip x.mkv has 32 frames and the restored video more" in answer.err
+
+
+def test_a_truth_of_another_size_is_told(place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", "sr4", "--size", "64x96", "--output"]
+    assert visionxl(monkeypatch, capfd, *words, "y.safetensors").code == 0
+    words = ["restore", "y.safetensors", "--output", "x.mkv", "--truth", "clip.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert "--truth is 32x48: enlarged and cut to 64x96" in answer.out
+    answer = visionxl(monkeypatch, capfd, "evaluate", "x.mkv", "clip.mkv")
+    assert "64x96 and the clip 32x48: give the clip that was measured" in answer.err
+    answer = visionxl(monkeypatch, capfd, "evaluate", "y.safetensors", "clip.mkv")
+    assert "'y.safetensors' is a measurement: restore it first" in answer.err
+
+
+def test_of_many_measurements_each_is_named_as_it_begins(place, monkeypatch, capfd):
+    for task in ("sr4", "deblur"):
+        words = ["simulate", "clip.mkv", "--task", task, "--output", f"{task}.safetensors"]
+        assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "sr4.safetensors", "deblur.safetensors", "--output", "x-{name}.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 0, answer.err
+    first, second = (answer.err.index(f"{i}/2: {t}") for i, t in ((1, "sr4"), (2, "deblur")))
+    assert first < second
+    words = ["restore", "a.safetensors", "b.safetensors", "--output", "x-{name}.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert "2 of 2 measurements failed" in answer.err
+    assert "others" not in answer.err
+
+
+def test_the_version_is_told(monkeypatch, capfd):
+    answer = visionxl(monkeypatch, capfd, "--version")
+    assert (answer.code, answer.out) == (0, f"visionxl {__version__}\n")
 
 
 def test_a_truth_that_is_longer_is_cut_and_told(place, monkeypatch, capfd):

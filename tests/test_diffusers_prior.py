@@ -1,5 +1,6 @@
 """Any latent diffusion model of diffusers: predictions, codecs, schedules."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -10,13 +11,16 @@ from diffusers import (
     EDMEulerScheduler,
     EulerDiscreteScheduler,
     StableDiffusionPipeline,
+    UNet2DConditionModel,
     UNet2DModel,
 )
 from models import BETAS, autoencoder
 from torch import nn
 
-from visionxl import DiffusersPrior, InputError, Padded
+from visionxl import DiffusersPrior, InputError, Padded, PocketPrior
+from visionxl.cli.reading import prior_named
 from visionxl.priors import AutoencoderCodec, Conditioning, DiscreteSchedule
+from visionxl.priors.pocket import WEIGHTS
 
 PREDICTIONS = pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 TIMES = pytest.mark.parametrize("time", [0.001, 0.281, 0.5, 0.999])
@@ -281,3 +285,29 @@ def test_every_training_time_is_found_again():
 def test_a_time_outside_the_schedule_is_refused(time):
     with pytest.raises(InputError, match=r"is not in \[0, 1\]"):
         SCHEDULE.level(time)
+
+
+def test_a_folder_without_text_needs_no_pipeline_around_it(tmp_path):
+    prior = DiffusersPrior.from_pretrained(WEIGHTS)
+    video = torch.rand(1, 3, 32, 32) * 2 - 1
+    assert torch.equal(prior.encode(video), PocketPrior.load().encode(video))
+    with pytest.raises(InputError, match=r"prompt 'a dog'.*no text encoder"):
+        DiffusersPrior.from_pretrained(WEIGHTS, prompt="a dog")
+    for name in ("vae", "scheduler"):
+        shutil.copytree(WEIGHTS / name, tmp_path / name)
+    with pytest.raises(InputError, match=r"without model_index\.json.*or one with unet, vae"):
+        DiffusersPrior.from_pretrained(tmp_path)
+    told = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 8),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=8,
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )
+    told.save_pretrained(tmp_path / "unet")
+    with pytest.raises(InputError, match=r"UNet2DConditionModel, which is told.*assemble"):
+        DiffusersPrior.from_pretrained(tmp_path)
+    assert isinstance(prior_named(str(WEIGHTS)), DiffusersPrior)

@@ -561,6 +561,20 @@ def test_a_schedule_that_begins_with_noise_alone_says_so():
         restore(problem, prior, sampler, generator=generator())
 
 
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"low_pass": None}, "low_pass None is no function.*unfiltered for none"),
+        ({"renoise": SharedNoise}, "renoise SharedNoise is no function"),
+        ({"consistency": lambda *_: None}, "consistency .*has no method correct"),
+        ({"initializer": NoiseAware()}, "initializer NoiseAware.*has no method start"),
+    ],
+)
+def test_a_part_of_another_kind_is_named(parts, sentence):
+    with pytest.raises(InputError, match=sentence):
+        restored(sampler=evolve(vision_xl(), **parts))
+
+
 def test_a_trajectory_has_no_gradients():
     y = noise(3, 1, 8, 8).requires_grad_()
     for step in trajectory(InverseProblem(Exposures(), y, 0.05), PRIOR, vision_xl(), generator()):

@@ -211,7 +211,8 @@ def test_resume_refuses_what_another_run_has_finished(other, here, finished, mon
         save_file(changed, "y.safetensors", metadata)
     answer = visionxl(monkeypatch, capfd, *RESTORE, *more, "--resume")
     assert answer.code == 2
-    assert "x.mkv is finished, but by another command or of another measurement" in answer.err
+    what = "steps 25, and this command has 5" if other == "command" else "another measurement"
+    assert f"x.mkv is finished, but with {what}" in answer.err
     assert Path("x.mkv").read_bytes() == before
     assert visionxl(monkeypatch, capfd, *RESTORE, *more, "--overwrite").code == 0
     assert Path("x.mkv").read_bytes() != before

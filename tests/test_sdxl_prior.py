@@ -572,7 +572,7 @@ def test_a_missing_folder_is_refused(source):
 
 
 def test_a_folder_that_is_no_model_is_refused(sdxl_folder, tmp_path):
-    with pytest.raises(InputError, match=r"without model_index\.json: give a folder"):
+    with pytest.raises(InputError, match=r"without model_index\.json: give one"):
         SDXLPrior.from_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"autoencoder .* without config\.json: give"):
         SDXLPrior.from_pretrained(sdxl_folder, autoencoder=tmp_path)

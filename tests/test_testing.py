@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from attrs import evolve
 from dense import generator, noise
 
 import visionxl.testing
@@ -16,6 +17,7 @@ from visionxl import (
     NoiseAware,
     Padded,
     PocketPrior,
+    vision_xl,
 )
 from visionxl.init import (
     BatchConsistentInversion,
@@ -53,12 +55,15 @@ from visionxl.solvers import (
     SpaceTimeTV,
     Unchanged,
     conjugate_gradient,
+    method_named,
 )
 from visionxl.solvers.conjugate_gradient import INDEFINITE
+from visionxl.solvers.methods import METHODS
 from visionxl.testing import (
     ContractError,
     check_consistency,
     check_initializer,
+    check_method,
     check_operator,
     check_prior,
 )
@@ -503,3 +508,67 @@ def test_the_checks_are_in_the_reference():
     for name in visionxl.testing.__all__:
         assert f":: visionxl.testing.{name}\n" in reference
         assert getattr(visionxl.testing, name).__doc__
+
+
+# Methods
+
+
+METHOD = evolve(vision_xl(count=10), initializer=EncodedBackProjection())
+
+
+class Remembering:
+    """A renoise that keeps the last noise it was given."""
+
+    def __init__(self):
+        self.kept = None
+
+    def __call__(self, clean, noise, level, generator):
+        before, self.kept = self.kept, noise
+        return level.signal * clean + level.noise * (noise if before is None else before)
+
+
+def careless(clean, noise, level, generator):
+    return level.signal * clean + level.noise * torch.randn_like(clean)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_keeps_the_laws_of_methods(name):
+    check_method(method_named(name)(), AveragePool(2), PRIOR, (2, 3, 8, 12), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("renoise", "sentence"),
+    [
+        (careless, "chance comes from the generator alone"),
+        (Remembering(), "goes on from the state|the same seed gives the same result"),
+    ],
+)
+def test_a_method_that_breaks_a_law_is_caught(renoise, sentence):
+    with pytest.raises(ContractError, match=sentence):
+        check_method(evolve(METHOD, renoise=renoise), AveragePool(2), PRIOR, (2, 3, 8, 12))
+
+
+def test_what_is_no_method_is_refused():
+    with pytest.raises(ContractError, match=r"Sampler.*vision_xl\(\)"):
+        check_method(vision_xl, AveragePool(2), PRIOR, (2, 3, 8, 12))
+
+
+def test_a_network_is_not_printed_layer_by_layer():
+    prior = PocketPrior.load()
+    assert len(repr(prior)) < 500
+    assert len(str(ContractError(prior, "law", "seen", "way out"))) < 600
+
+
+@pytest.mark.parametrize(
+    ("error", "way"),
+    [
+        (RuntimeError("expected scalar type Float but found Double: dtype"), "constant.to"),
+        (RuntimeError("shape mismatch"), "Padded"),
+    ],
+)
+def test_the_way_out_fits_the_error(error, way):
+    def fail(video):
+        raise error
+
+    with pytest.raises(ContractError, match=way):
+        check_prior(Own(PRIOR, encode=fail), (2, 3, 8, 12))

@@ -237,6 +237,29 @@ def test_an_operator_of_the_user_that_tells_its_reach_is_cut():
     assert joined(in_windows(problem, vision_xl())).shape == TRUTH.shape
 
 
+@frozen
+class EveryFifth:
+    """A gain for every fifth frame, that of its place in what it is given."""
+
+    def forward(self, video):
+        return video * self._gain(len(video)).to(video)
+
+    def adjoint(self, measurement):
+        return self.forward(measurement)
+
+    def reach(self):
+        return Reach()
+
+    def _gain(self, frames):
+        return torch.where(torch.arange(frames) % 5 == 0, 2.0, 1.0).view(-1, 1, 1, 1)
+
+
+def test_an_operator_that_differs_from_frame_to_frame_and_does_not_tell_is_warned_of():
+    problem = problem_of(EveryFifth())
+    with pytest.warns(UserWarning, match=r"EveryFifth.*at\(frames, count\)"):
+        in_windows(problem, vision_xl())
+
+
 @pytest.mark.parametrize(("core", "context"), [(0, 8), (8, 1)])
 def test_a_context_shorter_than_the_reach_is_refused(core, context):
     with pytest.raises(InputError, match="reach is 3"):

@@ -160,14 +160,21 @@ def begin(folder: CheckpointFolder, run: Mapping[str, Any], output: Path) -> Non
         before = json.loads(file.read_text())["run"]
     except (ValueError, KeyError, TypeError, OSError):
         before = {}
-    now = json.loads(json.dumps(run))
-    different = [k for k in {**now, **before} if now.get(k) != before.get(k)]
-    if different:
-        name = different[0]
+    other = difference(before, run)
+    if other is not None:
         raise InputError(
-            f"--resume: {output.name} was begun with {name} {before.get(name)!r}, and this command "
-            f"has {now.get(name)!r}: give the same command again, or --overwrite to begin anew"
+            f"--resume: {output.name} was begun with {other}: give the same command again, or "
+            "--overwrite to begin anew"
         )
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first thing in which two runs differ, in words; None where they are alike."""
+    now = json.loads(json.dumps(now))
+    for name in {**now, **before}:
+        if now.get(name) != before.get(name):
+            return f"{name} {before.get(name)!r}, and this command has {now.get(name)!r}"
+    return None
 
 
 def begun(folder: Path) -> bool:

@@ -12,7 +12,7 @@ def from_one(_: object, attribute: Any, value: int) -> None:
         raise InputError(f"{attribute.name} {value!r} is not a whole number from 1")
 
 
-def from_zero(_: object, attribute: Any, value: float) -> None:
+def from_zero(_: object, attribute: Any, value: Any) -> None:
     """A finite number from 0."""
     if not 0 <= value < math.inf:
         raise InputError(f"{attribute.name} {value} is not a number from 0")

@@ -82,7 +82,10 @@ def clip_pictures(
         frames: at most so many; without it the number is checked against the file's header.
     """
     if not path.exists():
-        raise InputError(f"clip {str(path)!r} does not exist: give a video or a folder of images")
+        raise InputError(
+            f"clip {str(path)!r} does not exist: give a video, a folder of images, or a "
+            ".safetensors file"
+        )
     sound = None
     if path.is_dir():
         rate, pictures = RATE, _folder(path)
@@ -167,6 +170,8 @@ def _tensor(path: Path, frames: int | None) -> Clip:
 
     try:
         with safe_open(path, framework="pt") as file:
+            if "measurement" in file.keys():  # noqa: SIM118
+                raise InputError(f"clip {str(path)!r} is a measurement: restore it first")
             video = file.get_slice("video")[:frames]
             rate = Fraction((file.metadata() or {}).get("rate", RATE))
     except (SafetensorError, OSError) as error:

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,20 +31,42 @@ app: typer.Typer = typer.Typer(
 )
 err: Console = Console(stderr=True, highlight=False)
 INTERRUPTED = 130
+
+
+def _tell_version(asked: bool) -> bool:
+    if asked:
+        print(f"visionxl {metadata.version('visionxl')}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Restore video with an image latent diffusion model."""
+
+
 UsageError: Any = typer.BadParameter.__bases__[0]  # of click, or of the copy that typer carries
 
 
-def integer(least: int | None = None, most: int = 2**63 - 1) -> Callable[[str], int]:
+MOST = 2**63 - 1  # of a whole number that torch takes
+
+
+def integer(least: int | None = None, most: int = MOST) -> Callable[[str], int]:
     """A parser of whole numbers whose error names the value."""
 
     def parse(value: str | int) -> int:
         bound = "" if least is None else f" from {least}"
+        bound += "" if most == MOST else f" to {most}"
         try:
             number = int(value)
         except ValueError:
             raise typer.BadParameter(f"{value!r} is not an integer: give one{bound}") from None
         if least is not None and not least <= number <= most:
-            raise typer.BadParameter(f"{value} is out of range: give an integer{bound} to {most}")
+            raise typer.BadParameter(f"{value} is out of range: give an integer{bound}")
         return number
 
     parse.__name__ = "INTEGER"  # what --help shows

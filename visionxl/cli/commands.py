@@ -175,12 +175,10 @@ def _pairs(
             )
         truth = resized(original[:there], size)
         if size is None and restored.shape[-2:] != truth.shape[-2:]:
-            height, width = restored.shape[-2:]
-            raise InputError(
-                f"the restored video is {height}x{width} and the clip "
-                f"{truth.shape[-2]}x{truth.shape[-1]}: say how simulate cut it, "
-                f"--size {height}x{width}"
-            )
+            (height, width), (h, w) = restored.shape[-2:], truth.shape[-2:]
+            cut = f"say how simulate cut it, --size {height}x{width}"
+            way = "give the clip that was measured" if h < height or w < width else cut
+            raise InputError(f"the restored video is {height}x{width} and the clip {h}x{w}: {way}")
         yield restored, truth
         compared += there
         longer = len(original) > there

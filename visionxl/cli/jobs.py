@@ -111,7 +111,8 @@ class WholeClip:
         check_there("--truth", path)
         told = self.description
         video = read_clip(path, told.frames + 1).video
-        notes = check_truth(len(video), told.frames)
+        height, width = video.shape[-2:]
+        notes = check_truth(len(video), (height, width), told)
         return resized(video[: told.frames], f"{told.height}x{told.width}"), notes
 
     def run(
@@ -172,8 +173,11 @@ class LongClip:
         if path is None:
             return None, []
         check_there("--truth", path)
-        frames = self.description.frames
-        return path, check_truth(sum(map(len, clip_in_pieces(path, repeat(1), frames + 1))), frames)
+        frames, height, width = 0, 0, 0
+        for frame in clip_in_pieces(path, repeat(1), self.description.frames + 1):
+            frames += 1
+            height, width = frame.shape[-2:]
+        return path, check_truth(frames, (height, width), self.description)
 
     def run(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import asdict
 
-from visionxl.checkpoints import CheckpointFolder, begin, begun, forget, only_run
+from visionxl.checkpoints import CheckpointFolder, begin, begun, difference, forget, only_run
 from visionxl.cli import report
 from visionxl.cli.app import stoppable
 from visionxl.cli.jobs import Job, LongClip, WholeClip
@@ -67,9 +67,11 @@ def restore_one(
             group.share(False)
             record = report.read_json(beside(output)[1])
             if record.get("run", run) != run:
+                told = (_deciding(known) for known in (record.get("settings", {}), settings))
+                other = difference(*told) or "another measurement, or another version"
                 raise InputError(
-                    f"--resume: {output.name} is finished, but by another command or of another "
-                    "measurement: give the same again, or --overwrite to make it anew"
+                    f"--resume: {output.name} is finished, but with {other}: give the same again, "
+                    "or --overwrite to make it anew"
                 )
             return record, f"{output.name} is finished: there is nothing to resume", [], []
         if going_on and not order.resume:
@@ -104,8 +106,12 @@ def restore_one(
 
 def _digest(facts: dict[str, Any]) -> str:
     """What decides a run's result, in short."""
-    deciding = {name: value for name, value in facts.items() if name not in AS_GOOD}
-    return sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    told = json.dumps(_deciding(facts), sort_keys=True, default=str)
+    return sha256(told.encode()).hexdigest()[:16]
+
+
+def _deciding(facts: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in facts.items() if name not in AS_GOOD}
 
 
 def _check_outputs(output: Path, overwrite: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from attrs import evolve
+from jaxtyping import Float
 from torch import Tensor
 
 from visionxl.cli.memory import check_memory
@@ -24,7 +25,7 @@ from visionxl.measurements import (
 )
 from visionxl.operators import lift, task_named
 from visionxl.priors import AutoencoderCodec, DiffusersPrior, Padded, PocketPrior, SDXLPrior
-from visionxl.priors.loading import load_autoencoder
+from visionxl.priors.loading import load_autoencoder, without_text
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import ForwardOperator, LatentPrior, NonlinearOperator, Video
 from visionxl.sizes import cover, next_multiple
@@ -35,7 +36,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 KNOWN_AS = {"task": "task", "noise": "noise_std", "window": "window"}  # option: description
 
 
-def resized(video: Video, size: str | None) -> Video:
+def resized(
+    video: Video, size: str | None
+) -> Float[Tensor, "frames channels new_height new_width"]:
     """The video scaled to cover HEIGHTxWIDTH, and centre-cropped to it."""
     if size is None:
         return video
@@ -162,15 +165,27 @@ def _size_of(operator: ForwardOperator | NonlinearOperator, shape: tuple[int, ..
     return one.shape[-2:]
 
 
-def check_truth(truth: int, measured: int) -> list[str]:
-    """A word where the truth has more frames; InputError where it has fewer."""
-    if truth < measured:
+def check_truth(frames: int, size: tuple[int, int], description: Description) -> list[str]:
+    """Words where the truth has more frames or another size; InputError where it has fewer.
+
+    Args:
+        frames: of the truth.
+        size: height and width of its frames.
+        description: of the measurement.
+    """
+    measured, height, width = description.frames, description.height, description.width
+    if frames < measured:
         raise InputError(
-            f"--truth has {truth} frames and the measured video {measured}: give the "
+            f"--truth has {frames} frames and the measured video {measured}: give the "
             "clip that was measured, or leave --truth out"
         )
-    longer = f"--truth is longer: its first {measured} frames are compared"
-    return [longer] if truth > measured else []
+    notes = []
+    if frames > measured:
+        notes.append(f"--truth is longer: its first {measured} frames are compared")
+    if size != (height, width):
+        way = "enlarged" if size[0] < height or size[1] < width else "reduced"
+        notes.append(f"--truth is {size[0]}x{size[1]}: {way} and cut to {height}x{width}")
+    return notes
 
 
 def prior_named(
@@ -197,7 +212,7 @@ def prior_named(
             )
         return PocketPrior.load(dtype=DTYPES[dtype], device=place)
     check_source(name)
-    kind = SDXLPrior if _is_sdxl(name) else DiffusersPrior
+    kind = SDXLPrior if not without_text(name) and _is_sdxl(name) else DiffusersPrior
     if kind is DiffusersPrior and "unet" in text:
         raise InputError(
             f"--unet {text['unet']!r}: prior {name!r} is no SDXL, whose few-step U-Nets these are; "

@@ -39,7 +39,7 @@ ESTIMATE = "estimate"
     epilog=examples(
         "visionxl restore y.safetensors --output x.mp4",
         "visionxl restore b.mp4 --task deblur --output x.mp4",
-        "visionxl restore y/*.safetensors --output 'x/{name}.mp4' --resume",
+        "visionxl restore y/*.safetensors --output 'x-{name}.mp4' --resume",
     ),
 )
 def restore(
@@ -195,7 +195,9 @@ def _many(
     if twice is not None:
         raise InputError(f"two measurements are called {twice!r}: restore them one by one")
     failed, records = [], []
-    for path in measurements:
+    for index, path in enumerate(measurements, 1):
+        if order.show and group.first:
+            err.print(f"{index}/{len(measurements)}: {path}", markup=False, soft_wrap=True)
         try:
             target = Path(str(output).replace(NAME, path.stem))
             told = restore_one(path, target, order, priors, group)
@@ -212,7 +214,8 @@ def _many(
     if as_json and group.first:
         report.print_json(records)
     if failed:
+        others = "the others are finished; " if len(failed) < len(measurements) else ""
         raise InputError(
             f"{len(failed)} of {len(measurements)} measurements failed ({', '.join(failed)}): "
-            "the others are finished; mend these, and give the same command again with --resume"
+            f"{others}mend these, and give the same command again with --resume"
         )

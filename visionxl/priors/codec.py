@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
@@ -36,7 +36,7 @@ class AutoencoderCodec:
         frames_at_once: in one call of the network; None for all that are given.
     """
 
-    vae: Any
+    vae: Any = field(repr=lambda network: f"<{type(network).__name__}>")
     frames_at_once: int | None = None
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from visionxl.errors import InputError, nearest
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
-from visionxl.priors.loading import load_pipeline, release
+from visionxl.priors.loading import load_parts, load_pipeline, release, without_text
 from visionxl.priors.normalising import with_large_norms
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
@@ -52,6 +52,11 @@ class Conditioning:
         return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
 
 
+def _kind(part: object) -> str:
+    """A network's name, in place of all its layers."""
+    return f"<{type(part).__name__}>"
+
+
 def _prediction(_: Any, __: Any, value: str) -> None:
     known = ("epsilon", "v_prediction", "sample")
     if value not in known:
@@ -77,12 +82,12 @@ class DiffusersPrior:
         guidance: scale, the paper's is 0.6; None for no guidance.
     """
 
-    unet: Any
+    unet: Any = field(repr=_kind)
     codec: AutoencoderCodec
-    schedule: DiscreteSchedule
+    schedule: DiscreteSchedule = field(repr=_kind)
     prediction_type: str = field(default="epsilon", validator=_prediction)
-    conditional: Conditioning = field(factory=Conditioning)
-    unconditional: Conditioning = field(factory=Conditioning)
+    conditional: Conditioning = field(factory=Conditioning, repr=False)
+    unconditional: Conditioning = field(factory=Conditioning, repr=False)
     guidance: float | None = None
 
     @classmethod
@@ -97,7 +102,10 @@ class DiffusersPrior:
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
     ) -> "DiffusersPrior":
-        """Load a model of Stable Diffusion's layout (1.5, 2.x and their kin).
+        """Load a model of Stable Diffusion's layout (1.5, 2.x and their kin), or one without text.
+
+        One without text, such as :class:`PocketPrior`, is a folder with ``unet`` (a
+        ``UNet2DModel``), ``vae`` and ``scheduler``.
 
         Args:
             source: a hub id, or a folder saved by ``save_pretrained``. Only safetensors are read.
@@ -112,6 +120,15 @@ class DiffusersPrior:
         Raises:
             InputError: no model there, or it cannot be reached.
         """
+        if without_text(source):
+            given = {"prompt": prompt, "negative_prompt": negative_prompt, "lora": lora}
+            for name, value in given.items():
+                if value:
+                    raise InputError(
+                        f"{name} {str(value)!r}: prior {str(source)!r} has no text encoder; leave "
+                        "it out"
+                    )
+            return cls.assemble(*load_parts(source, dtype, device))
         pipeline = load_pipeline(source, dtype, device, lora=lora)
         if getattr(pipeline, "text_encoder_2", None) is not None:
             raise InputError(f"prior {str(source)!r} has SDXL's two text encoders: use SDXLPrior")

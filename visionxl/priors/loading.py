@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +20,7 @@ UNREADABLE = (
 )
 """What diffusers, transformers and safetensors raise for a model that is not whole."""
 
+INDEX = "model_index.json"  # of a pipeline
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 """How files of weights alone end; all but the first may hold pickles."""
 
@@ -52,7 +53,7 @@ def load_pipeline(
     """
     from diffusers import DiffusionPipeline
 
-    _check_source("prior", source, "model_index.json")
+    _check_source("prior", source, INDEX)
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             source, use_safetensors=True, **dtype_keyword(dtype), **components
@@ -64,11 +65,45 @@ def load_pipeline(
         if getattr(pipeline, name, None) is None:
             raise InputError(
                 f"prior {str(source)!r} is a {type(pipeline).__name__} without {name}: expected a "
-                f"{kind}, an autoencoder and a scheduler"
+                f"{kind}, an autoencoder and a scheduler; a model of pixels is wrapped in a few "
+                "lines of Python (docs, Your prior)"
             )
     if lora is not None:
         _fuse(pipeline, lora)
     return pipeline.to(device)
+
+
+def load_parts(
+    source: str | Path, dtype: torch.dtype, device: torch.device | str
+) -> tuple[Any, Any, Any]:
+    """U-Net, autoencoder and scheduler of a folder that has them and no text encoder.
+
+    As ``save_pretrained`` of each writes them: ``unet/``, ``vae/`` and ``scheduler/``.
+    """
+    from diffusers import DDIMScheduler, UNet2DModel
+
+    folder, network = Path(source), cast(Any, UNet2DModel)
+    try:
+        kind = network.load_config(folder / "unet")["_class_name"]
+        if kind != "UNet2DModel":
+            raise InputError(
+                f"prior {str(source)!r} has a {kind}, which is told a text or more: save the whole "
+                "pipeline, or make the prior in Python (DiffusersPrior.assemble)"
+            )
+        options = {"use_safetensors": True, **dtype_keyword(dtype)}
+        unet = network.from_pretrained(folder / "unet", **options).to(device)
+        vae = load_autoencoder(folder / "vae", dtype).to(device)
+        return unet, vae, DDIMScheduler.from_pretrained(folder / "scheduler")
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise _not_loaded("prior", source, error) from error
+
+
+def without_text(source: str | Path) -> bool:
+    """Whether a folder has the parts of an unconditional model, and no pipeline around them."""
+    parts = [Path(source) / name for name in ("unet", "vae", "scheduler")]
+    return all(part.is_dir() for part in parts) and not (Path(source) / INDEX).exists()
 
 
 def _fuse(pipeline: Any, lora: str | Path) -> None:
@@ -185,8 +220,8 @@ def _check_source(name: str, source: str | Path, index: str) -> None:
     path = Path(source)
     if path.is_dir() and not (path / index).is_file():
         raise InputError(
-            f"{name} {str(source)!r} is a folder without {index}: give a folder in "
-            "diffusers' layout, as save_pretrained writes it"
+            f"{name} {str(source)!r} is a folder without {index}: give one that save_pretrained "
+            f"wrote{', or one with unet, vae and scheduler' if index == INDEX else ''}"
         )
     looks_local = isinstance(source, Path) or len(path.parts) != 2 or source.startswith((".", "/"))
     if looks_local and not path.is_dir():

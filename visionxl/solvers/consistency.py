@@ -8,7 +8,7 @@ from visionxl.solvers.closed_form import ClosedForm, spectrum_of
 from visionxl.solvers.conjugate_gradient import conjugate_gradient
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
-from visionxl.validators import from_one
+from visionxl.validators import from_zero
 
 
 @frozen
@@ -22,7 +22,7 @@ class PlainCG:
         iterations: the paper's is 10.
     """
 
-    iterations: int = field(default=10, validator=from_one)
+    iterations: int = field(default=10, validator=from_zero)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)
@@ -51,7 +51,7 @@ class DampedCG:
 
     spread: Spread = field(factory=ScheduleSpread)
     least_noise: float = LEAST_NOISE
-    iterations: int = field(default=30, validator=from_one)
+    iterations: int = field(default=30, validator=from_zero)
     tolerance: float = 1e-4
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
@@ -84,7 +84,7 @@ class NoiseAware:
 
     spread: Spread = field(factory=ScheduleSpread)
     least_noise: float = LEAST_NOISE
-    iterations: int = field(default=30, validator=from_one)
+    iterations: int = field(default=30, validator=from_zero)
     tolerance: float = 1e-4
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:

@@ -14,7 +14,9 @@ from torch import Tensor
 from visionxl.errors import InputError, NotFiniteError, name_of
 from visionxl.protocols import (
     Correction,
+    DataConsistency,
     ForwardOperator,
+    Initializer,
     InverseProblem,
     LatentPrior,
     Measurement,
@@ -98,7 +100,8 @@ def _check_transpose(operator: object, y: Tensor, back: Tensor, again: Tensor) -
     if abs(left - right) > max(1e-3, torch.finfo(y.dtype).eps ** 0.5) * size:
         warnings.warn(
             f"adjoint of {name_of(operator)} is not the transpose of its forward: <A A^T y, y> is "
-            f"{left:.6g} and |A^T y|^2 is {right:.6g}, which are the same for one that is; "
+            f"{left:.6g} and |A^T y|^2 is {right:.6g}, which are the same for one that is; or its "
+            "forward is not linear (adds a constant, or clips): "
             "visionxl.testing.check_operator says what to mend",
             stacklevel=4,
         )
@@ -114,6 +117,27 @@ def check_given(**parts: tuple[object, type, str]) -> None:
         if isinstance(given, type) or not isinstance(given, kind):
             what = getattr(given, "__name__", type(given).__name__)
             raise InputError(f"{name} {what} is no {kind.__name__}: {way_out}")
+
+
+def check_parts(sampler: object) -> None:
+    """Raise InputError for a part of a method that is not of its kind."""
+    kinds = {"initializer": Initializer, "consistency": DataConsistency, "finish": DataConsistency}
+    for name, kind in kinds.items():
+        part = getattr(sampler, name)
+        if isinstance(part, type):
+            raise InputError(f"{name} {part.__name__} is a class: add ()")
+        if not isinstance(part, kind) and not (name == "finish" and part is None):
+            method = "start" if kind is Initializer else "correct"
+            raise InputError(
+                f"{name} {name_of(part)} has no method {method}: give a value with one"
+            )
+    for name, none in (("low_pass", "unfiltered"), ("renoise", "DDIMNoise(0.0)")):
+        part = getattr(sampler, name)
+        if isinstance(part, type) or not callable(part):
+            what = getattr(part, "__name__", name_of(part))
+            raise InputError(
+                f"{name} {what} is no function: give one, or visionxl.solvers.{none} for none"
+            )
 
 
 def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:

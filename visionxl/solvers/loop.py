@@ -33,6 +33,7 @@ from visionxl.solvers.contract import (
     check_first,
     check_given,
     check_linear,
+    check_parts,
     check_problem,
     check_same_shape,
     check_schedule,
@@ -215,9 +216,7 @@ def restore(
         sampler=(sampler, Sampler, "give a method's value, such as vision_xl()"),
         generator=(generator, Generator, "give torch.Generator().manual_seed(0)"),
     )
-    for name in ("initializer", "consistency", "finish"):
-        if isinstance(getattr(sampler, name), type):
-            raise InputError(f"{name} {getattr(sampler, name).__name__} is a class: add ()")
+    check_parts(sampler)
     check_schedule(prior)
     frames = check_problem(problem)
     check_linear(problem, sampler.consistency)

@@ -6,6 +6,7 @@ the core is kept; the context around it is restored a second time by the windows
 windows draw the same noise, so that chance does not change from one to the next.
 """
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
@@ -15,9 +16,10 @@ from attrs import evolve, frozen
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, name_of
 from visionxl.init.inversion import BatchConsistentInversion
 from visionxl.operators.cutting import KeepFrames, operator_at, uncut
+from visionxl.operators.lifting import lift
 from visionxl.operators.reach import Reach, reach_of
 from visionxl.protocols import (
     ForwardOperator,
@@ -322,6 +324,8 @@ def restore_windows(
         problem = window.problem(operator, measurement, noise_std)
         return evolve(problem, measurement=problem.measurement.to(device))
 
+    if len(windows) > 1:
+        _warn_unlike(operator, problem_of(windows[0]), len(measurement))
     sampler_of = with_common_start(sampler, windows, problem_of, prior)
     for index, window in enumerate(windows[begin:], begin):
         own = Generator(generator.device)
@@ -342,6 +346,25 @@ def restore_windows(
         core = window.core(restored.video).clone()
         yield RestoredWindow(index, window, core, restored.trace)
         del restored, core, problem, method
+
+
+def _warn_unlike(operator: Any, window: InverseProblem, count: int) -> None:
+    """Warn of an operator that measures the same frames otherwise at another time."""
+    operator, _ = uncut(operator)
+    shape, reach = lift(window.operator, window.measurement).shape, reach_of(operator).frames
+    frames = 2 * reach + 2
+    chance = Generator().manual_seed(0)
+    video = torch.rand(frames, *shape[1:], generator=chance).to(window.measurement)
+    parts = (operator_at(operator, range(first, frames), count) for first in (0, 1))
+    whole, later = (part.forward(x) for part, x in zip(parts, (video, video[1:]), strict=True))
+    one, same = whole[reach + 1], later[reach]
+    if (one - same).norm() > 1e-3 * one.norm():
+        warnings.warn(
+            f"{name_of(operator)} measures the same frames otherwise at another time, so windows "
+            "are wrong: give it a method at(frames, count) that tells it for some frames "
+            "(visionxl.testing.check_operator examines it)",
+            stacklevel=3,
+        )
 
 
 def check_shared(sampler: Sampler) -> None:

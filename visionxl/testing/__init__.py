@@ -15,6 +15,7 @@ What a part raises itself comes through as it is.
 from visionxl.testing.consistencies import check_consistency
 from visionxl.testing.initializers import check_initializer
 from visionxl.testing.laws import ContractError
+from visionxl.testing.methods import check_method
 from visionxl.testing.operators import check_operator
 from visionxl.testing.priors import check_prior
 
@@ -22,6 +23,7 @@ __all__ = [
     "ContractError",
     "check_consistency",
     "check_initializer",
+    "check_method",
     "check_operator",
     "check_prior",
 ]

@@ -72,8 +72,7 @@ def ask(
             part,
             f"{method} answers for {given.dtype} tensors of shape {tuple(given.shape)}",
             f"{type(error).__name__}: {error}",
-            "take the arguments that its protocol names, of that shape, and bring constants to the "
-            "argument's dtype and device: constant.to(video)",
+            _way_out(str(error)),
         ) from error
     first = [_sound(part, method, given, value).clone() for value in tensors(answer)]
     for tensor, copy in zip(watched, before, strict=True):
@@ -95,6 +94,15 @@ def ask(
             "draw nothing at random but from a generator that is an argument, and keep no state",
         )
     return answer
+
+
+def _way_out(error: str) -> str:
+    if any(word in error.lower() for word in ("dtype", "device", "same type")):
+        return "bring constants to the argument's dtype and device: constant.to(video)"
+    return (
+        "take the arguments that its protocol names; where it cannot take this shape, examine it "
+        "with one that it can (visionxl.Padded wraps a prior that wants other sizes)"
+    )
 
 
 def apart(left: Tensor, right: Tensor) -> float:

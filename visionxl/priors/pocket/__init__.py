@@ -1,12 +1,12 @@
 """The embedded default: a small latent diffusion model that comes with the package."""
 
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 
 from visionxl.priors.diffusers import DiffusersPrior
-from visionxl.priors.loading import dtype_keyword
+from visionxl.priors.loading import load_parts
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -29,12 +29,6 @@ class PocketPrior(DiffusersPrior):
             dtype: of the networks; videos and latents keep their own.
             device: of the networks.
         """
-        from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DModel
-
-        options: Any = {"use_safetensors": True, **dtype_keyword(dtype)}
-        unet: Any = UNet2DModel.from_pretrained(WEIGHTS / "unet", **options)
-        vae: Any = AutoencoderTiny.from_pretrained(WEIGHTS / "vae", **options)
-        scheduler = DDIMScheduler.from_pretrained(WEIGHTS / "scheduler")
-        prior = cls.assemble(unet.to(device), vae.to(device), scheduler)
+        prior = cls.assemble(*load_parts(WEIGHTS, dtype, device))
         assert isinstance(prior, PocketPrior)  # assemble makes the class it is called on
         return prior

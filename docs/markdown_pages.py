@@ -12,7 +12,10 @@ from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
 from sphinx.util.nodes import nested_parse_with_titles
 
-PAGES = {f"{name.upper()}.md": name for name in ("architecture", "changelog", "contributing")}
+PAGES = {
+    f"{name.upper()}.md": name
+    for name in ("architecture", "benchmarks", "changelog", "contributing")
+}
 UNDERLINES = {1: "=", 2: "-", 3: "~"}
 INLINE = re.compile(r"`([^`]+)`|\[([^\]]+)\]\(([^)]+)\)")
 
@@ -26,6 +29,8 @@ def inline(text: str) -> str:
             return f"``{code}``"
         if target in PAGES:
             return f":doc:`{PAGES[target]}`"
+        if page := re.fullmatch(r"docs/(\w+)\.rst", target):
+            return f":doc:`{page[1]}`"
         return f"`{label} <{target}>`__" if "://" in target else f"``{label.strip('`')}``"
 
     return INLINE.sub(one, text)

@@ -15,7 +15,7 @@ from command_line import exit_code, make_clip, run_in
 from visionxl.cli.app import app
 
 REPOSITORY = Path(__file__).parent.parent
-PAGES = [*REPOSITORY.glob("[CR][OE]*.md"), *sorted((REPOSITORY / "docs").glob("*.rst"))]
+PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.rst"))]
 BLOCK = re.compile(
     r"^```bash\n((?:.*\n)*?)```|^\.\. code-block:: bash\n\n((?:[ ]+.*\n|\n)+)", re.MULTILINE
 )

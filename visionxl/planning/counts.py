@@ -167,7 +167,7 @@ def _brief(part: Any) -> Any:
         return part
     changes: dict[str, Any] = {}
     for name in fields_dict(type(part)):
-        if name in ("iterations", "turns", "rounds"):
+        if name in ("iterations", "filling", "turns", "rounds"):
             changes[name] = min(2, getattr(part, name))
         elif name in ("consistency", "finish"):
             changes[name] = _brief(getattr(part, name))

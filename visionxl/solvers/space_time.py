@@ -2,9 +2,11 @@
 
 import math
 
+import torch
 from attrs import field, frozen
 
-from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
+from visionxl.operators.cutting import uncut
+from visionxl.protocols import Correction, ForwardOperator, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.data_term import DataTerm, Iterated
@@ -37,6 +39,16 @@ def variation_weight(data: DataTerm, video: Video, noise_std: float) -> float:
     return 0.6 * noise_std**2 * math.sqrt(share)
 
 
+def has_holes(operator: ForwardOperator, video: Video) -> bool:
+    """Whether there are pixels that no measurement sees, such as those of a mask.
+
+    What a window of a clip leaves out at its ends does not count.
+    """
+    operator, _ = uncut(operator)
+    seen = operator.adjoint(torch.ones_like(operator.forward(torch.ones_like(video))))
+    return bool((seen == 0).any())
+
+
 @frozen
 class SpaceTimeTV:
     """Noise-aware consistency with directional total variation in space and time.
@@ -63,6 +75,8 @@ class SpaceTimeTV:
         motion: whether to follow the motion; without it time stays at the pixel.
         least_noise: stands for ``sigma_y`` where the measurement has less.
         iterations: of a pass, at most.
+        filling: of the first pass where the estimate is left out and pixels are not seen at all, at
+            most: holes fill from their edges, a pixel an iteration or so.
         tolerance: a pass stops once an iteration changes the video by less than this share.
         bend: differences of less than so many times those around them cost their square, which
             irons out less of a fine texture and leaves more of the noise; 0 for none.
@@ -75,6 +89,7 @@ class SpaceTimeTV:
     motion: bool = True
     least_noise: float = field(default=FLOAT32_NOISE, validator=above_zero)
     iterations: int = field(default=20, validator=from_one)
+    filling: int = field(default=120, validator=from_one)
     tolerance: float = field(default=1e-4, validator=from_zero)
     bend: float = field(default=0.0, validator=from_zero)
 
@@ -88,9 +103,11 @@ class SpaceTimeTV:
         weight = self.strength * variation_weight(data, estimate, noise)
         damping = damping_of(problem, level, self.spread, least)
         gain = gain_of(problem.operator, estimate)
+        holes = damping == 0 and has_holes(problem.operator, estimate)
         video, done, stopped = estimate, 0, USED_UP
         for directed in (True,) if damping > 0 else (False, True, True):
             directions = self._directions(video) if directed else None
+            most = self.iterations if directed or not holes else self.filling
             if damping == 0:  # the estimate is left out, and need not be held
                 estimate = video
             found = minimise(
@@ -103,11 +120,11 @@ class SpaceTimeTV:
                 gain=gain,
                 damping=damping,
                 start=video,
-                iterations=self.iterations,
+                iterations=most,
                 tolerance=self.tolerance,
             )
             video, done = found.video, done + found.iterations
-            stopped = CONVERGED if found.iterations < self.iterations else USED_UP
+            stopped = CONVERGED if found.iterations < most else USED_UP
             del found, directions  # as large as several videos, and not needed again
         return Correction(video, done, residuals=(), stopped=stopped)
 

@@ -83,7 +83,10 @@ def prior_of(options: Namespace) -> DiffusersPrior:
         )
     if options.prior is None:
         return PocketPrior.load()
-    return prior_named(options.prior, options.device, options.dtype, prompt=options.prompt)
+    prior = prior_named(options.prior, options.device, options.dtype, prompt=options.prompt)
+    if not isinstance(prior, DiffusersPrior):
+        raise InputError(f"--prior {options.prior!r} is a flow model: give one with a U-Net")
+    return prior
 
 
 def records_of(options: Namespace) -> Iterator[dict[str, Any]]:

@@ -1,16 +1,22 @@
 """Flow-matching models: their schedule, their denoiser, and our methods on them."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from attrs import evolve
+from command_line import make_clip, visionxl
 from dense import generator, noise, relative_error
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from visionxl import GaussianPrior, InputError, NoiseAware, restore, simulate, vision_xl
 from visionxl.init import ddim_invert
 from visionxl.operators import AveragePool, TemporalAverage
-from visionxl.priors import FlowPrior, FlowSchedule
+from visionxl.planning import MemoryPlan, planned
+from visionxl.planning.counts import count_networks
+from visionxl.priors import FlowPrior, FlowSchedule, compiled
 from visionxl.solvers import ConstantSpread
+from visionxl.video import read_clip
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +125,56 @@ def test_inversion_and_the_way_back_agree_where_the_velocity_is_known():
     start = levels[-1].noise * picture
     inverted = ddim_invert(start, prior, levels)
     torch.testing.assert_close(inverted, levels[0].noise * picture, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [MemoryPlan(1, vae_tile=32), MemoryPlan(2, attention="sliced", vae_frames=1)],
+    ids=str,
+)
+def test_it_obeys_a_memory_plan(prior, plan):
+    obeying = planned(prior, plan)
+    latent, level = noise(2, 4, 8, 12), prior.schedule.level(0.4)
+    for found, expected in (
+        (obeying.denoise(latent, level).clean, prior.denoise(latent, level).clean),
+        (obeying.encode(video()), prior.encode(video())),
+        (obeying.decode(latent), prior.decode(latent)),
+    ):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_its_memory_is_counted(prior):
+    networks = count_networks(prior, MemoryPlan(), 64, 96)
+    weights = sum(8 * p.numel() for p in prior.transformer.parameters())
+    assert networks.unet >= weights
+    assert min(networks.denoise, networks.decode, networks.encode) > networks.latent > 0
+    guided = evolve(prior, guidance=0.6)
+    assert (prior.evaluations, guided.evaluations) == (1, 2)
+
+
+def test_it_is_compiled(prior):
+    latent, level = noise(1, 4, 8, 12), prior.schedule.level(0.4)
+    quick = compiled(prior, backend="eager")
+    assert quick.transformer is not prior.transformer
+    found, expected = (p.denoise(latent, level).clean for p in (quick, prior))
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_command_line_takes_a_flow_model(flow_folder, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    make_clip(Path("clip.mkv"), frames=2, height=32, width=48)
+    words = ["simulate", "clip.mkv", "--task", "sr4", "--output", "y.safetensors"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "y.safetensors", "--output", "x.mkv", "--prior", str(flow_folder)]
+    answer = visionxl(monkeypatch, capfd, *words, "--prompt", "a dog", "--steps", "10")
+    assert answer.code == 0, answer.err
+    assert read_clip("x.mkv").video.shape == (2, 3, 32, 48)
+    answer = visionxl(monkeypatch, capfd, *words, "--overwrite", "--lora", "x.safetensors")
+    assert "--lora 'x.safetensors'" in answer.err
+    words = ["info", "--plan", "--prior", str(flow_folder), "--size"]
+    assert visionxl(monkeypatch, capfd, *words, "64x96").code == 0
+    answer = visionxl(monkeypatch, capfd, *words, "768x1280")
+    assert (answer.code, "at most 256 pixels a side" in answer.err) == (2, True), answer.err
 
 
 def test_bad_input_is_refused(sdxl_folder, prior):

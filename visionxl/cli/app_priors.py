@@ -7,9 +7,9 @@ from pathlib import Path
 
 from visionxl.cli.reading import check_source, prior_named
 from visionxl.errors import InputError
-from visionxl.priors import DiffusersPrior
+from visionxl.priors.flow import NetworkPrior
 
-Loaders = Mapping[str, Callable[[], DiffusersPrior]]
+Loaders = Mapping[str, Callable[[], NetworkPrior]]
 
 
 def offered(sources: Iterable[str], device: str, dtype: str) -> Loaders:
@@ -38,7 +38,7 @@ def named(sources: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def chosen(priors: Loaders, name: str) -> DiffusersPrior:
+def chosen(priors: Loaders, name: str) -> NetworkPrior:
     """The prior of that name.
 
     Raises:

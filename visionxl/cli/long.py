@@ -29,7 +29,7 @@ from visionxl.distributed.frames import EVERY
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
 from visionxl.planning import Persistent
-from visionxl.priors import DiffusersPrior
+from visionxl.priors.flow import NetworkPrior
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import measures_in_pieces, write_page
 from visionxl.report.record import told_of, versions
@@ -56,7 +56,7 @@ def restored_in_windows(
     source: Frames,
     operator: ForwardOperator,
     description: Description,
-    prior: DiffusersPrior,
+    prior: NetworkPrior,
     sampler: Sampler,
     run: Run,
 ) -> Long:

@@ -10,7 +10,8 @@ from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli.reading import prior_named, with_autoencoder
 from visionxl.cli.running import Run
 from visionxl.distributed import Processes
-from visionxl.priors import DiffusersPrior, compiled
+from visionxl.priors import compiled
+from visionxl.priors.flow import NetworkPrior
 from visionxl.solvers import Sampler
 from visionxl.solvers.methods import method_named
 
@@ -45,7 +46,7 @@ class Order:
     resume: bool
     show: bool
 
-    def priors(self) -> tuple[DiffusersPrior, DiffusersPrior | None]:
+    def priors(self) -> tuple[NetworkPrior, NetworkPrior | None]:
         """The prior, and the one of the inner steps."""
         text = {k: getattr(self, k) for k in ("prompt", "negative_prompt", "guidance")}
         text |= {k: v for k in ("unet", "lora") if (v := getattr(self, k)) is not None}
@@ -63,7 +64,7 @@ class Order:
     def run(
         self,
         settings: dict[str, Any],
-        inner: DiffusersPrior | None,
+        inner: NetworkPrior | None,
         checkpoints: CheckpointFolder | None,
         group: Processes,
     ) -> Run:

@@ -12,7 +12,7 @@ from visionxl.errors import InputError
 from visionxl.planning import Estimate, MemoryPlan
 from visionxl.planning.choice import fastest, plans
 from visionxl.planning.structures import sdxl_structure
-from visionxl.priors import DiffusersPrior
+from visionxl.priors.flow import NetworkPrior
 
 GB = 10**9
 BUDGETS = (8, 12, 24)
@@ -51,7 +51,7 @@ def say_plans(
         print(f"{entry['prior']} on {entry['device']}, {entry['budget_gb']:g} GB: {plan}{words}")
 
 
-def _priors(name: str | None) -> dict[str, DiffusersPrior]:
+def _priors(name: str | None) -> dict[str, NetworkPrior]:
     quiet_diffusers()
     if name is not None:
         return {name: prior_named(name)}

@@ -24,7 +24,15 @@ from visionxl.measurements import (
     load_measurement,
 )
 from visionxl.operators import lift, task_named
-from visionxl.priors import AutoencoderCodec, DiffusersPrior, Padded, PocketPrior, SDXLPrior
+from visionxl.priors import (
+    AutoencoderCodec,
+    DiffusersPrior,
+    FlowPrior,
+    Padded,
+    PocketPrior,
+    SDXLPrior,
+)
+from visionxl.priors.flow import NetworkPrior
 from visionxl.priors.loading import load_autoencoder, without_text
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import ForwardOperator, LatentPrior, NonlinearOperator, Video
@@ -190,7 +198,7 @@ def check_truth(frames: int, size: tuple[int, int], description: Description) ->
 
 def prior_named(
     name: str, device: str = "cpu", dtype: str = "float32", **text: Any
-) -> DiffusersPrior:
+) -> NetworkPrior:
     """``pocket``, or a folder or hub id of diffusers' layout with its text options."""
     if dtype not in DTYPES:
         raise InputError(f"--dtype {dtype!r} is unknown: {nearest(dtype, DTYPES)}")
@@ -212,12 +220,13 @@ def prior_named(
             )
         return PocketPrior.load(dtype=DTYPES[dtype], device=place)
     check_source(name)
-    kind = SDXLPrior if not without_text(name) and _is_sdxl(name) else DiffusersPrior
-    if kind is DiffusersPrior and "unet" in text:
-        raise InputError(
-            f"--unet {text['unet']!r}: prior {name!r} is no SDXL, whose few-step U-Nets these are; "
-            "leave it out"
-        )
+    kind = _kind_of(name)
+    for option, kinds in (("unet", (SDXLPrior,)), ("lora", (SDXLPrior, DiffusersPrior))):
+        if option in text and kind not in kinds:
+            raise InputError(
+                f"--{option} {text[option]!r}: prior {name!r} takes none, but SDXL does; leave it "
+                "out"
+            )
     return kind.from_pretrained(name, dtype=DTYPES[dtype], device=place, **text)
 
 
@@ -232,18 +241,23 @@ def check_source(name: str) -> None:
         )
 
 
-def _is_sdxl(source: str) -> bool:
-    """Whether a model has SDXL's second text encoder, by its index."""
+def _kind_of(source: str) -> type[DiffusersPrior | FlowPrior]:
+    """SDXL has a second text encoder, a flow model a transformer, by the model's index."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
+    if without_text(source):
+        return DiffusersPrior
     index = Path(source) / "model_index.json"
     try:
         if not Path(source).is_dir():
             index = Path(hf_hub_download(source, index.name))
-        return "text_encoder_2" in json.loads(index.read_text())
+        parts = json.loads(index.read_text())
     except (OSError, ValueError, EntryNotFoundError, HfHubHTTPError):
-        return True  # it cannot be read: loading it will say why
+        return SDXLPrior  # it cannot be read: loading it will say why
+    if "transformer" in parts:
+        return FlowPrior
+    return SDXLPrior if "text_encoder_2" in parts else DiffusersPrior
 
 
 def quiet_diffusers() -> None:
@@ -254,7 +268,7 @@ def quiet_diffusers() -> None:
     logging.disable_progress_bar()
 
 
-def prior_for(prior: DiffusersPrior, height: int, width: int) -> tuple[LatentPrior, list[str]]:
+def prior_for(prior: NetworkPrior, height: int, width: int) -> tuple[LatentPrior, list[str]]:
     """The prior for frames of that size, reflected to what it needs, and a word about it."""
     multiple = prior.multiple
     if min(height, width) < multiple:
@@ -272,12 +286,12 @@ def prior_for(prior: DiffusersPrior, height: int, width: int) -> tuple[LatentPri
     return Padded(prior, height, width, multiple), [note]
 
 
-def fitted_like(fitted: LatentPrior, other: DiffusersPrior) -> LatentPrior:
+def fitted_like(fitted: LatentPrior, other: NetworkPrior) -> LatentPrior:
     """``other`` padded as ``fitted`` is."""
     return evolve(fitted, prior=other) if isinstance(fitted, Padded) else other
 
 
-def with_autoencoder(prior: DiffusersPrior, source: str) -> DiffusersPrior:
+def with_autoencoder(prior: NetworkPrior, source: str) -> NetworkPrior:
     """The prior with another autoencoder of the same latents: a hub id or a folder."""
     mine = prior.codec.vae
     like = next(mine.parameters())

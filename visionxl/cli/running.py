@@ -23,7 +23,8 @@ from visionxl.measurements import generator_of
 from visionxl.operators import lift
 from visionxl.planning import MemoryPlan, Persistent
 from visionxl.planning.choice import VIDEO_DEVICES, fastest, plans, uncounted
-from visionxl.priors import DiffusersPrior, warm_up
+from visionxl.priors import warm_up
+from visionxl.priors.flow import NetworkPrior
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import Album, Look, measures, run_record, write_page
 from visionxl.solvers import FrameByFrame, Sampler, hosted, restore
@@ -59,7 +60,7 @@ class Run:
     frames_at_once: int | None = None
     memory: int | None = None
     device: torch.device = field(factory=lambda: torch.device("cpu"))
-    inner: DiffusersPrior | None = None
+    inner: NetworkPrior | None = None
     checkpoints: CheckpointFolder | None = None
     warm: bool = False
     group: Processes = field(factory=Processes)
@@ -67,7 +68,7 @@ class Run:
 
 
 def restored(
-    problem: InverseProblem, prior: DiffusersPrior, sampler: Sampler, run: Run
+    problem: InverseProblem, prior: NetworkPrior, sampler: Sampler, run: Run
 ) -> tuple[Video, dict[str, Any], list[str], list[Look]]:
     """Run the method under a progress bar; the video, its record, words, and looks at its steps."""
     shape = lift(problem.operator, problem.measurement).shape

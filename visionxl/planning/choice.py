@@ -64,7 +64,8 @@ def estimate(
     """The bytes that a plan takes on the networks' device.
 
     Args:
-        prior: a :class:`~visionxl.priors.DiffusersPrior`, or :class:`~visionxl.priors.Padded`.
+        prior: a :class:`~visionxl.priors.DiffusersPrior`, :class:`~visionxl.priors.FlowPrior`, or
+            :class:`~visionxl.priors.Padded`.
         plan: to count.
         height: of the frames, in pixels.
         width: of the frames, in pixels.
@@ -178,7 +179,8 @@ def plan_memory(
     """The fastest plan whose counted peak fits a budget: the first such one of :func:`plans`.
 
     Args:
-        prior: a :class:`~visionxl.priors.DiffusersPrior`, or :class:`~visionxl.priors.Padded`.
+        prior: a :class:`~visionxl.priors.DiffusersPrior`, :class:`~visionxl.priors.FlowPrior`, or
+            :class:`~visionxl.priors.Padded`.
         height: of the frames, in pixels.
         width: of the frames, in pixels.
         frames: of the video.
@@ -236,7 +238,7 @@ def _host(place: torch.device) -> str:
 
 
 def _place(prior: LatentPrior, device: torch.device | str | None) -> torch.device:
-    return device_of(diffusers_prior_of(prior).unet) if device is None else torch.device(device)
+    return device_of(diffusers_prior_of(prior).network) if device is None else torch.device(device)
 
 
 def _fastest_first(

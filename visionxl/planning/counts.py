@@ -15,7 +15,7 @@ from visionxl.operators.tasks import Task
 from visionxl.planning.obey import dtype_for, moved, networks_of
 from visionxl.planning.plan import MemoryPlan
 from visionxl.priors.attention import FusedAttention, SlicedAttention
-from visionxl.priors.diffusers import DiffusersPrior
+from visionxl.priors.flow import NetworkPrior
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.priors.tiling import StripedAutoencoder
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
@@ -72,7 +72,7 @@ class Held:
     prepared: bool
 
 
-def diffusers_prior_of(prior: LatentPrior) -> DiffusersPrior:
+def diffusers_prior_of(prior: LatentPrior) -> NetworkPrior:
     """The networks of a prior. Raises InputError for a prior without any."""
     networks = networks_of(prior)
     if networks is None:
@@ -90,15 +90,15 @@ def weight_bytes(network: Any, dtype: torch.dtype | None = None) -> int:
     return sum(t.numel() * (size if t.is_floating_point() else t.itemsize) for t in tensors)
 
 
-def on_meta(prior: DiffusersPrior, dtype: torch.dtype | None = None) -> DiffusersPrior:
+def on_meta(prior: NetworkPrior, dtype: torch.dtype | None = None) -> NetworkPrior:
     """The prior's structure without its values: networks and conditioning on the meta device.
 
     It has no guidance, for equal conditionings could not be told there.
     """
-    unet, vae = (_hollow(n, dtype_for(n, dtype)) for n in (prior.unet, prior.codec.vae))
+    network, vae = (_hollow(n, dtype_for(n, dtype)) for n in (prior.network, prior.codec.vae))
     told = moved(prior.conditional, "meta", dtype)
-    codec = evolve(prior.codec, vae=vae)
-    return evolve(prior, unet=unet, codec=codec, conditional=told, guidance=None)
+    hollow = prior.with_networks(network, evolve(prior.codec, vae=vae), told, told)
+    return evolve(hollow, guidance=None)
 
 
 def _hollow(network: Any, dtype: torch.dtype) -> nn.Module:
@@ -141,7 +141,7 @@ def count_networks(
         decode = peak_bytes_of(lambda: calls.decode(latent), "meta")
         encode = peak_bytes_of(lambda: calls.encode(video), "meta")
     denoise += (inner.evaluations - 1) * latent.nbytes
-    unet, vae = (weight_bytes(n, plan.dtype) for n in (inner.unet, inner.codec.vae))
+    unet, vae = (weight_bytes(n, plan.dtype) for n in (inner.network, inner.codec.vae))
     return Networks(unet, vae, latent.nbytes, denoise, decode, encode)
 
 

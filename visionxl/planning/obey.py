@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from visionxl.errors import InputError
 from visionxl.planning.plan import MemoryPlan
 from visionxl.priors.attention import SlicedAttention
-from visionxl.priors.diffusers import Conditioning, DiffusersPrior
+from visionxl.priors.diffusers import Conditioning
+from visionxl.priors.flow import NetworkPrior
 from visionxl.priors.padding import Padded
 from visionxl.priors.tiling import StripedAutoencoder
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
@@ -34,7 +35,8 @@ def planned(
     they do, and with ``offload`` they wait in host memory.
 
     Args:
-        prior: a :class:`~visionxl.priors.DiffusersPrior`, or :class:`~visionxl.priors.Padded`.
+        prior: a :class:`~visionxl.priors.DiffusersPrior`, :class:`~visionxl.priors.FlowPrior`, or
+            :class:`~visionxl.priors.Padded`.
             Any other obeys a plan that asks nothing of its networks.
         plan: to obey.
         device: where the networks work; by default where they are.
@@ -45,37 +47,36 @@ def planned(
     if isinstance(prior, Padded):
         return evolve(prior, prior=planned(prior.prior, plan, device))
     asks = plan.vae_tile is not None or plan.offload or plan.dtype is not None
-    if not isinstance(prior, DiffusersPrior):
+    if not isinstance(prior, NetworkPrior):
         if asks or device is not None:
             raise InputError(
                 f"prior {type(prior).__name__} has no networks of diffusers to put in order: give "
                 "a DiffusersPrior, or a plan of frames_at_once alone"
             )
         return Attending(prior) if plan.attention == "sliced" else prior
-    place = device_of(prior.unet)
+    place = device_of(prior.network)
     if device is not None:  # with its number, as the networks will tell it
         place = torch.empty(0, device=device).device
-    unet, vae = (_converted(n, plan.dtype) for n in (prior.unet, prior.codec.vae))
+    network, vae = (_converted(n, plan.dtype) for n in (prior.network, prior.codec.vae))
     codec_vae = vae if plan.vae_tile is None else StripedAutoencoder(vae, plan.vae_tile)
-    obeying: Any = evolve(
-        prior,
-        unet=unet,
-        codec=evolve(prior.codec, vae=codec_vae, frames_at_once=plan.vae_frames),
-        conditional=moved(prior.conditional, place, plan.dtype),
-        unconditional=moved(prior.unconditional, place, plan.dtype),
+    obeying: Any = prior.with_networks(
+        network,
+        evolve(prior.codec, vae=codec_vae, frames_at_once=plan.vae_frames),
+        moved(prior.conditional, place, plan.dtype),
+        moved(prior.unconditional, place, plan.dtype),
     )
     if plan.offload:
-        obeying = Turns(obeying, Guest.of(unet, place), Guest.of(vae, place))
+        obeying = Turns(obeying, Guest.of(network, place), Guest.of(vae, place))
     elif device is not None:
-        unet.to(place)
+        network.to(place)
         vae.to(place)
     return Attending(obeying) if plan.attention == "sliced" else obeying
 
 
-def networks_of(prior: LatentPrior) -> DiffusersPrior | None:
+def networks_of(prior: LatentPrior) -> NetworkPrior | None:
     """The part of a prior that has networks of diffusers; None where none has."""
     inner = prior.prior if isinstance(prior, Padded) else prior
-    return inner if isinstance(inner, DiffusersPrior) else None
+    return inner if isinstance(inner, NetworkPrior) else None
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -162,10 +163,10 @@ def _waiting(weight: Tensor, place: torch.device) -> Tensor:
 
 @frozen(eq=False)
 class Turns:
-    """A prior whose U-Net and autoencoder take turns on the device."""
+    """A prior whose denoiser and autoencoder take turns on the device."""
 
     prior: LatentPrior
-    unet: Guest
+    network: Guest
     vae: Guest
 
     @property
@@ -173,18 +174,18 @@ class Turns:
         return self.prior.schedule
 
     def encode(self, video: Video) -> Latent:
-        self.unet.leave()
+        self.network.leave()
         self.vae.come()
         return self.prior.encode(video)
 
     def decode(self, latent: Latent) -> Video:
-        self.unet.leave()
+        self.network.leave()
         self.vae.come()
         return self.prior.decode(latent)
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
         self.vae.leave()
-        self.unet.come()
+        self.network.come()
         return self.prior.denoise(latent, level)
 
 

@@ -52,7 +52,7 @@ class Persistent:
         if plan.dtype is not None:  # converted once
             prior = planned(prior, MemoryPlan(dtype=plan.dtype))
         networks = networks_of(prior)
-        self._device = device if networks is None or device else device_of(networks.unet)
+        self._device = device if networks is None or device else device_of(networks.network)
         self._given = prior
         self._prior = planned(prior, evolve(plan, dtype=None), self._device)
 

@@ -3,17 +3,19 @@
 import copy
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from attrs import evolve
 
-from visionxl.priors.diffusers import DiffusersPrior
+from visionxl.priors.flow import NetworkPrior
 from visionxl.protocols import LatentPrior
 
+P = TypeVar("P", bound=NetworkPrior)
 
-def compiled(prior: DiffusersPrior, backend: str = "inductor") -> DiffusersPrior:
-    """The same prior with its U-Net, encoder and decoder compiled; results agree to rounding.
+
+def compiled(prior: P, backend: str = "inductor") -> P:
+    """The same prior with its denoiser, encoder and decoder compiled; results agree to rounding.
 
     The first call with every size and number of frames compiles, which takes from seconds to
     minutes: see :func:`warm_up`. The weights are shared with ``prior``, which stays as it is.
@@ -26,8 +28,10 @@ def compiled(prior: DiffusersPrior, backend: str = "inductor") -> DiffusersPrior
     vae._modules = dict(vae._modules)  # its own list of parts, or the prior's would change
     for name in ("encoder", "decoder"):
         setattr(vae, name, torch.compile(getattr(vae, name), backend=backend))
-    unet: Any = torch.compile(prior.unet, backend=backend)
-    return evolve(prior, unet=unet, codec=evolve(prior.codec, vae=vae))
+    network: Any = torch.compile(prior.network, backend=backend)
+    codec = evolve(prior.codec, vae=vae)
+    made: Any = prior.with_networks(network, codec, prior.conditional, prior.unconditional)
+    return made
 
 
 def warm_up(

@@ -177,6 +177,23 @@ class DiffusersPrior:
         )
 
     @property
+    def network(self) -> Any:
+        """The denoiser."""
+        return self.unet
+
+    def with_networks(
+        self,
+        network: Any,
+        codec: AutoencoderCodec,
+        conditional: Conditioning,
+        unconditional: Conditioning,
+    ) -> "DiffusersPrior":
+        """The same model with these in the place of its own: moved, compiled, in strips."""
+        return evolve(
+            self, unet=network, codec=codec, conditional=conditional, unconditional=unconditional
+        )
+
+    @property
     def multiple(self) -> int:
         """Height and width in pixels have to be multiples of this."""
         return self.codec.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from visionxl.errors import InputError
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
-from visionxl.priors.diffusers import Conditioning
+from visionxl.priors.diffusers import Conditioning, DiffusersPrior
 from visionxl.priors.loading import load_pipeline, release
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
@@ -60,11 +60,11 @@ class FlowPrior:
         guidance: scale; None for the prompt alone.
     """
 
-    transformer: Any
+    transformer: Any = field(repr=lambda network: f"<{type(network).__name__}>")
     codec: AutoencoderCodec
     schedule: FlowSchedule = FlowSchedule()
-    conditional: Conditioning = field(factory=Conditioning)
-    unconditional: Conditioning = field(factory=Conditioning)
+    conditional: Conditioning = field(factory=Conditioning, repr=False)
+    unconditional: Conditioning = field(factory=Conditioning, repr=False)
     guidance: float | None = None
 
     @classmethod
@@ -117,6 +117,27 @@ class FlowPrior:
         )
 
     @property
+    def network(self) -> Any:
+        """The denoiser."""
+        return self.transformer
+
+    def with_networks(
+        self,
+        network: Any,
+        codec: AutoencoderCodec,
+        conditional: Conditioning,
+        unconditional: Conditioning,
+    ) -> "FlowPrior":
+        """The same model with these in the place of its own: moved, compiled, in strips."""
+        told = {"conditional": conditional, "unconditional": unconditional}
+        return evolve(self, transformer=network, codec=codec, **told)
+
+    @property
+    def evaluations(self) -> int:
+        """How often the transformer runs in one call of :meth:`denoise`."""
+        return 2 if self._guided() else 1
+
+    @property
     def multiple(self) -> int:
         """Height and width in pixels have to be multiples of this."""
         return self.codec.factor * self.transformer.config.patch_size
@@ -136,16 +157,28 @@ class FlowPrior:
         return self.codec.decode(latent)
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        alone = self.guidance is None or self.conditional.equals(self.unconditional)
         first = self.conditional if self.guidance is None else self.unconditional
         unguided = guided = self._velocity(latent, level, first)
-        if not alone and self.guidance is not None and self.guidance != 0:
+        if self._guided():
+            assert self.guidance is not None  # or nothing would be guided
             towards = self._velocity(latent, level, self.conditional)
             guided = unguided + self.guidance * (towards - unguided)
         clean = latent - level.noise * guided
         return Denoised(clean, latent + level.signal * unguided)
 
+    def _guided(self) -> bool:
+        """Whether both conditionings have to be evaluated: otherwise the answer is known."""
+        return bool(self.guidance) and not self.conditional.equals(self.unconditional)
+
     def _velocity(self, latent: Latent, level: NoiseLevel, told: Conditioning) -> Latent:
+        config = self.transformer.config
+        most = getattr(config, "pos_embed_max_size", None)
+        if most is not None and max(latent.shape[-2:]) > most * config.patch_size:
+            pixels = most * config.patch_size * self.codec.factor
+            raise InputError(
+                f"latents of {latent.shape[-2]}x{latent.shape[-1]} are too large for the "
+                f"transformer, whose frames have at most {pixels} pixels a side: take smaller ones"
+            )
         like = next(self.transformer.parameters())
         times = torch.full((len(latent),), 1000 * level.noise, device=like.device)
         output = self.transformer(
@@ -154,6 +187,10 @@ class FlowPrior:
             **told.keywords(len(latent), *latent.shape[-2:]),
         )
         return output.sample.to(latent)
+
+
+NetworkPrior = DiffusersPrior | FlowPrior
+"""A prior of diffusers' networks: a denoiser and an autoencoder."""
 
 
 def _left_out(folder: Path) -> dict[str, None]:

@@ -43,12 +43,13 @@ from visionxl.operators import (
     normal,
     task_named,
 )
+from visionxl.operators.cutting import KeepFrames
 from visionxl.priors import DiscreteSchedule
 from visionxl.protocols import ForwardOperator, NoiseLevel
 from visionxl.solvers import ConstantSpread, leading_times, method_named
 from visionxl.solvers.data_term import Iterated
 from visionxl.solvers.modes import Modes
-from visionxl.solvers.space_time import variation_weight
+from visionxl.solvers.space_time import has_holes, variation_weight
 from visionxl.solvers.total_variation import total_variation
 from visionxl.video import DEMO_CLIP, read_clip
 
@@ -321,6 +322,32 @@ def test_the_corrected_video_is_what_the_inversion_leads_back_to():
     ((estimate, asked, level),) = told.asked
     assert torch.equal(estimate, lift(problem.operator, problem.measurement))
     assert (asked, level) == (problem, levels[0])
+
+
+@pytest.mark.parametrize(
+    ("operator", "holes"),
+    [
+        (AveragePool(2) @ TemporalAverage(3), False),
+        (Mask.random(0.5, 4, 8, generator()) @ TemporalAverage(3), True),
+        (TemporalSubsample(2, frames=4), True),
+        (KeepFrames(1, 3, 4) @ GaussianBlur(1.0), False),  # a window: its ends are no holes
+    ],
+)
+def test_holes_are_pixels_that_nothing_sees(operator, holes):
+    assert has_holes(operator, noise(*SHAPE)) == holes
+
+
+def test_a_hole_is_filled_before_the_motion_is_looked_for():
+    clip = fit_to(read_clip(DEMO_CLIP, 4).video, 64, 96)
+    mask = torch.ones(64, 96, dtype=torch.bool)
+    mask[20:40, 30:60] = False
+    errors = []
+    for filling in (20, 120):
+        problem = simulate(clip, Mask(mask), 0.01, generator=generator())
+        start = SpaceTimeTV(ConstantSpread(math.inf), filling=filling)
+        video = start.correct(lift(problem.operator, problem.measurement), problem, LEVEL).video
+        errors.append((video - clip)[..., ~mask].square().mean().sqrt().item())
+    assert errors[1] < 0.9 * errors[0]
 
 
 @pytest.mark.parametrize("gain", [0.01, 10.0, 127.5])

@@ -15,7 +15,7 @@ import torch
 from attrs import evolve, frozen
 from peers.published import PublishedCG, PublishedInversion, PublishedOperator, PublishedPrior
 
-from scale.watching import Watch, Watched, WatchedConsistency
+from scale.watching import Watch, WatchedConsistency, watched
 from visionxl import (
     Correction,
     InverseProblem,
@@ -55,7 +55,7 @@ class Run:
 
 def paper(run: Run) -> int:
     problem = evolve(run.problem, operator=PublishedOperator(run.problem.operator))
-    prior = PublishedPrior(Watched(run.prior, run.watch), 1)
+    prior = PublishedPrior(watched(run.prior, run.watch), 1)
     sampler = vision_xl(consistency=Bounded(PublishedCG()), initializer=PublishedInversion())
     iterations = 0
     problem, sampler = placed(problem, sampler, run)
@@ -70,11 +70,11 @@ def restored(run: Run, sampler: Sampler, *, tiny: bool = False) -> int:
     problem, method = placed(run.problem, sampler, run)
     result = restore(
         problem,
-        Watched(run.prior, run.watch),
+        watched(run.prior, run.watch),
         method,
         generator=chance(),
         frames_at_once=run.frames_at_once,
-        inner=Watched(run.tiny, run.watch, "tiny ") if tiny else None,
+        inner=watched(run.tiny, run.watch, "tiny ") if tiny else None,
     )
     return sum(record.iterations for record in result.trace)
 

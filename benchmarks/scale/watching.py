@@ -8,8 +8,9 @@ import torch
 from attrs import define, frozen
 from measuring import begin_peak
 
-from visionxl import Correction, Denoised, InverseProblem, Latent, LatentPrior, NoiseLevel, Video
-from visionxl.protocols import DataConsistency, NoiseSchedule
+from visionxl import Correction, InverseProblem, LatentPrior, NoiseLevel, Video
+from visionxl.protocols import DataConsistency
+from visionxl.solvers import Around
 from visionxl.solvers.contract import peak_bytes
 
 REST = "rest"
@@ -77,8 +78,7 @@ class Watch:
         return time.perf_counter()
 
 
-@frozen(eq=False)
-class Watched:
+def watched(prior: LatentPrior, watch: Watch, kind: str = "") -> LatentPrior:
     """A prior whose calls are stages.
 
     Args:
@@ -86,26 +86,10 @@ class Watched:
         watch: of the run.
         kind: before the names of the autoencoder's stages, such as ``"tiny "``.
     """
-
-    prior: LatentPrior
-    watch: Watch
-    kind: str = ""
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        return self.prior.schedule
-
-    def encode(self, video: Video) -> Latent:
-        with self.watch.stage(f"{self.kind}encode", len(video)):
-            return self.prior.encode(video)
-
-    def decode(self, latent: Latent) -> Video:
-        with self.watch.stage(f"{self.kind}decode", len(latent)):
-            return self.prior.decode(latent)
-
-    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        with self.watch.stage("denoise", len(latent)):
-            return self.prior.denoise(latent, level)
+    return Around(
+        prior,
+        lambda stage, frames: watch.stage(("" if stage == "denoise" else kind) + stage, frames),
+    )
 
 
 @frozen

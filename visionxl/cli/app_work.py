@@ -1,7 +1,8 @@
 """What the app does with an upload: the commands simulate and restore, in one go."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ from PIL import Image
 from visionxl.app import Limits, Outcome, Progress, Request
 from visionxl.cli.app_priors import Loaders, chosen
 from visionxl.cli.memory import check_memory
-from visionxl.cli.progress import Watched
 from visionxl.cli.reading import described, prior_for
 from visionxl.cli.running import columns_of, summary, write_all
 from visionxl.cli.told import Told
@@ -22,7 +22,7 @@ from visionxl.operators import lift
 from visionxl.protocols import InverseProblem, Step, Video
 from visionxl.report import Album, measures, run_record
 from visionxl.simulation import simulate
-from visionxl.solvers import Sampler, restore
+from visionxl.solvers import Around, Sampler, restore
 from visionxl.solvers.methods import method_named
 from visionxl.video import Clip, to_pictures
 from visionxl.writing import write_clip
@@ -85,7 +85,7 @@ class Restorer:
         began = time.perf_counter()
         result = restore(
             problem,
-            watching.album.timed(Watched(fitted, watching.tell_stage)),
+            watching.album.timed(Around(fitted, watching.stage)),
             sampler,
             generator=generator_of(SEED),
             observe=watching.observe,
@@ -114,11 +114,13 @@ class Watching:
         self._now = Progress("start", 0, steps)
         tell(self._now)
 
-    def tell_stage(self, stage: str, frames: int) -> None:
-        """Called by :class:`Watched`, before every call of a network."""
+    @contextmanager
+    def stage(self, name: str, frames: int) -> Iterator[None]:
+        """Around a call of a network: told before it."""
         if self._now.step:
-            self._now = evolve(self._now, stage=stage)
+            self._now = evolve(self._now, stage=name)
         self._tell(self._now)
+        yield
 
     def observe(self, step: Step) -> None:
         """Called by ``restore``, after every step."""

@@ -13,7 +13,7 @@ from rich.console import Console
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import report
 from visionxl.cli.memory import check_memory
-from visionxl.cli.progress import StepBar, Watched
+from visionxl.cli.progress import StepBar
 from visionxl.cli.reading import fitted_like, prior_for
 from visionxl.cli.running import (
     Run,
@@ -34,7 +34,7 @@ from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRe
 from visionxl.report import measures_in_pieces, write_page
 from visionxl.report.record import told_of, versions
 from visionxl.sizes import cover
-from visionxl.solvers import Sampler
+from visionxl.solvers import Around, Sampler
 from visionxl.solvers.windows import CONTEXT, RestoredWindow, Window, restore_windows, windows_of
 from visionxl.streaming import clip_in_pieces
 from visionxl.writing import write_pieces
@@ -104,7 +104,7 @@ def restored_in_windows(
             bar.observe(step)
 
         def shared(prior: LatentPrior) -> LatentPrior:
-            return shared_by(run.group, Watched(prior, bar.tell), plan.frames_at_once)
+            return shared_by(run.group, Around(prior, bar.stage), plan.frames_at_once)
 
         if begin < len(windows):
             found = restore_windows(

@@ -1,46 +1,14 @@
 """Progress for people: stage, frames, step, time left and residual."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from attrs import frozen
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from visionxl.protocols import (
-    Denoised,
-    Latent,
-    LatentPrior,
-    NoiseLevel,
-    NoiseSchedule,
-    Step,
-    Video,
-)
+from visionxl.protocols import Step
 
 WIDE = 60  # columns that the whole bar needs
-
-
-@frozen(eq=False)
-class Watched:
-    """A prior that tells ``tell(stage, frames)`` of every call."""
-
-    prior: LatentPrior
-    tell: Callable[[str, int], None]
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        return self.prior.schedule
-
-    def encode(self, video: Video) -> Latent:
-        self.tell("encode", len(video))
-        return self.prior.encode(video)
-
-    def decode(self, latent: Latent) -> Video:
-        self.tell("decode", len(latent))
-        return self.prior.decode(latent)
-
-    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        self.tell("denoise", len(latent))
-        return self.prior.denoise(latent, level)
 
 
 class StepBar:
@@ -84,10 +52,12 @@ class StepBar:
         """The next window: from the beginning."""
         self._progress.reset(self._task, description="start", step=0, residual="")
 
-    def tell(self, stage: str, frames: int) -> None:
-        """Called by :class:`Watched`."""
-        started = self._progress.tasks[0].fields["step"] > 0 or stage == "decode"
-        self._progress.update(self._task, description=stage, advance=frames if started else 0)
+    @contextmanager
+    def stage(self, name: str, frames: int) -> Iterator[None]:
+        """Around a call of a network (:class:`~visionxl.solvers.Around`)."""
+        started = self._progress.tasks[0].fields["step"] > 0 or name == "decode"
+        self._progress.update(self._task, description=name, advance=frames if started else 0)
+        yield
 
     def observe(self, step: Step) -> None:
         """Called by ``restore`` after every step."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import report
 from visionxl.cli.memory import check_memory
-from visionxl.cli.progress import StepBar, Watched
+from visionxl.cli.progress import StepBar
 from visionxl.cli.reading import fitted_like, prior_for
 from visionxl.distributed import Processes, SplitFrames
 from visionxl.distributed.frames import EVERY
@@ -27,7 +27,7 @@ from visionxl.priors import warm_up
 from visionxl.priors.flow import NetworkPrior
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import Album, Look, measures, run_record, write_page
-from visionxl.solvers import FrameByFrame, Sampler, hosted, restore
+from visionxl.solvers import Around, FrameByFrame, Sampler, hosted, restore
 from visionxl.solvers.windows import Place
 from visionxl.video import Clip
 from visionxl.writing import write_clip
@@ -109,7 +109,7 @@ def restored(
             bar.observe(step)
 
         def shared(prior: LatentPrior) -> LatentPrior:
-            watched = Watched(prior, bar.tell)
+            watched = Around(prior, bar.stage)
             return album.timed(shared_by(run.group, watched, plan.frames_at_once))
 
         place = place_for(run, plan)

@@ -1,6 +1,7 @@
 """Priors that obey a plan."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from itertools import chain
 from typing import Any
@@ -16,7 +17,8 @@ from visionxl.priors.diffusers import Conditioning
 from visionxl.priors.flow import NetworkPrior
 from visionxl.priors.padding import Padded
 from visionxl.priors.tiling import StripedAutoencoder
-from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
+from visionxl.protocols import LatentPrior
+from visionxl.solvers.frames import Around
 
 
 def planned(
@@ -53,7 +55,7 @@ def planned(
                 f"prior {type(prior).__name__} has no networks of diffusers to put in order: give "
                 "a DiffusersPrior, or a plan of frames_at_once alone"
             )
-        return Attending(prior) if plan.attention == "sliced" else prior
+        return attending(prior) if plan.attention == "sliced" else prior
     place = device_of(prior.network)
     if device is not None:  # with its number, as the networks will tell it
         place = torch.empty(0, device=device).device
@@ -66,11 +68,11 @@ def planned(
         moved(prior.unconditional, place, plan.dtype),
     )
     if plan.offload:
-        obeying = Turns(obeying, Guest.of(network, place), Guest.of(vae, place))
+        obeying = Around(obeying, Turns(Guest.of(network, place), Guest.of(vae, place)))
     elif device is not None:
         network.to(place)
         vae.to(place)
-    return Attending(obeying) if plan.attention == "sliced" else obeying
+    return attending(obeying) if plan.attention == "sliced" else obeying
 
 
 def networks_of(prior: LatentPrior) -> NetworkPrior | None:
@@ -163,50 +165,21 @@ def _waiting(weight: Tensor, place: torch.device) -> Tensor:
 
 @frozen(eq=False)
 class Turns:
-    """A prior whose denoiser and autoencoder take turns on the device."""
+    """A denoiser and an autoencoder that take turns on the device."""
 
-    prior: LatentPrior
     network: Guest
     vae: Guest
 
-    @property
-    def schedule(self) -> NoiseSchedule:
-        return self.prior.schedule
-
-    def encode(self, video: Video) -> Latent:
-        self.network.leave()
-        self.vae.come()
-        return self.prior.encode(video)
-
-    def decode(self, latent: Latent) -> Video:
-        self.network.leave()
-        self.vae.come()
-        return self.prior.decode(latent)
-
-    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        self.vae.leave()
-        self.network.come()
-        return self.prior.denoise(latent, level)
+    @contextmanager
+    def __call__(self, stage: str, frames: int) -> Iterator[None]:
+        coming, leaving = self.vae, self.network
+        if stage == "denoise":
+            coming, leaving = leaving, coming
+        leaving.leave()
+        coming.come()
+        yield
 
 
-@frozen(eq=False)
-class Attending:
-    """A prior whose attention holds the scores of a few queries at a time."""
-
-    prior: LatentPrior
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        return self.prior.schedule
-
-    def encode(self, video: Video) -> Latent:
-        with SlicedAttention():
-            return self.prior.encode(video)
-
-    def decode(self, latent: Latent) -> Video:
-        with SlicedAttention():
-            return self.prior.decode(latent)
-
-    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        with SlicedAttention():
-            return self.prior.denoise(latent, level)
+def attending(prior: LatentPrior) -> LatentPrior:
+    """The prior with an attention that holds the scores of a few queries at a time."""
+    return Around(prior, lambda stage, frames: SlicedAttention())

@@ -10,16 +10,12 @@ from attrs import asdict, frozen
 
 from visionxl.checkpoints import CheckpointFolder
 from visionxl.protocols import (
-    Denoised,
-    Latent,
     LatentPrior,
-    NoiseLevel,
-    NoiseSchedule,
     Step,
     StepRecord,
-    Video,
 )
 from visionxl.report.media import thumbnail
+from visionxl.solvers import Around
 from visionxl.solvers.contract import peak_bytes
 
 LOOK = "look"  # what checkpoints of looks are called
@@ -81,11 +77,11 @@ class Album:
 
     def timed(self, prior: LatentPrior) -> LatentPrior:
         """The prior, with its calls on this clock."""
-        return Timed(prior, self)
+        return Around(prior, self.stage)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """A call of a network."""
+    def stage(self, name: str, frames: int) -> Iterator[None]:
+        """A call of a network, of so many frames."""
         self._settle()
         before, began = peak_bytes(self._device), time.perf_counter()
         yield
@@ -138,30 +134,6 @@ class Album:
             torch.cuda.synchronize(self._device)
         elif self._device.type == "mps":
             torch.mps.synchronize()
-
-
-@frozen(eq=False)
-class Timed:
-    """A prior whose calls are on an album's clock."""
-
-    prior: LatentPrior
-    album: Album
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        return self.prior.schedule
-
-    def encode(self, video: Video) -> Latent:
-        with self.album.stage("encode"):
-            return self.prior.encode(video)
-
-    def decode(self, latent: Latent) -> Video:
-        with self.album.stage("decode"):
-            return self.prior.decode(latent)
-
-    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        with self.album.stage("denoise"):
-            return self.prior.denoise(latent, level)
 
 
 def _sum(spent: Iterator[Spent]) -> Spent:

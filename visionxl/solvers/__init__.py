@@ -11,7 +11,7 @@ from visionxl.solvers.conditioned import (
 )
 from visionxl.solvers.conjugate_gradient import CGResult, conjugate_gradient
 from visionxl.solvers.consistency import DampedCG, NoiseAware, PlainCG
-from visionxl.solvers.frames import FrameByFrame
+from visionxl.solvers.frames import Around, FrameByFrame
 from visionxl.solvers.gauss_newton import GaussNewton, Linearized
 from visionxl.solvers.hosted import hosted
 from visionxl.solvers.loop import (
@@ -55,6 +55,7 @@ from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread, Wien
 
 __all__ = [
     "METHODS",
+    "Around",
     "ByWindow",
     "CGResult",
     "ClosedForm",

@@ -1,6 +1,7 @@
 """The pseudo-batch: networks see a few frames at a time, whatever the length of the video."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 from attrs import field, frozen
 from torch import Tensor
@@ -71,3 +72,35 @@ class FrameByFrame:
             for result, part in zip(results, parts, strict=True):
                 result[first : first + len(chunk)] = part
         return results
+
+
+@frozen(eq=False)
+class Around:
+    """A prior, each call of which runs inside ``around(stage, frames)``.
+
+    For clocks, progress, or what has to be in place while a network works.
+
+    Args:
+        prior: that answers.
+        around: a context for a call: its stage, ``encode``, ``decode`` or ``denoise``, and how many
+            frames it has.
+    """
+
+    prior: LatentPrior
+    around: Callable[[str, int], AbstractContextManager[object]]
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return self.prior.schedule
+
+    def encode(self, video: Video) -> Latent:
+        with self.around("encode", len(video)):
+            return self.prior.encode(video)
+
+    def decode(self, latent: Latent) -> Video:
+        with self.around("decode", len(latent)):
+            return self.prior.decode(latent)
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        with self.around("denoise", len(latent)):
+            return self.prior.denoise(latent, level)

@@ -24,7 +24,7 @@ def share(_: object, attribute: Any, value: float) -> None:
         raise InputError(f"{attribute.name} {value} is not a number from 0 to 1")
 
 
-def above_zero(_: object, attribute: Any, value: float) -> None:
+def above_zero(_: object, attribute: Any, value: Any) -> None:
     """A finite number above 0."""
     if not 0 < value < math.inf:
         raise InputError(f"{attribute.name} {value} is not a number above 0")

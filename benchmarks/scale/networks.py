@@ -1,7 +1,8 @@
 """SDXL with random weights, from its published configuration and no other file.
 
-``sdxl.json`` has the numbers of stabilityai/stable-diffusion-xl-base-1.0 and of the autoencoder
-madebyollin/taesdxl. What a network costs does not depend on its weights.
+The library's own ``sdxl.json`` has the numbers of stabilityai/stable-diffusion-xl-base-1.0; the one
+here those of the autoencoder madebyollin/taesdxl, the scheduler's, and what a toy has instead. What
+a network costs does not depend on its weights.
 """
 
 import json
@@ -14,6 +15,7 @@ import torch
 from attrs import frozen
 from torch import nn
 
+from visionxl.planning.structures import CONFIGURATION as SDXL
 from visionxl.priors import Conditioning, DiffusersPrior
 
 CONFIGURATION = Path(__file__).parent.parent / "sdxl.json"
@@ -22,7 +24,10 @@ DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch
 
 def configuration(toy: bool) -> dict[str, Any]:
     """The configuration, by network. ``toy`` has its layout, narrower and less deep."""
-    whole = json.loads(CONFIGURATION.read_text())
+    published, whole = (json.loads(p.read_text()) for p in (SDXL, CONFIGURATION))
+    for name, part in (("unet", "unet"), ("autoencoder", "vae")):
+        whole[name] = {k: v for k, v in published[part].items() if k != "_class_name"}
+    whole["text"] = published["text"]
     smaller = whole.pop("toy")
     return {k: {**v, **smaller.get(k, {})} for k, v in whole.items()} if toy else whole
 

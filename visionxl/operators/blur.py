@@ -20,11 +20,7 @@ from visionxl.operators.filtering import (
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.reach import Reach
 from visionxl.protocols import Video
-
-
-def _positive(_: Any, attribute: Any, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise InputError(f"{attribute.name} {value} is not a positive number of pixels")
+from visionxl.validators import above_zero
 
 
 def gaussian_taps(sigma: float) -> list[float]:
@@ -49,7 +45,7 @@ class GaussianBlur(Composable):
         boundary: what lies beyond the frame.
     """
 
-    sigma: float = field(validator=_positive)
+    sigma: float = field(validator=above_zero)
     boundary: Boundary = field(default="reflect", validator=check_boundary)
 
     def reach(self) -> Reach:
@@ -151,7 +147,7 @@ class MotionBlur(Composable):
         boundary: what lies beyond the frame.
     """
 
-    length: float = field(validator=_positive)
+    length: float = field(validator=above_zero)
     angle: float = 0.0
     boundary: Boundary = field(default="reflect", validator=check_boundary)
 

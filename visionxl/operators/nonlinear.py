@@ -12,6 +12,7 @@ from visionxl.operators.composition import Composable, Composition
 from visionxl.operators.lifting import lift
 from visionxl.operators.masking import Mask
 from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator, Video
+from visionxl.validators import above_zero
 
 
 class NonlinearComposable:
@@ -80,11 +81,6 @@ class Diagonal(Composable):
         return f"Diagonal(<{'x'.join(map(str, self.gain.shape))}>)"
 
 
-def _positive(_: Any, attribute: Any, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise InputError(f"{attribute.name} {value} is no power: give a finite number > 0")
-
-
 @frozen
 class Gamma(NonlinearComposable):
     """The curve of a camera or a screen, between -1 (black) and 1 (white).
@@ -97,7 +93,7 @@ class Gamma(NonlinearComposable):
         exponent: 1 / 2.2 from light to a picture, 2.2 from a picture to light.
     """
 
-    exponent: float = field(default=1 / 2.2, validator=_positive)
+    exponent: float = field(default=1 / 2.2, validator=above_zero)
 
     def _toe(self) -> tuple[float, float, float]:
         """Where the tangent begins, the curve there, and its slope."""

@@ -170,10 +170,6 @@ INVERSIONS = {
     "the first level": CorrectedInversion(ALONE, at_once=True),
     "none": NoisedCorrection(ALONE),
 }
-FILLINGS = {
-    n: CorrectedInversion(SpaceTimeTV(ConstantSpread(math.inf), filling=n))
-    for n in (20, 40, 60, 120, 240)
-}
 FINISHES = {
     "none": LOOP,
     "1 turn": evolve(LOOP, finish=MotionShrinkage(turns=1)),
@@ -235,11 +231,6 @@ ABLATIONS = {
     "inversion": Ablation(
         "levels that are evaluated for the start",
         [Setting(name, evolve(LOOP, initializer=start)) for name, start in INVERSIONS.items()],
-    ),
-    "filling": Ablation(
-        "iterations of the start's first pass, at most (count)",
-        [Setting(n, evolve(LOOP, initializer=start)) for n, start in FILLINGS.items()],
-        log=True,
     ),
     "finish": Ablation("finish", [Setting(name, sampler) for name, sampler in FINISHES.items()]),
 }

@@ -16,7 +16,6 @@ of it and leaves the others as they are:
     motion       the default's loop, with and without motion and prior, started without motion
     choices      the default's loop with other numbers in its consistency
     inversion    the default's loop, started with fewer evaluations
-    filling      the default's loop, with fewer and more iterations to fill holes at its start
     finish       the default with other finishes, or none
 
 The default's loop is vision_tv() without its finish.

@@ -42,7 +42,7 @@ from peers.published import FRAMES_AT_ONCE, PublishedOperator, generator_of
 from results import number
 
 from visionxl import DiffusersPrior, InputError, PocketPrior, restore
-from visionxl.cli.reading import prior_named
+from visionxl.cli.priors import prior_named
 from visionxl.files import check_output, whole
 from visionxl.metrics import difference_psnr, psnr
 from visionxl.operators import TASKS

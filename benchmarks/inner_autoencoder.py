@@ -20,7 +20,7 @@ from clips import MULTIPLE, names_of, sized
 from options import Parser, noise, one_of, whole_number
 
 from visionxl import LatentPrior, PocketPrior, restore, simulate
-from visionxl.cli.reading import with_autoencoder
+from visionxl.cli.priors import with_autoencoder
 from visionxl.files import check_output, whole
 from visionxl.metrics import psnr
 from visionxl.operators import TASKS

@@ -18,7 +18,7 @@ from models import BETAS, autoencoder
 from torch import nn
 
 from visionxl import DiffusersPrior, InputError, Padded, PocketPrior
-from visionxl.cli.reading import prior_named
+from visionxl.cli.priors import prior_named
 from visionxl.priors import AutoencoderCodec, Conditioning, DiscreteSchedule
 from visionxl.priors.pocket import WEIGHTS
 

@@ -12,7 +12,7 @@ import pytest
 import typer
 from command_line import exit_code, make_clip, run_in
 
-from visionxl.cli.app import app
+from visionxl.cli.options import app
 
 REPOSITORY = Path(__file__).parent.parent
 PAGES = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.rst"))]

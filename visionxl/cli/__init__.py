@@ -2,10 +2,12 @@
 
 from visionxl.cli import (  # noqa: F401 (they register their commands)
     app_command,
-    commands,
     demo,
-    restoring,
+    evaluate,
+    info,
+    restore,
+    simulate,
 )
-from visionxl.cli.app import main
+from visionxl.cli.options import main
 
 __all__ = ["main"]

@@ -6,9 +6,9 @@ import torch
 import typer
 
 from visionxl.app import Limits, serve
-from visionxl.cli.app import app, err, examples, integer
 from visionxl.cli.app_priors import offered
 from visionxl.cli.app_work import Restorer
+from visionxl.cli.options import app, err, examples, integer
 
 
 @app.command(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache, partial
 from pathlib import Path
 
-from visionxl.cli.reading import check_source, prior_named
+from visionxl.cli.priors import check_source, prior_named
 from visionxl.errors import InputError
 from visionxl.priors.flow import NetworkPrior
 

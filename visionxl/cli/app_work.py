@@ -13,8 +13,9 @@ from PIL import Image
 from visionxl.app import Limits, Outcome, Progress, Request
 from visionxl.cli.app_priors import Loaders, chosen
 from visionxl.cli.memory import check_memory
-from visionxl.cli.reading import described, prior_for
-from visionxl.cli.running import columns_of, summary, write_all
+from visionxl.cli.outputs import columns_of, summary, write_all
+from visionxl.cli.priors import prior_for
+from visionxl.cli.reading import described
 from visionxl.cli.told import Told
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of

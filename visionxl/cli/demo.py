@@ -1,16 +1,15 @@
-"""demo and info: a first look."""
+"""demo: a first look."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from visionxl.cli import machine, report
-from visionxl.cli.app import JsonOption, OverwriteOption, app, err, examples, integer, real, say
-from visionxl.cli.planning import say_plans
-from visionxl.cli.reading import prior_named
-from visionxl.cli.running import Run, columns_of, restored, summary, write_all
+from visionxl.cli import outputs
+from visionxl.cli.options import JsonOption, OverwriteOption, app, err, examples, say
+from visionxl.cli.outputs import columns_of, summary, write_all
+from visionxl.cli.priors import prior_named
+from visionxl.cli.running import Run, restored
 from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of
@@ -62,36 +61,8 @@ def demo(
     columns = columns_of(problem, video, clip.video)
     for name, shown in (
         ("measurement.mp4", problem.measurement),
-        ("comparison.mp4", report.side_by_side(columns)),
+        ("comparison.mp4", outputs.side_by_side(columns)),
     ):
         notes += write_clip(output / name, shown, clip.rate, overwrite=True)
         written.append(output / name)
     say(record, json_, summary(record), notes, written)
-
-
-@app.command(
-    short_help="What a report of a bug needs, and what can be asked for; or memory plans.",
-    epilog=examples("visionxl info", "visionxl info --plan --size 1080x1920 --budget 16"),
-)
-def info(
-    plan: Annotated[
-        bool, typer.Option("--plan", help="Memory plans instead: what is done to fit a budget.")
-    ] = False,
-    prior: Annotated[
-        str | None,
-        typer.Option(help="To plan for; without it the pocket prior and SDXL in bfloat16."),
-    ] = None,
-    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH to plan for.")] = "768x1280",
-    frames: Annotated[int, typer.Option(parser=integer(1), help="To plan for.")] = 25,
-    budget: Annotated[
-        float | None, typer.Option(parser=real, help="GB to plan for; without it 8, 12 and 24.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="To plan for: cuda, cpu, mps.")] = "cuda",
-    json_: JsonOption = False,
-) -> None:
-    """What a report of a bug needs, tasks, methods and priors; or memory plans."""
-    if plan:
-        say_plans(prior, size, frames, budget, device, json_)
-        return
-    told = machine.facts()
-    print(json.dumps(told, indent=2) if json_ else machine.words(told))

@@ -1,10 +1,15 @@
-"""What restore does with one measurement: as a whole, or a window at a time."""
+"""What restore does with one measurement: as a whole, or a window at a time.
+
+Both kinds have the same methods: ``checksum`` of the measurement and the mask; ``truth``, which
+reads the original clip in the size that was measured, or tells where it is, with words on it;
+``run``, whose answer has a ``record`` and ``notes``; and ``write``, which takes the answer and the
+truth, and tells the files that it wrote: the video, a picture, a page and the record.
+"""
 
 import hashlib
-from abc import abstractmethod
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from attrs import frozen
@@ -13,6 +18,7 @@ from torch import Tensor
 from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli.long import Long, restored_in_windows, write_long
 from visionxl.cli.order import Order
+from visionxl.cli.outputs import write_all
 from visionxl.cli.reading import (
     check_there,
     check_truth,
@@ -20,7 +26,7 @@ from visionxl.cli.reading import (
     measurement_in_frames,
     resized,
 )
-from visionxl.cli.running import checksum_of, restored, write_all
+from visionxl.cli.running import checksum_of, restored
 from visionxl.cli.told import Frames, Told
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
@@ -31,44 +37,6 @@ from visionxl.report import Look, measures
 from visionxl.solvers.windows import CONTEXT
 from visionxl.streaming import MaskedFrames, clip_in_pieces
 from visionxl.video import Clip, read_clip
-
-
-class Job(Protocol):
-    """A measurement, how it is restored, and how the result is written.
-
-    What ``truth`` reads, ``write`` takes: the video, or where it is.
-    """
-
-    @property
-    @abstractmethod
-    def description(self) -> Description: ...
-
-    @abstractmethod
-    def checksum(self, mask: Tensor | None) -> str:
-        """Of the measurement and the mask."""
-        ...
-
-    @abstractmethod
-    def truth(self, path: Path | None) -> tuple[Any, list[str]]:
-        """The original clip in the size that was measured, if it is given, and words on it."""
-        ...
-
-    @abstractmethod
-    def run(
-        self,
-        order: Order,
-        settings: dict[str, Any],
-        priors: Any,
-        checkpoints: CheckpointFolder | None,
-        group: Processes,
-    ) -> Any:
-        """Restore it. The answer has a ``record`` and ``notes``."""
-        ...
-
-    @abstractmethod
-    def write(self, output: Path, answer: Any, truth: Any, overwrite: bool) -> list[Path]:
-        """Write the video, a picture, a page and the record; what was written."""
-        ...
 
 
 def _outermost_mask(operator: Any) -> Mask | None:

@@ -11,24 +11,14 @@ from attrs import asdict, frozen
 from rich.console import Console
 
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
-from visionxl.cli import report
-from visionxl.cli.memory import check_memory
+from visionxl.cli import outputs
+from visionxl.cli.outputs import beside
 from visionxl.cli.progress import StepBar
-from visionxl.cli.reading import fitted_like, prior_for
-from visionxl.cli.running import (
-    Run,
-    beside,
-    place_for,
-    plan_for,
-    shared_by,
-    warmed,
-    words_of_place,
-)
+from visionxl.cli.running import Run, place_for, ready, shared_by, words_of_place
 from visionxl.cli.told import Frames
 from visionxl.distributed.frames import EVERY
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
-from visionxl.planning import Persistent
 from visionxl.priors.flow import NetworkPrior
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import measures_in_pieces, write_page
@@ -65,15 +55,10 @@ def restored_in_windows(
     windows = windows_of(operator, frames, core, CONTEXT)
     longest = max(w.end - w.begin for w in windows)
     shape = torch.Size((longest, 3, description.height, description.width))
-    check_memory(*shape)
-    fitted, notes = prior_for(prior, *shape[-2:])
-    plan = plan_for(fitted, sampler, shape, run)
+    networks = ready(prior, sampler, shape, run)
+    plan, notes = networks.plan, networks.notes
     if run.group.size > 1:
         run.group.check_same(videos=words_of_place(plan))
-    persistent = Persistent(fitted, plan, tell=notes.append)
-    quick = None
-    if run.inner is not None:
-        quick = Persistent(fitted_like(fitted, run.inner), plan, tell=notes.append)
     begin, state, trace = run.group.share(_where_it_stopped(run.checkpoints, windows, notes))
     # Windows that were finished before, and the steps of one that was not.
     before = begin + len(trace) / len(sampler.times)
@@ -87,10 +72,6 @@ def restored_in_windows(
             f"for the {core} frames that a window keeps it restores up to {longest}, {CONTEXT} on "
             "either side: larger --windows take less time in all, and more memory"
         )
-    warm_up_seconds = 0.0
-    for network in (persistent, quick) if run.warm else ():
-        if network is not None:
-            warm_up_seconds += warmed(network, sampler, shape, plan)
     began = time.perf_counter()
     console = Console(stderr=True, quiet=not (run.show and run.group.first))
     now: dict[str, Any] = {"index": begin, "trace": trace}
@@ -111,14 +92,14 @@ def restored_in_windows(
                 operator,
                 source,
                 description.noise_std,
-                shared(persistent),
+                shared(networks.full),
                 sampler,
                 windows,
                 generator=generator_of(run.seed),
                 begin=begin,
                 frames_at_once=EVERY,
                 observe=observe,
-                inner=None if quick is None else shared(quick),
+                inner=None if networks.quick is None else shared(networks.quick),
                 device=plan.video_device,
                 place=place_for(run, plan),
                 state=state,
@@ -142,7 +123,7 @@ def restored_in_windows(
     record["video_shape"] = [frames, *shape[1:]]
     record["noise_std"] = description.noise_std
     if run.warm:
-        record["warm_up_seconds"] = round(warm_up_seconds, 3)
+        record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)
     return Long(record, notes, lambda: _pieces(run.checkpoints, windows), windows)
 
 
@@ -189,12 +170,12 @@ def write_long(
     columns = {"measurement": next(measured()), "restored": video}
     if truth is not None:
         columns["truth"] = next(true())
-    report.write_picture(picture, columns)
+    outputs.write_picture(picture, columns)
     written = [output, picture, page, record_path]
     long.record["outputs"] = [str(path) for path in written]
     remark = f"These are the {len(video)} frames of the first of {len(long.windows)} windows."
     write_page(page, columns, description.rate, long.record, remarks=[remark])
-    report.write_json(record_path, long.record)
+    outputs.write_json(record_path, long.record)
     return written
 
 
@@ -255,7 +236,7 @@ def _record(
         if trace:
             squares += (window.stop - window.first) * trace[-1]["data_residual"] ** 2
     return {
-        "command": report.command_line(),
+        "command": outputs.command_line(),
         "settings": run.settings,
         "operator": repr(operator),
         "method": told_of(sampler),

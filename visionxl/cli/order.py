@@ -7,7 +7,7 @@ import torch
 from attrs import frozen
 
 from visionxl.checkpoints import CheckpointFolder
-from visionxl.cli.reading import prior_named, with_autoencoder
+from visionxl.cli.priors import prior_named, with_autoencoder
 from visionxl.cli.running import Run
 from visionxl.distributed import Processes
 from visionxl.priors import compiled

@@ -1,20 +1,17 @@
 """From the words of the command line to values."""
 
-import json
 import re
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
-from attrs import evolve
 from jaxtyping import Float
 from torch import Tensor
 
 from visionxl.cli.memory import check_memory
 from visionxl.cli.told import Read, Told
-from visionxl.errors import InputError, nearest
+from visionxl.errors import InputError
 from visionxl.measurements import (
     ROUNDING,
     Description,
@@ -24,23 +21,11 @@ from visionxl.measurements import (
     load_measurement,
 )
 from visionxl.operators import lift, task_named
-from visionxl.priors import (
-    AutoencoderCodec,
-    DiffusersPrior,
-    FlowPrior,
-    Padded,
-    PocketPrior,
-    SDXLPrior,
-)
-from visionxl.priors.flow import NetworkPrior
-from visionxl.priors.loading import load_autoencoder, without_text
-from visionxl.priors.normalising import with_large_norms
-from visionxl.protocols import ForwardOperator, LatentPrior, NonlinearOperator, Video
-from visionxl.sizes import cover, next_multiple
+from visionxl.protocols import ForwardOperator, NonlinearOperator, Video
+from visionxl.sizes import cover
 from visionxl.streaming import TensorFrames, VideoFrames
 from visionxl.video import RATE, clip_pictures, read_clip, to_video
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 KNOWN_AS = {"task": "task", "noise": "noise_std", "window": "window"}  # option: description
 
 
@@ -194,114 +179,3 @@ def check_truth(frames: int, size: tuple[int, int], description: Description) ->
         way = "enlarged" if size[0] < height or size[1] < width else "reduced"
         notes.append(f"--truth is {size[0]}x{size[1]}: {way} and cut to {height}x{width}")
     return notes
-
-
-def prior_named(
-    name: str, device: str = "cpu", dtype: str = "float32", **text: Any
-) -> NetworkPrior:
-    """``pocket``, or a folder or hub id of diffusers' layout with its text options."""
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype {dtype!r} is unknown: {nearest(dtype, DTYPES)}")
-    try:
-        place = torch.device(device)
-        torch.empty(1, device=place)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"--device {device!r} cannot be used ({reason}): visionxl info lists the devices"
-        ) from error
-    quiet_diffusers()
-    if name == "pocket":
-        given = [option for option, value in text.items() if value not in ("", None)]
-        if given:
-            option = given[0].replace("_", "-")
-            raise InputError(
-                f"--{option} {text[given[0]]!r}: the pocket prior takes none; leave it out"
-            )
-        return PocketPrior.load(dtype=DTYPES[dtype], device=place)
-    check_source(name)
-    kind = _kind_of(name)
-    for option, kinds in (("unet", (SDXLPrior,)), ("lora", (SDXLPrior, DiffusersPrior))):
-        if option in text and kind not in kinds:
-            raise InputError(
-                f"--{option} {text[option]!r}: prior {name!r} takes none, but SDXL does; leave it "
-                "out"
-            )
-    return kind.from_pretrained(name, dtype=DTYPES[dtype], device=place, **text)
-
-
-def check_source(name: str) -> None:
-    """Raise InputError for what is neither ``pocket``, nor a folder, nor like a hub id."""
-    folder = Path(name)
-    there = name == "pocket" or folder.is_dir()
-    if not there and (name.count("/") != 1 or folder.is_absolute()):
-        raise InputError(
-            f"--prior {name!r} is unknown: give pocket, a folder in diffusers' layout, or a hub "
-            "id such as stabilityai/stable-diffusion-xl-base-1.0"
-        )
-
-
-def _kind_of(source: str) -> type[DiffusersPrior | FlowPrior]:
-    """SDXL has a second text encoder, a flow model a transformer, by the model's index."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
-    if without_text(source):
-        return DiffusersPrior
-    index = Path(source) / "model_index.json"
-    try:
-        if not Path(source).is_dir():
-            index = Path(hf_hub_download(source, index.name))
-        parts = json.loads(index.read_text())
-    except (OSError, ValueError, EntryNotFoundError, HfHubHTTPError):
-        return SDXLPrior  # it cannot be read: loading it will say why
-    if "transformer" in parts:
-        return FlowPrior
-    return SDXLPrior if "text_encoder_2" in parts else DiffusersPrior
-
-
-def quiet_diffusers() -> None:
-    """Our own words are enough: no log lines and no second progress bar."""
-    from diffusers.utils import logging
-
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-
-
-def prior_for(prior: NetworkPrior, height: int, width: int) -> tuple[LatentPrior, list[str]]:
-    """The prior for frames of that size, reflected to what it needs, and a word about it."""
-    multiple = prior.multiple
-    if min(height, width) < multiple:
-        raise InputError(
-            f"frames of {height}x{width} are too small for the prior: it needs at least "
-            f"{multiple}x{multiple}; take a larger clip (simulate --size)"
-        )
-    up = [next_multiple(size, multiple) for size in (height, width)]
-    if up == [height, width]:
-        return prior, []
-    note = (
-        f"frames of {height}x{width} were reflected to {up[0]}x{up[1]} for the prior, whose sizes "
-        f"are multiples of {multiple}, and cut back"
-    )
-    return Padded(prior, height, width, multiple), [note]
-
-
-def fitted_like(fitted: LatentPrior, other: NetworkPrior) -> LatentPrior:
-    """``other`` padded as ``fitted`` is."""
-    return evolve(fitted, prior=other) if isinstance(fitted, Padded) else other
-
-
-def with_autoencoder(prior: NetworkPrior, source: str) -> NetworkPrior:
-    """The prior with another autoencoder of the same latents: a hub id or a folder."""
-    mine = prior.codec.vae
-    like = next(mine.parameters())
-    vae = load_autoencoder(source, like.dtype).to(like.device)
-    channels, factor = vae.config.latent_channels, AutoencoderCodec(vae).factor
-    if (channels, factor) != (mine.config.latent_channels, prior.codec.factor):
-        raise InputError(
-            f"--inner-autoencoder {source!r} has {channels} latent channels of {factor} pixels and "
-            f"the prior's own {mine.config.latent_channels} of {prior.codec.factor}: give one of "
-            "the same latents (of SDXL: madebyollin/taesdxl)"
-        )
-    with_large_norms(vae.eval().requires_grad_(False)).to(memory_format=torch.channels_last)
-    return evolve(prior, codec=AutoencoderCodec(vae))

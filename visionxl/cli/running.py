@@ -3,7 +3,6 @@
 import hashlib
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,10 +11,10 @@ from rich.console import Console
 from torch import Tensor
 
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
-from visionxl.cli import report
+from visionxl.cli import outputs
 from visionxl.cli.memory import check_memory
+from visionxl.cli.priors import fitted_like, prior_for
 from visionxl.cli.progress import StepBar
-from visionxl.cli.reading import fitted_like, prior_for
 from visionxl.distributed import Processes, SplitFrames
 from visionxl.distributed.frames import EVERY
 from visionxl.errors import InputError
@@ -26,11 +25,9 @@ from visionxl.planning.choice import VIDEO_DEVICES, fastest, plans, uncounted
 from visionxl.priors import warm_up
 from visionxl.priors.flow import NetworkPrior
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
-from visionxl.report import Album, Look, measures, run_record, write_page
+from visionxl.report import Album, Look, run_record
 from visionxl.solvers import Around, FrameByFrame, Sampler, hosted, restore
 from visionxl.solvers.windows import Place
-from visionxl.video import Clip
-from visionxl.writing import write_clip
 
 STEPS = "step"  # what checkpoints of a run's steps are called
 SHARE = 0.85  # of a GPU's memory: kernels need room that no count sees, and so may others
@@ -67,6 +64,40 @@ class Run:
     windows: int | None = None
 
 
+@frozen(eq=False)
+class Ready:
+    """Networks that obey a plan, for frames of one size.
+
+    Args:
+        plan: that is obeyed.
+        full: the prior.
+        quick: that of the inner steps, if there is one.
+        notes: words on it, and on plans that had to get smaller.
+        warm_up_seconds: that their first calls took.
+    """
+
+    plan: MemoryPlan
+    full: Persistent
+    quick: Persistent | None
+    notes: list[str]
+    warm_up_seconds: float
+
+
+def ready(prior: NetworkPrior, sampler: Sampler, shape: torch.Size, run: Run) -> Ready:
+    """The networks for videos of a shape, padded, planned and warm."""
+    frames, channels, height, width = shape
+    check_memory(frames, channels, height, width)
+    fitted, notes = prior_for(prior, height, width)
+    plan = plan_for(fitted, sampler, shape, run)
+    full, quick, seconds = Persistent(fitted, plan, tell=notes.append), None, 0.0
+    if run.inner is not None:
+        quick = Persistent(fitted_like(fitted, run.inner), plan, tell=notes.append)
+    for network in (full, quick) if run.warm else ():
+        if network is not None:
+            seconds += warmed(network, sampler, shape, plan)
+    return Ready(plan, full, quick, notes, seconds)
+
+
 def restored(
     problem: InverseProblem, prior: NetworkPrior, sampler: Sampler, run: Run
 ) -> tuple[Video, dict[str, Any], list[str], list[Look]]:
@@ -76,9 +107,8 @@ def restored(
         raise InputError(
             f"the measured video has {shape[1]} channels: the prior works on 3 (red, green, blue)"
         )
-    check_memory(*shape)
-    fitted, notes = prior_for(prior, shape[-2], shape[-1])
-    plan = plan_for(fitted, sampler, shape, run)
+    networks = ready(prior, sampler, shape, run)
+    plan, notes = networks.plan, networks.notes
     problem = evolve(problem, measurement=problem.measurement.to(plan.video_device))
     if run.group.size > 1:
         run.group.check_same(
@@ -86,15 +116,7 @@ def restored(
             operator=repr(problem.operator),
             videos=words_of_place(plan),
         )
-    persistent = Persistent(fitted, plan, tell=notes.append)
-    quick = None
-    if run.inner is not None:
-        quick = Persistent(fitted_like(fitted, run.inner), plan, tell=notes.append)
     state, trace = _where_it_stopped(run, plan.video_device, len(sampler.times), notes)
-    warm_up_seconds = 0.0
-    for network in (persistent, quick) if run.warm else ():
-        if network is not None:
-            warm_up_seconds += warmed(network, sampler, shape, plan)
     album = Album(plan.video_device, run.checkpoints, done=len(trace))
     began = time.perf_counter()
     quiet = Console(stderr=True, quiet=not (run.show and run.group.first))
@@ -116,12 +138,12 @@ def restored(
         there, method = (problem, sampler) if place is None else place(problem, sampler)
         result = restore(
             there,
-            shared(persistent),
+            shared(networks.full),
             method,
             generator=generator_of(run.seed),
             frames_at_once=EVERY,
             observe=observe,
-            inner=None if quick is None else shared(quick),
+            inner=None if networks.quick is None else shared(networks.quick),
             state=state,
         )
     seconds = time.perf_counter() - began
@@ -131,13 +153,13 @@ def restored(
         sampler,
         result,
         seconds,
-        command=report.command_line(),
+        command=outputs.command_line(),
         album=album,
         settings=run.settings,
     )
     record["memory_plan"], record["processes"] = str(plan), run.group.size
     if run.warm:
-        record["warm_up_seconds"] = round(warm_up_seconds, 3)
+        record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)
     if record["data_residual"] > 1.25 * problem.noise_std + 0.002:
         notes.append(
             f"the data residual {record['data_residual']:.4f} is above the noise "
@@ -223,52 +245,3 @@ def warmed(prior: LatentPrior, sampler: Sampler, shape: torch.Size, plan: Memory
     chunks = {min(plan.frames_at_once, frames), frames % plan.frames_at_once} - {0}
     where = plan.video_device
     return sum(warm_up(prior, sampler.times, n, height, width, where) for n in sorted(chunks))
-
-
-def beside(output: Path) -> tuple[Path, Path, Path]:
-    """The picture, the record and the page that belong to an output."""
-    picture, record, page = (output.with_suffix(kind) for kind in (".png", ".json", ".html"))
-    return picture, record, page
-
-
-def write_all(
-    output: Path,
-    clip: Clip,
-    problem: InverseProblem,
-    truth: Video | None,
-    record: dict[str, Any],
-    notes: list[str],
-    looks: list[Look],
-    overwrite: bool,
-) -> list[Path]:
-    """The video, the picture, the page and the record."""
-    picture, record_path, page = beside(output)
-    notes += write_clip(output, clip.video, clip.rate, sound=clip.sound, overwrite=overwrite)
-    columns = columns_of(problem, clip.video, truth)
-    if truth is not None and "measurement_measures" not in record:
-        record["measurement_measures"] = measures(columns["measurement"], truth)
-    report.write_picture(picture, columns)
-    written = [output, picture, page, record_path]
-    record["notes"], record["outputs"] = notes, [str(path) for path in written]
-    write_page(page, columns, clip.rate, record, looks)
-    report.write_json(record_path, record)
-    return written
-
-
-def columns_of(problem: InverseProblem, restored: Video, truth: Video | None) -> dict[str, Video]:
-    columns = {"measurement": lift(problem.operator, problem.measurement), "restored": restored}
-    return columns if truth is None else {**columns, "truth": truth}
-
-
-def summary(record: dict[str, Any]) -> str:
-    frames, _, height, width = record["video_shape"]
-    words = [f"restored {frames} frames of {height}x{width} in {record['seconds']:.0f} s"]
-    words.append(f"data residual {record['data_residual']:.4f} (noise {record['noise_std']:g})")
-    if "measures" in record:
-        after = record["measures"]
-        before = record.get("measurement_measures", {})
-        for name, unit in (("psnr", " dB"), ("ssim", ""), ("difference_psnr", " dB")):
-            if name in after:
-                was = f", was {before[name]:.2f}" if name in before else ""
-                words.append(f"{name.replace('_', ' ')} {after[name]:.2f}{unit}{was}")
-    return "; ".join(words)

@@ -1,16 +1,20 @@
-"""What a report of a bug needs to know of the installation and the machine."""
+"""info: what a report of a bug needs to know of the installation and the machine; and plans."""
 
+import json
 import os
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from textwrap import TextWrapper
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 
 from visionxl.cli.memory import machine_memory, working_bytes
+from visionxl.cli.options import JsonOption, app, examples, integer, real
+from visionxl.cli.plans import say_plans
 from visionxl.operators import TASK_NAMES
 from visionxl.solvers import METHODS
 
@@ -130,3 +134,31 @@ def _short(path: Path) -> str:
     """A path that does not tell who its owner is."""
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
+
+
+@app.command(
+    short_help="What a report of a bug needs, and what can be asked for; or memory plans.",
+    epilog=examples("visionxl info", "visionxl info --plan --size 1080x1920 --budget 16"),
+)
+def info(
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Memory plans instead: what is done to fit a budget.")
+    ] = False,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="To plan for; without it the pocket prior and SDXL in bfloat16."),
+    ] = None,
+    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH to plan for.")] = "768x1280",
+    frames: Annotated[int, typer.Option(parser=integer(1), help="To plan for.")] = 25,
+    budget: Annotated[
+        float | None, typer.Option(parser=real, help="GB to plan for; without it 8, 12 and 24.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="To plan for: cuda, cpu, mps.")] = "cuda",
+    json_: JsonOption = False,
+) -> None:
+    """What a report of a bug needs, tasks, methods and priors; or memory plans."""
+    if plan:
+        say_plans(prior, size, frames, budget, device, json_)
+        return
+    told = facts()
+    print(json.dumps(told, indent=2) if json_ else words(told))

@@ -11,13 +11,14 @@ from typing import Any
 from attrs import asdict
 
 from visionxl.checkpoints import CheckpointFolder, begin, begun, difference, forget, only_run
-from visionxl.cli import report
-from visionxl.cli.app import stoppable
-from visionxl.cli.jobs import Job, LongClip, WholeClip
+from visionxl.cli import outputs
+from visionxl.cli.jobs import LongClip, WholeClip
 from visionxl.cli.long import WINDOW
+from visionxl.cli.options import stoppable
 from visionxl.cli.order import Order
+from visionxl.cli.outputs import beside, summary
 from visionxl.cli.reading import read_mask
-from visionxl.cli.running import STEPS, beside, summary
+from visionxl.cli.running import STEPS
 from visionxl.cli.told import Told, about_mask, about_noise
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
@@ -52,7 +53,7 @@ def restore_one(
         read_mask(order.mask),
         order.estimate_noise,
     )
-    job: Job = (WholeClip if order.windows is None else LongClip).of(measurement, told, order)
+    job = (WholeClip if order.windows is None else LongClip).of(measurement, told, order)
     settings = settings_of(measurement, output, order, job.description)
     if not group.first:
         if group.share(None):
@@ -60,12 +61,12 @@ def restore_one(
         return None
     facts = {**settings, "measured": job.checksum(told.mask)}
     run = _digest(facts)
-    facts["versions"] = report.deciding()
+    facts["versions"] = outputs.deciding()
     with only_run(folder, output):
         going_on = begun(folder)
-        if order.resume and not going_on and report.is_finished(beside(output)[1], output):
+        if order.resume and not going_on and outputs.is_finished(beside(output)[1], output):
             group.share(False)
-            record = report.read_json(beside(output)[1])
+            record = outputs.read_json(beside(output)[1])
             if record.get("run", run) != run:
                 told = (_deciding(known) for known in (record.get("settings", {}), settings))
                 other = difference(*told) or "another measurement, or another version"
@@ -150,7 +151,7 @@ def _finished(checkpoints: CheckpointFolder) -> bool:
 
 
 def _goodbye(checkpoints: CheckpointFolder) -> str:
-    again = shlex.join(report.command_line(report.RESUME))
+    again = shlex.join(outputs.command_line(outputs.RESUME))
     if not _finished(checkpoints):
         return "no step was finished, and nothing is left behind"
     return f"what is finished is kept in {checkpoints.path.name}; go on with\n  {again}"

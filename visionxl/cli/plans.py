@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from visionxl.cli.memory import machine_memory
-from visionxl.cli.reading import prior_named, quiet_diffusers
+from visionxl.cli.priors import prior_named, quiet_diffusers
 from visionxl.errors import InputError
 from visionxl.planning import Estimate, MemoryPlan
 from visionxl.planning.choice import fastest, plans

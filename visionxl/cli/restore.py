@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from attrs import evolve
 
-from visionxl.cli import report
-from visionxl.cli.app import (
+from visionxl.cli import outputs
+from visionxl.cli.options import (
     JsonOption,
     MaskOption,
     OverwriteOption,
@@ -24,8 +24,8 @@ from visionxl.cli.app import (
     real,
     say,
 )
-from visionxl.cli.one import Answer, restore_one
 from visionxl.cli.order import Order
+from visionxl.cli.restore_one import Answer, restore_one
 from visionxl.distributed import Processes, processes
 from visionxl.errors import InputError
 from visionxl.solvers.methods import METHODS
@@ -212,7 +212,7 @@ def _many(
             if not as_json:
                 _say(told, as_json)
     if as_json and group.first:
-        report.print_json(records)
+        outputs.print_json(records)
     if failed:
         others = "the others are finished; " if len(failed) < len(measurements) else ""
         raise InputError(

@@ -10,9 +10,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from visionxl.files import whole
-from visionxl.protocols import Video
+from visionxl.operators import lift
+from visionxl.protocols import InverseProblem, Video
+from visionxl.report import Look, measures, write_page
 from visionxl.report.record import versions
-from visionxl.video import to_pictures
+from visionxl.video import Clip, to_pictures
+from visionxl.writing import write_clip
 
 RESUME = "--resume"
 MARGIN, TITLE = 8, 22
@@ -107,3 +110,52 @@ def side_by_side(columns: dict[str, Video]) -> Video:
         strips.append(torch.cat([titled, video.expand(-1, 3, -1, -1)], dim=-2))
         strips.append(first.new_ones(len(first), 3, first.shape[-2] + title_height, MARGIN))
     return torch.cat(strips[:-1], dim=-1)
+
+
+def beside(output: Path) -> tuple[Path, Path, Path]:
+    """The picture, the record and the page that belong to an output."""
+    picture, record, page = (output.with_suffix(kind) for kind in (".png", ".json", ".html"))
+    return picture, record, page
+
+
+def write_all(
+    output: Path,
+    clip: Clip,
+    problem: InverseProblem,
+    truth: Video | None,
+    record: dict[str, Any],
+    notes: list[str],
+    looks: list[Look],
+    overwrite: bool,
+) -> list[Path]:
+    """The video, the picture, the page and the record."""
+    picture, record_path, page = beside(output)
+    notes += write_clip(output, clip.video, clip.rate, sound=clip.sound, overwrite=overwrite)
+    columns = columns_of(problem, clip.video, truth)
+    if truth is not None and "measurement_measures" not in record:
+        record["measurement_measures"] = measures(columns["measurement"], truth)
+    write_picture(picture, columns)
+    written = [output, picture, page, record_path]
+    record["notes"], record["outputs"] = notes, [str(path) for path in written]
+    write_page(page, columns, clip.rate, record, looks)
+    write_json(record_path, record)
+    return written
+
+
+def columns_of(problem: InverseProblem, restored: Video, truth: Video | None) -> dict[str, Video]:
+    columns = {"measurement": lift(problem.operator, problem.measurement), "restored": restored}
+    return columns if truth is None else {**columns, "truth": truth}
+
+
+def summary(record: dict[str, Any]) -> str:
+    frames, _, height, width = record["video_shape"]
+    words = [f"restored {frames} frames of {height}x{width} in {record['seconds']:.0f} s"]
+    words.append(f"data residual {record['data_residual']:.4f} (noise {record['noise_std']:g})")
+    if "measures" in record:
+        after = record["measures"]
+        before = record.get("measurement_measures", {})
+        for name, unit in (("psnr", " dB"), ("ssim", ""), ("difference_psnr", " dB")):
+            if name in after:
+                was = f", was {before[name]:.2f}" if name in before else ""
+                words.append(f"{name.replace('_', ' ')} {after[name]:.2f}{unit}{was}")
+    return "; ".join(words)

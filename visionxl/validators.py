@@ -18,7 +18,7 @@ def from_zero(_: object, attribute: Any, value: Any) -> None:
         raise InputError(f"{attribute.name} {value} is not a number from 0")
 
 
-def share(_: object, attribute: Any, value: float) -> None:
+def share(_: object, attribute: Any, value: Any) -> None:
     """A number from 0 to 1."""
     if not 0 <= value <= 1:
         raise InputError(f"{attribute.name} {value} is not a number from 0 to 1")

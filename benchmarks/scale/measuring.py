@@ -77,7 +77,8 @@ class Bench:
         networks = build(config, device, dtype)
         ours = networks
         if setup.compiled:
-            ours = Networks(compiled(networks.full), compiled(networks.tiny))
+            quick: list[Any] = [compiled(prior) for prior in (networks.full, networks.tiny)]
+            ours = Networks(*quick)
         counts = ((ours.full, setup.vae_frames), (ours.tiny, TINY_AT_ONCE))
         ours = Networks(*(evolve(p, codec=evolve(p.codec, frames_at_once=n)) for p, n in counts))
         return cls(setup, device, networks, ours, build(config, META, dtype), rate)

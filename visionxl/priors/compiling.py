@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from attrs import evolve
@@ -11,10 +11,8 @@ from attrs import evolve
 from visionxl.priors.flow import NetworkPrior
 from visionxl.protocols import LatentPrior
 
-P = TypeVar("P", bound=NetworkPrior)
 
-
-def compiled(prior: P, backend: str = "inductor") -> P:
+def compiled(prior: NetworkPrior, backend: str = "inductor") -> NetworkPrior:
     """The same prior with its denoiser, encoder and decoder compiled; results agree to rounding.
 
     The first call with every size and number of frames compiles, which takes from seconds to
@@ -30,8 +28,7 @@ def compiled(prior: P, backend: str = "inductor") -> P:
         setattr(vae, name, torch.compile(getattr(vae, name), backend=backend))
     network: Any = torch.compile(prior.network, backend=backend)
     codec = evolve(prior.codec, vae=vae)
-    made: Any = prior.with_networks(network, codec, prior.conditional, prior.unconditional)
-    return made
+    return prior.with_networks(network, codec, prior.conditional, prior.unconditional)
 
 
 def warm_up(

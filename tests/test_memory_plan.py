@@ -264,7 +264,7 @@ def test_a_plan_of_bad_choices_is_refused(choices, message):
 def test_a_plan_speaks():
     plan = MemoryPlan(4, 128, True, "cpu", torch.bfloat16, "sliced")
     assert str(plan) == (
-        "4 frames at once, networks in bfloat16, autoencoder in strips of 128 rows, U-Net and "
+        "4 frames at once, networks in bfloat16, autoencoder in strips of 128 rows, denoiser and "
         "autoencoder take turns on the device, attention in slices, videos in host memory"
     )
     assert Estimate(1, 7_900_000_000, 2, 3).words(12 * 10**9) == "about 7.9 GB of 12.0 GB"

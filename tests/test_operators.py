@@ -524,6 +524,13 @@ def test_a_part_is_found_in_a_composition_that_is_not_linear():
     assert repr(changed) == repr(Gamma(2.2) @ GaussianBlur(1.0) @ TemporalAverage(3))
 
 
+def test_what_has_two_parts_of_its_own_is_not_taken_apart():
+    class Mine:
+        outer, inner = TemporalAverage(3), TemporalAverage(5)
+
+    assert find_parts(Mine(), TemporalAverage) == []
+
+
 # Composition
 
 

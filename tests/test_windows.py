@@ -254,6 +254,13 @@ class EveryFifth:
         return torch.where(torch.arange(frames) % 5 == 0, 2.0, 1.0).view(-1, 1, 1, 1)
 
 
+def test_blurs_that_differ_from_frame_to_frame_are_not_mixed_in_windows():
+    mask = Mask(torch.ones(FRAMES, 1, 8, 8))
+    mixed = VaryingBlur((mask @ GaussianBlur(1.0),), torch.ones(1, 8, 8))
+    with pytest.raises(InputError, match="cannot be cut into windows"):
+        reach_of(mixed)
+
+
 def test_an_operator_that_differs_from_frame_to_frame_and_does_not_tell_is_warned_of():
     problem = problem_of(EveryFifth())
     with pytest.warns(UserWarning, match=r"EveryFifth.*at\(frames, count\)"):

@@ -49,6 +49,10 @@ def prior_named(
             )
         return PocketPrior.load(dtype=DTYPES[dtype], device=place)
     check_source(name)
+    if without_text(name) and text.get("guidance") is not None:
+        raise InputError(
+            f"--guidance {text['guidance']!r}: prior {name!r} has no text encoder; leave it out"
+        )
     kind = _kind_of(name)
     for option, kinds in (("unet", (SDXLPrior,)), ("lora", (SDXLPrior, DiffusersPrior))):
         if option in text and kind not in kinds:

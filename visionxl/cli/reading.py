@@ -176,6 +176,7 @@ def check_truth(frames: int, size: tuple[int, int], description: Description) ->
     if frames > measured:
         notes.append(f"--truth is longer: its first {measured} frames are compared")
     if size != (height, width):
-        way = "enlarged" if size[0] < height or size[1] < width else "reduced"
-        notes.append(f"--truth is {size[0]}x{size[1]}: {way} and cut to {height}x{width}")
+        scale = max(height / size[0], width / size[1])
+        way = "cut" if scale == 1 else f"{'enlarged' if scale > 1 else 'reduced'} and cut"
+        notes.append(f"--truth is {size[0]}x{size[1]}: {way} to {height}x{width}")
     return notes

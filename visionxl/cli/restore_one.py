@@ -68,8 +68,8 @@ def restore_one(
             group.share(False)
             record = outputs.read_json(beside(output)[1])
             if record.get("run", run) != run:
-                told = (_deciding(known) for known in (record.get("settings", {}), settings))
-                other = difference(*told) or "another measurement, or another version"
+                both = (_deciding(known) for known in (record.get("settings", {}), settings))
+                other = difference(*both) or "another measurement or mask"
                 raise InputError(
                     f"--resume: {output.name} is finished, but with {other}: give the same again, "
                     "or --overwrite to make it anew"

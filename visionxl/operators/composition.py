@@ -32,8 +32,17 @@ def _is_operator(_: Any, attribute: Any, value: object) -> None:
         )
 
 
+class Composed:
+    """One operator, ``outer``, after another, ``inner``."""
+
+    __slots__ = ()
+
+    outer: Any
+    inner: Any
+
+
 @frozen(repr=False)
-class Composition(Composable):
+class Composition(Composable, Composed):
     """``outer`` after ``inner``.
 
     Forward: ``outer(inner(x))``. Adjoint: ``inner^T(outer^T(y))``. Written ``outer @ inner``.
@@ -83,7 +92,7 @@ def replace_part(operator: Any, kind: type, change: Callable[[Any], Any]) -> Any
 
 
 def _replaced(operator: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    if _is_pair(operator):
+    if isinstance(operator, Composed):
         outer, inner = (_replaced(o, kind, change) for o in (operator.outer, operator.inner))
         return evolve(operator, outer=outer, inner=inner)
     return change(operator) if isinstance(operator, kind) else operator
@@ -91,11 +100,6 @@ def _replaced(operator: Any, kind: type, change: Callable[[Any], Any]) -> Any:
 
 def find_parts(operator: Any, kind: type) -> list[Any]:
     """The parts of class ``kind`` in a composition, linear or not, from the outermost."""
-    if _is_pair(operator):
+    if isinstance(operator, Composed):
         return find_parts(operator.outer, kind) + find_parts(operator.inner, kind)
     return [operator] if isinstance(operator, kind) else []
-
-
-def _is_pair(operator: Any) -> bool:
-    """Whether it is a composition; that of operators that are not linear is another class."""
-    return hasattr(operator, "outer") and hasattr(operator, "inner")

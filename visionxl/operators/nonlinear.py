@@ -8,7 +8,7 @@ from attrs import field, frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.operators.composition import Composable, Composition
+from visionxl.operators.composition import Composable, Composed, Composition
 from visionxl.operators.lifting import lift
 from visionxl.operators.masking import Mask
 from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator, Video
@@ -33,7 +33,7 @@ def _is_operator(_: Any, attribute: Any, value: object) -> None:
 
 
 @frozen(repr=False)
-class NonlinearComposition(NonlinearComposable):
+class NonlinearComposition(NonlinearComposable, Composed):
     """``outer`` after ``inner``, one of which is not linear.
 
     Forward: ``outer(inner(x))``. Jacobian: by the chain rule, that of ``outer`` at ``inner(x)``

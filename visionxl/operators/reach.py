@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from attrs import field, frozen
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, name_of
 from visionxl.protocols import ForwardOperator
 
 
@@ -60,7 +60,10 @@ def reach_of(operator: object) -> Reach:
         raise unknown(operator)
     told: object = operator.reach()
     if not isinstance(told, Reach):
-        raise TypeError(f"reach() of {operator!r} returned {told!r}, which is no Reach")
+        raise InputError(
+            f"reach() of {name_of(operator)} returned {told!r}: return "
+            "visionxl.operators.Reach(frames), with circular=True where time goes round"
+        )
     return told
 
 

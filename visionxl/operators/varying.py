@@ -9,7 +9,7 @@ from torch import Tensor
 from visionxl.errors import InputError
 from visionxl.operators.blur import GaussianBlur
 from visionxl.operators.boundary import Boundary
-from visionxl.operators.composition import Composable
+from visionxl.operators.composition import Composable, find_parts
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.reach import ByFrame, Reach, reach_of, unknown
 from visionxl.protocols import ForwardOperator, Video
@@ -71,7 +71,7 @@ class VaryingBlur(Composable):
     def reach(self) -> Reach:
         """That of blurs which treat all frames alike; InputError for others."""
         for blur in self.blurs:
-            if isinstance(blur, ByFrame) or reach_of(blur).frames:
+            if find_parts(blur, ByFrame) or reach_of(blur).frames:
                 raise unknown(self)
         return Reach()
 

@@ -167,10 +167,11 @@ def _brief(part: Any) -> Any:
         return part
     changes: dict[str, Any] = {}
     for name in fields_dict(type(part)):
-        if name in ("iterations", "filling", "turns", "rounds"):
-            changes[name] = min(2, getattr(part, name))
+        value = getattr(part, name)
+        if name in ("iterations", "filling", "turns", "rounds") and isinstance(value, int):
+            changes[name] = min(2, value)
         elif name in ("consistency", "finish"):
-            changes[name] = _brief(getattr(part, name))
+            changes[name] = _brief(value)
     return evolve(part, **changes)
 
 

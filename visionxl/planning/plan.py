@@ -42,7 +42,7 @@ class MemoryPlan:
         frames_at_once: frames in one call of a network.
         vae_tile: rows of pixels that the autoencoder works on at a time
             (:class:`~visionxl.priors.tiling.StripedAutoencoder`); None for whole frames.
-        offload: whether the U-Net and the autoencoder take turns on the device, and wait in host
+        offload: whether denoiser and autoencoder take turns on the device, and wait in host
             memory.
         video_device: of the videos and latents between the networks; it is the measurement's device
             that decides it.
@@ -75,7 +75,7 @@ class MemoryPlan:
         if self.vae_tile is not None:
             parts.append(f"autoencoder in strips of {self.vae_tile} rows")
         if self.offload:
-            parts.append("U-Net and autoencoder take turns on the device")
+            parts.append("denoiser and autoencoder take turns on the device")
         if self.attention == "sliced":
             parts.append("attention in slices")
         where = self.video_device

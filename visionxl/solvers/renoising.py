@@ -15,7 +15,7 @@ from visionxl.errors import InputError
 from visionxl.protocols import DataConsistency, InverseProblem, Latent, LatentPrior, Passage
 from visionxl.randomness import draw_noise
 from visionxl.solvers.spread import LEAST_NOISE, Spread
-from visionxl.validators import from_zero, share
+from visionxl.validators import share
 
 
 def belonging_noise(clean: Latent, passage: Passage) -> Latent:
@@ -61,7 +61,7 @@ class DDIMNoise:
         shared: one draw for all frames, or one for each.
     """
 
-    eta: float = field(default=1.0, validator=from_zero)
+    eta: float = field(default=1.0, validator=share)
     corrected: bool = True
     shared: bool = False
 
@@ -123,10 +123,10 @@ class Resample:
         uncorrected = (level.latent - before.noise * noise) / before.signal
         unmeasured = level.signal * uncorrected + level.noise * noise
         ratio = (before.signal / level.signal) ** 2
-        variance = self.strength * (level.noise / before.signal) ** 2 * max(0.0, 1 - ratio)
-        total = variance + level.noise**2
-        mean = (variance * level.signal * clean + level.noise**2 * unmeasured) / total
-        deviation = math.sqrt(variance * level.noise**2 / total)
+        # The variance of the unmeasured step, in units of noise_s^2.
+        variance = self.strength / before.signal**2 * max(0.0, 1 - ratio)
+        mean = (variance * level.signal * clean + unmeasured) / (variance + 1)
+        deviation = level.noise * math.sqrt(variance / (variance + 1))
         return mean + deviation * draw_noise(clean, len(clean), generator)
 
 

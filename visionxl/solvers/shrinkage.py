@@ -53,14 +53,15 @@ class MotionShrinkage:
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)
-        video, noise = estimate, problem.noise_std / gain_of(problem.operator, estimate)
+        video, gain = estimate, gain_of(problem.operator, estimate)
+        noise = problem.noise_std / gain
         if noise < LEAST_NOISE:
             return Correction(video, 0, residuals=(), stopped="no noise")
         first = min(self.error, NOISES * noise)
         for turn in range(self.turns):
             error = first * FALL ** (-turn / max(self.turns - 1, 1))
             cleaned = shrunk(video, error)
-            consistency = NoiseAware(ConstantSpread(SPREAD * error))
+            consistency = NoiseAware(ConstantSpread(SPREAD * error), LEAST_NOISE * gain)
             found = consistency.correct(cleaned, problem, level)
             video = found.video
             if found.stopped.startswith("breakdown"):

@@ -42,11 +42,13 @@ def variation_weight(data: DataTerm, video: Video, noise_std: float) -> float:
 def has_holes(operator: ForwardOperator, video: Video) -> bool:
     """Whether there are pixels that no measurement sees, such as those of a mask.
 
-    What a window of a clip leaves out at its ends does not count.
+    What a window of a clip leaves out at its ends does not count. Where measurements see a pixel,
+    random ones do not cancel there.
     """
     operator, _ = uncut(operator)
-    seen = operator.adjoint(torch.ones_like(operator.forward(torch.ones_like(video))))
-    return bool((seen == 0).any())
+    measured = operator.forward(torch.ones_like(video))
+    probe = torch.rand(measured.shape, generator=torch.Generator().manual_seed(0)).to(measured)
+    return bool((operator.adjoint(probe.add_(0.5)) == 0).any())
 
 
 @frozen
@@ -73,7 +75,8 @@ class SpaceTimeTV:
         floor: smaller differences of the estimate count as none, in units of the video's range.
         reach: of the neighbourhood that tells the directions, in pixels: a standard deviation.
         motion: whether to follow the motion; without it time stays at the pixel.
-        least_noise: stands for ``sigma_y`` where the measurement has less.
+        least_noise: stands for ``sigma_y`` where the measurement has less, in units of the video's
+            range.
         iterations: of a pass, at most.
         filling: of the first pass where the estimate is left out and pixels are not seen at all, at
             most: holes fill from their edges, a pixel an iteration or so.
@@ -95,14 +98,12 @@ class SpaceTimeTV:
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)
-        modes, least = Modes.of(problem.operator, estimate), self.least_noise
-        if modes is None:
-            least = max(least, LEAST_NOISE)
+        modes, gain = Modes.of(problem.operator, estimate), gain_of(problem.operator, estimate)
+        least = gain * (max(self.least_noise, LEAST_NOISE) if modes is None else self.least_noise)
         data = modes or Iterated(problem.operator, estimate)
         noise = max(problem.noise_std, least)
         weight = self.strength * variation_weight(data, estimate, noise)
         damping = damping_of(problem, level, self.spread, least)
-        gain = gain_of(problem.operator, estimate)
         holes = damping == 0 and has_holes(problem.operator, estimate)
         video, done, stopped = estimate, 0, USED_UP
         for directed in (True,) if damping > 0 else (False, True, True):

@@ -65,14 +65,14 @@ class ConstantSpread:
 
 
 def gain_of(operator: ForwardOperator, video: Video) -> float:
-    """The measurement's unit: what a video of ones is measured as, where it is seen.
+    """The measurement's unit: the root mean square of what a video of ones is measured as.
 
-    The root mean square: 1 for a blur, an average, a pooling or a mask, 127.5 where values are
-    counted in grey levels; 1 for an operator that sees nothing of it.
+    1 for a blur, an average, a pooling or an orthonormal transform, the root of the known share for
+    a mask, 127.5 times as much where values are counted in grey levels; 1 for an operator that
+    sees nothing of it.
     """
     measured = operator.forward(torch.ones_like(video))
-    seen = int(measured.count_nonzero())
-    return measured.norm().item() / math.sqrt(seen) if seen else 1.0
+    return measured.norm().item() / math.sqrt(measured.numel()) or 1.0
 
 
 def damping_of(

@@ -9,7 +9,7 @@ from torch import Tensor
 from visionxl.errors import InputError
 from visionxl.operators import Factored, check_adjoint, lift
 from visionxl.operators.composition import find_parts
-from visionxl.operators.reach import ByFrame, reach_of
+from visionxl.operators.reach import ByFrame, Reach, Reaching, reach_of
 from visionxl.protocols import ForwardOperator, NonlinearOperator
 from visionxl.solvers.closed_form import along
 from visionxl.solvers.windows import windows_of
@@ -108,13 +108,15 @@ def _check_reach(operator: Any, video: Tensor, draws: Draws, enough: float) -> N
     linear: Any = operator  # beside the protocols that are asked for
     any_number = not find_parts(operator, ByFrame)  # type: ignore[type-abstract]
     try:
-        reach = reach_of(operator)
-    except InputError:  # it does not tell
+        told: object = operator.reach() if isinstance(operator, Reaching) else None
+    except InputError:  # a part of it does not tell
+        told = None
+    if told is None:
         return
-    except TypeError as error:
-        law = "reach returns how far it sees along time, as a Reach"
-        way = "return visionxl.operators.Reach(frames), with circular=True where time goes round"
-        raise ContractError(operator, law, str(error), way) from error
+    law = "reach returns how far it sees along time, as a Reach"
+    way = "return visionxl.operators.Reach(frames), with circular=True where time goes round"
+    require(isinstance(told, Reach), operator, law, f"it returned {told!r}", way)
+    reach = reach_of(operator)
     count = max(len(video), 2 * reach.frames + 4) if any_number else len(video)
     whole = draws.noise((count, *video.shape[1:]))
     measured = linear.forward(whole)

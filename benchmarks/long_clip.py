@@ -23,12 +23,12 @@ import torch
 from visionxl import GaussianPrior, PocketPrior, restore, simulate, vision_xl
 from visionxl.files import whole
 from visionxl.measurements import generator_of
+from visionxl.memory import peak_bytes
 from visionxl.metrics import psnr
 from visionxl.operators import TASKS
 from visionxl.protocols import Video
 from visionxl.sizes import cover
 from visionxl.solvers import METHODS
-from visionxl.solvers.contract import peak_bytes
 from visionxl.solvers.windows import CONTEXT, CORE, restore_windows, windows_of
 from visionxl.video import DEMO_CLIP, read_clip
 

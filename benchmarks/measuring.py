@@ -12,11 +12,12 @@ from peers.case import Case, Estimate, Method
 from results import number
 
 from visionxl import InverseProblem, Video
+from visionxl.memory import peak_bytes
 from visionxl.metrics import difference_psnr, lpips, psnr, ssim
 from visionxl.operators import lift
 from visionxl.protocols import LatentPrior
 from visionxl.solvers.closed_form import decompose, svd_of
-from visionxl.solvers.contract import data_residual, peak_bytes
+from visionxl.solvers.residual import data_residual
 
 MARGIN = 1.0  # dB below the back-projection at which a method has diverged
 

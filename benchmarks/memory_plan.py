@@ -22,7 +22,7 @@ from visionxl import (
     vision_tv,
     vision_xl,
 )
-from visionxl.counting import LiveBytes
+from visionxl.memory import LiveBytes
 from visionxl.operators import TASKS
 from visionxl.planning import MemoryPlan, estimate, planned
 from visionxl.planning.counts import weight_bytes

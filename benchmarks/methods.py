@@ -25,12 +25,13 @@ from posterior import Counting, generator
 
 from visionxl import GaussianPrior, InputError, PocketPrior, Video, restore, simulate
 from visionxl.files import whole
+from visionxl.memory import peak_bytes
 from visionxl.metrics import difference_psnr, psnr, ssim
 from visionxl.operators import TASKS, lift
 from visionxl.protocols import InverseProblem, LatentPrior
 from visionxl.sizes import cover
 from visionxl.solvers import METHODS
-from visionxl.solvers.contract import data_residual, peak_bytes
+from visionxl.solvers.residual import data_residual
 from visionxl.video import DEMO_CLIP, read_clip, to_pictures
 
 COUNTS = {"latino": 8}  # evaluations that a method is made for; the others' own default

@@ -27,8 +27,8 @@ from peers.deepinv import FACTOR, Peer, peers
 from torch import Tensor
 
 from visionxl import InputError
-from visionxl.counting import peak_bytes_of
 from visionxl.files import check_output, whole
+from visionxl.memory import peak_bytes_of
 from visionxl.operators import TASKS, Mask, check_adjoint, normal
 from visionxl.protocols import ForwardOperator
 from visionxl.solvers import conjugate_gradient

@@ -50,7 +50,7 @@ from visionxl.solvers import (
     trajectory,
     unconditioned,
 )
-from visionxl.solvers.contract import data_residual
+from visionxl.solvers.residual import data_residual
 
 STD = 0.3
 PRIOR = GaussianPrior.natural(8, 8, std=STD)

@@ -22,7 +22,7 @@ from visionxl.metrics import psnr
 from visionxl.operators import TASKS, check_adjoint, lift, task_named
 from visionxl.protocols import NoiseLevel
 from visionxl.solvers import FrameByFrame, leading_times
-from visionxl.solvers.contract import data_residual
+from visionxl.solvers.residual import data_residual
 
 LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)
 SHAPE = (25, 1, 8, 8)  # more frames than CG takes steps: it has not converged after 10

@@ -26,7 +26,7 @@ from visionxl import (
     vision_tv,
     vision_xl,
 )
-from visionxl.counting import peak_bytes_of
+from visionxl.memory import peak_bytes_of
 from visionxl.metrics import difference_psnr, psnr
 from visionxl.operators import (
     TASKS,

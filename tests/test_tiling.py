@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny
 
 from visionxl import InputError, PocketPrior
-from visionxl.counting import peak_bytes_of
+from visionxl.memory import peak_bytes_of
 from visionxl.priors.attention import FusedAttention
 from visionxl.priors.codec import AutoencoderCodec
 from visionxl.priors.tiling import StripedAutoencoder, ratio, reach

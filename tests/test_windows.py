@@ -22,7 +22,7 @@ from visionxl import (
     vision_tv,
     vision_xl,
 )
-from visionxl.counting import peak_bytes_of
+from visionxl.memory import peak_bytes_of
 from visionxl.operators import (
     AveragePool,
     Composition,

@@ -16,8 +16,8 @@ from scale.networks import Networks, build
 from scale.rows import ROWS, Run
 from scale.watching import Watch
 from visionxl import Correction, Denoised, InverseProblem, Latent, NoiseLevel, Sampler, Video
-from visionxl.counting import peak_bytes_of
 from visionxl.init import CorrectedInversion
+from visionxl.memory import peak_bytes_of
 from visionxl.operators import TemporalAverage
 from visionxl.priors import DiscreteSchedule
 from visionxl.priors.attention import FusedAttention

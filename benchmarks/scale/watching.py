@@ -9,9 +9,9 @@ from attrs import define, frozen
 from measuring import begin_peak
 
 from visionxl import Correction, InverseProblem, LatentPrior, NoiseLevel, Video
+from visionxl.memory import peak_bytes
 from visionxl.protocols import DataConsistency
 from visionxl.solvers import Around
-from visionxl.solvers.contract import peak_bytes
 
 REST = "rest"
 

@@ -20,7 +20,7 @@ from visionxl.errors import InputError
 from visionxl.measurements import generator_of
 from visionxl.protocols import InverseProblem, Video
 from visionxl.report import measures_in_pieces
-from visionxl.solvers.contract import data_residual
+from visionxl.solvers.residual import data_residual
 from visionxl.streaming import clip_in_pieces
 from visionxl.video import is_lossy, read_clip
 

@@ -9,8 +9,8 @@ from attrs import evolve, fields_dict, frozen, has
 from torch import Generator, Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate
 
-from visionxl.counting import LiveBytes, peak_bytes_of
 from visionxl.errors import InputError
+from visionxl.memory import LiveBytes, peak_bytes_of
 from visionxl.operators.tasks import Task
 from visionxl.planning.obey import dtype_for, moved, networks_of
 from visionxl.planning.plan import MemoryPlan

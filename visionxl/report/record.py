@@ -15,7 +15,7 @@ from visionxl.metrics import difference_psnr, lpips, psnr, ssim
 from visionxl.protocols import InverseProblem, Restoration, Video
 from visionxl.report.watching import Album
 from visionxl.solvers import Sampler
-from visionxl.solvers.contract import data_residual
+from visionxl.solvers.residual import data_residual
 
 DECIDING = (
     "visionxl",

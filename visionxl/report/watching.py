@@ -9,6 +9,7 @@ import torch
 from attrs import asdict, frozen
 
 from visionxl.checkpoints import CheckpointFolder
+from visionxl.memory import peak_bytes
 from visionxl.protocols import (
     LatentPrior,
     Step,
@@ -16,7 +17,6 @@ from visionxl.protocols import (
 )
 from visionxl.report.media import thumbnail
 from visionxl.solvers import Around
-from visionxl.solvers.contract import peak_bytes
 
 LOOK = "look"  # what checkpoints of looks are called
 REST = "consistency and the rest"

@@ -1,12 +1,7 @@
-"""What is checked where a problem enters, and what is measured at every step."""
+"""What is checked where a problem enters and at every step."""
 
 import math
-import sys
 import warnings
-from abc import abstractmethod
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,7 +14,6 @@ from visionxl.protocols import (
     Initializer,
     InverseProblem,
     LatentPrior,
-    Measurement,
     NoiseLevel,
     NoiseSchedule,
     NonlinearOperator,
@@ -28,8 +22,6 @@ from visionxl.protocols import (
 )
 from visionxl.solvers.conjugate_gradient import NOT_A_NUMBER, dot
 from visionxl.solvers.finite import WAYS_OUT, check_finite
-
-PART = 2**16  # values at once, of what looks at all of them: they stay in a processor's cache
 
 
 def check_problem(problem: InverseProblem) -> int:
@@ -269,52 +261,3 @@ def check_same_shape(name: str, part: object, given: Tensor, answer: object) -> 
             f"{tuple(given.shape)}; make it keep the shape"
         )
     return check_finite(name, checked)
-
-
-@runtime_checkable
-class Piecewise(Protocol):
-    """An operator that measures a video a few frames at a time."""
-
-    @abstractmethod
-    def pieces(self, video: Video) -> Iterator[tuple[slice, Measurement]]:
-        """Which frames of the measurement, and they, where they were computed."""
-        ...
-
-
-def data_residual(problem: InverseProblem, video: Video) -> float:
-    """Root mean square of ``y - A x``, in units of the range [-1, 1]."""
-    operator, measurement = problem.operator, problem.measurement
-    if isinstance(operator, Piecewise):
-        total = 0.0
-        for frames, answer in operator.pieces(video):
-            total += _square(answer, measurement[frames].to(answer.device))
-    else:
-        total = _square(operator.forward(video), measurement)
-    return math.sqrt(total / measurement.numel())
-
-
-def _square(answer: Tensor, measured: Tensor) -> float:
-    size = PART if answer.device.type == "cpu" else 64 * PART  # a GPU wants few calls
-    dots = []
-    parts = zip(answer.flatten().split(size), measured.flatten().split(size), strict=True)
-    for there, here in parts:  # short ones: a sum in float64 takes ten times as long
-        apart = (there - here).to(torch.promote_types(answer.dtype, torch.float32))
-        dots.append(torch.dot(apart, apart))
-    return torch.stack(dots).cpu().sum(dtype=torch.float64).item()
-
-
-def peak_bytes(device: torch.device) -> int:
-    """The high-water mark of memory so far: the CUDA allocator's, or the process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what a parent process used before this one began
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows has no such count
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -12,6 +12,7 @@ from attrs import evolve, field, frozen
 from torch import Generator
 
 from visionxl.errors import InputError
+from visionxl.memory import peak_bytes
 from visionxl.protocols import (
     Correction,
     DataConsistency,
@@ -38,11 +39,10 @@ from visionxl.solvers.contract import (
     check_same_shape,
     check_schedule,
     check_state,
-    data_residual,
-    peak_bytes,
 )
 from visionxl.solvers.finite import check_finite, step_named
 from visionxl.solvers.frames import FrameByFrame
+from visionxl.solvers.residual import data_residual
 
 LowPass = Callable[[Video, NoiseLevel], Video]
 """(video, level) -> video: what is taken off before a video is encoded again."""

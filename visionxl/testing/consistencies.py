@@ -9,7 +9,7 @@ from torch import Tensor
 
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel
-from visionxl.solvers.contract import data_residual
+from visionxl.solvers.residual import data_residual
 from visionxl.testing.laws import ContractError, Draws, apart, ask, check_shape, require
 
 TIMES = (0.001, 0.3)

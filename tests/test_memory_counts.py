@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from visionxl.counting import LiveBytes, peak_bytes_of
+from visionxl.memory import LiveBytes, peak_bytes_of
 
 MIB = 2**20
 

@@ -1,6 +1,8 @@
-"""Bytes counted without a device: what tensors of a calculation live at once."""
+"""How much memory was taken, and how much a calculation takes, counted without a device."""
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from weakref import finalize
 
@@ -79,3 +81,20 @@ def peak_bytes_of(action: Callable[[], object], device: str | None = None) -> in
         peak = live.peak
         del result
     return peak
+
+
+def peak_bytes(device: torch.device) -> int:
+    """The high-water mark of memory so far: the CUDA allocator's, or the process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what a parent process used before this one began
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows has no such count
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -45,15 +45,15 @@ class CheckpointFolder:
         data = self.path / f"{name}.safetensors"
         with whole(data) as partial:
             save_tensors(partial, dict(tensors), {})
-        told = {"format": FORMAT, "sha256": _checksum(data), "facts": facts}
+        stored = {"format": FORMAT, "sha256": _checksum(data), "facts": facts}
         with whole(self.path / f"{name}.json") as partial:
-            partial.write_text(json.dumps(told, indent=1))
+            partial.write_text(json.dumps(stored, indent=1))
 
     def facts(self, name: str) -> dict[str, Any] | None:
         """A part's facts alone, without a look at its tensors; None where they cannot be read."""
         try:
-            told = json.loads((self.path / f"{name}.json").read_text())
-            return told["facts"] if told["format"] == FORMAT else None
+            stored = json.loads((self.path / f"{name}.json").read_text())
+            return stored["facts"] if stored["format"] == FORMAT else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -64,10 +64,10 @@ class CheckpointFolder:
 
         data = self.path / f"{name}.safetensors"
         try:
-            told = json.loads((self.path / f"{name}.json").read_text())
-            if told["format"] != FORMAT or told["sha256"] != _checksum(data):
+            stored = json.loads((self.path / f"{name}.json").read_text())
+            if stored["format"] != FORMAT or stored["sha256"] != _checksum(data):
                 return None
-            return Part(load_file(data), told["facts"])
+            return Part(load_file(data), stored["facts"])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return None
 
@@ -107,8 +107,9 @@ def last_state(
         if part is None:
             words.append(f"checkpoint {folder.path.name}/{name} is damaged and was left out")
             continue
-        told = part.facts["trace"]
-        trace = [StepRecord(**{**r, "residuals": tuple(r["residuals"])}) for r in told]
+        trace = [
+            StepRecord(**{**r, "residuals": tuple(r["residuals"])}) for r in part.facts["trace"]
+        ]
         state = State(part.facts["index"], part.tensors["latent"], part.tensors["chance"])
         return state, trace, words
     return None, [], words

@@ -85,10 +85,10 @@ def save_measurement(
     masks = find_parts(problem.operator, Mask)
     if masks:
         tensors["mask"] = masks[0].mask.to(torch.uint8)
-    told = asdict(description, recurse=False) | {"rate": str(description.rate)}
-    del told["mask"], told["sound"]
+    facts = asdict(description, recurse=False) | {"rate": str(description.rate)}
+    del facts["mask"], facts["sound"]
     with whole(path) as partial:
-        save_tensors(partial, tensors, {FORMAT: json.dumps(told)})
+        save_tensors(partial, tensors, {FORMAT: json.dumps(facts)})
 
 
 def load_measurement(path: Path) -> tuple[Tensor, Description | None]:
@@ -136,8 +136,8 @@ def description_in(
     if FORMAT not in metadata:
         return None
     try:
-        told = json.loads(metadata[FORMAT])
-        return Description(**{**told, "rate": Fraction(told["rate"]), "mask": mask})
+        facts = json.loads(metadata[FORMAT])
+        return Description(**{**facts, "rate": Fraction(facts["rate"]), "mask": mask})
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"measurement {str(path)!r} has a description that cannot be read ({error}): make it "

@@ -156,11 +156,11 @@ def _write_tensor(path: Path, pieces: Iterator[Video], frames: int, rate: Fracti
     shape = [frames, *first.shape[1:]]
     size = first[0].numel() * first.element_size() * frames
     kind = SAFETENSORS[first.dtype]
-    told = {
+    described = {
         "__metadata__": {"rate": str(rate)},
         "video": {"dtype": kind, "shape": shape, "data_offsets": [0, size]},
     }
-    header = json.dumps(told, separators=(",", ":")).encode()
+    header = json.dumps(described, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)

@@ -137,26 +137,26 @@ class Desk:
         """
         self.stop(session)
         folder = Path(mkdtemp(dir=self._folder))
-        told: SimpleQueue[Progress | Outcome | BaseException] = SimpleQueue()
+        events: SimpleQueue[Progress | Outcome | BaseException] = SimpleQueue()
         stop = threading.Event()
 
         def tell(progress: Progress) -> None:
             if stop.is_set():
                 raise Stopped
-            told.put(progress)
+            events.put(progress)
 
         def work() -> None:
             try:
                 with self._turn(tell), Stoppable(stop):
-                    told.put(self._work(request, folder, tell))
+                    events.put(self._work(request, folder, tell))
             except BaseException as error:  # being stopped may come out as an error of any kind
-                told.put(Stopped() if stop.is_set() else error)
+                events.put(Stopped() if stop.is_set() else error)
 
         run = _Run(threading.Thread(target=work, daemon=True), stop)
         self._runs[session] = run
         run.thread.start()
         try:
-            yield from _latest(told)
+            yield from _latest(events)
         finally:
             stop.set()
             run.thread.join()
@@ -187,16 +187,16 @@ class Desk:
 
 
 def _latest(
-    told: "SimpleQueue[Progress | Outcome | BaseException]",
+    events: "SimpleQueue[Progress | Outcome | BaseException]",
 ) -> Iterator[Progress | Outcome]:
-    """What is told, up to the outcome; of what came in the meantime the last alone."""
-    last: Progress | Outcome | BaseException = told.get()
+    """The events, up to the outcome; of what came in the meantime the last alone."""
+    last: Progress | Outcome | BaseException = events.get()
     while True:
-        while isinstance(last, Progress) and not told.empty():
-            last = told.get()
+        while isinstance(last, Progress) and not events.empty():
+            last = events.get()
         if isinstance(last, BaseException):
             raise last
         yield last
         if isinstance(last, Outcome):
             return
-        last = told.get()
+        last = events.get()

@@ -139,11 +139,11 @@ def build(gr: Any, desk: Desk, limits: Limits, priors: Sequence[str]) -> Any:
                 clip = read_upload(Path(path), limits, fit=simulated)
                 noise = max(noise, _least(Path(path), simulated))
                 request = Request(Path(path).name, clip, simulated, task, noise, method, prior)
-                for told in desk.run(mine, request):
-                    if isinstance(told, Outcome):
-                        yield {progress: words.outcome(told), **shown(told), **idle}
+                for event in desk.run(mine, request):
+                    if isinstance(event, Outcome):
+                        yield {progress: words.outcome(event), **shown(event), **idle}
                     else:
-                        yield {progress: words.progress(told)}
+                        yield {progress: words.progress(event)}
             except Stopped:
                 yield {progress: words.stopped(), **idle}
             except InputError as error:

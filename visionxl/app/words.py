@@ -52,38 +52,38 @@ def reading() -> str:
 def clip_told(clip: Clip, path: Path, least_noise: float) -> str:
     """What was found in an upload, and the noise that is taken at least."""
     frames, _, height, width = clip.video.shape
-    told = f"{escape(path.name)}: {frames} frames of {height}x{width} are taken."
+    line = f"{escape(path.name)}: {frames} frames of {height}x{width} are taken."
     if least_noise == CODEC:
-        told += (
+        line += (
             f" They went through a lossy codec, whose errors are like noise of {CODEC}: no less is "
             "taken."
         )
-    return f"<p>{told}</p>"
+    return f"<p>{line}</p>"
 
 
-def progress(told: Progress) -> str:
+def progress(now: Progress) -> str:
     """How far a run is, with the latest pictures."""
-    if told.stage == "wait":
+    if now.stage == "wait":
         return f"<p>waiting for another run to end</p>{_bar()}"
-    if told.stage == "load":
+    if now.stage == "load":
         return f"<p>loading the prior</p>{_bar()}"
-    line = f"step {told.step} of {told.steps}, {STAGES[told.stage]}"
-    if told.data_residual is not None:
-        line += f"; data residual {told.data_residual:.4f}"
-    return f"<p>{line}</p>{_bar(told)}{_look(told)}"
+    line = f"step {now.step} of {now.steps}, {STAGES[now.stage]}"
+    if now.data_residual is not None:
+        line += f"; data residual {now.data_residual:.4f}"
+    return f"<p>{line}</p>{_bar(now)}{_look(now)}"
 
 
-def _bar(told: Progress | None = None) -> str:
-    at = "" if told is None else f' max="{told.steps}" value="{told.step}"'
+def _bar(now: Progress | None = None) -> str:
+    at = "" if now is None else f' max="{now.steps}" value="{now.step}"'
     return f'<progress style="width:100%;height:16px"{at}></progress>'
 
 
-def _look(told: Progress) -> str:
-    if told.look is None:
+def _look(now: Progress) -> str:
+    if now.look is None:
         return ""
     pictures = (
-        ("estimate of the prior", told.look.estimate),
-        ("corrected by the measurement", told.look.corrected),
+        ("estimate of the prior", now.look.estimate),
+        ("corrected by the measurement", now.look.corrected),
     )
     figures = "".join(
         f'<figure style="margin:0;flex:1 1 140px"><img style="width:100%" alt="{title}" '
@@ -93,10 +93,10 @@ def _look(told: Progress) -> str:
     return f'<div style="display:flex;flex-wrap:wrap;gap:12px">{figures}</div>'
 
 
-def outcome(told: Outcome) -> str:
+def outcome(result: Outcome) -> str:
     """At the end of a run."""
-    notes = "".join(f"<li>{escape(note)}</li>" for note in told.notes)
-    return f"<p><b>Done:</b> {escape(told.summary)}.</p><ul>{notes}</ul>"
+    notes = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
+    return f"<p><b>Done:</b> {escape(result.summary)}.</p><ul>{notes}</ul>"
 
 
 def beside(columns: Iterable[str]) -> str:

@@ -12,11 +12,11 @@ from PIL import Image
 
 from visionxl.app import Limits, Outcome, Progress, Request
 from visionxl.cli.app_priors import Loaders, chosen
+from visionxl.cli.measurement_options import MeasurementOptions
 from visionxl.cli.memory import check_memory
 from visionxl.cli.outputs import columns_of, summary, write_all
 from visionxl.cli.priors import prior_for
 from visionxl.cli.reading import described
-from visionxl.cli.told import Told
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
@@ -56,8 +56,8 @@ class Restorer:
         if truth is not None:
             record["measures"] = measures(video, truth)
         clip = Clip(video, description.rate, description.sound)
-        told = (record, notes, album.looks)
-        _, _, page, _ = write_all(folder / VIDEO, clip, problem, truth, *told, overwrite=False)
+        made = (record, notes, album.looks)
+        _, _, page, _ = write_all(folder / VIDEO, clip, problem, truth, *made, overwrite=False)
         columns = columns_of(problem, video, truth)
         write_clip(folder / COMPARISON, torch.cat(list(columns.values()), dim=-1), clip.rate)
         before = middle(folder / "before.png", columns["measurement"])
@@ -150,9 +150,9 @@ def posed(request: Request) -> tuple[InverseProblem, Description]:
         operator = description.operator(generator)
         problem = simulate(clip.video, operator, description.noise_std, generator=generator)
     else:
-        told = Told(request.task, request.noise, SEED)
+        options = MeasurementOptions(request.task, request.noise, SEED)
         name, shape = Path(request.name), tuple(clip.video.shape)
-        description = described(name, None, shape, clip.rate, clip.sound, told)
+        description = described(name, None, shape, clip.rate, clip.sound, options)
         operator = description.operator(generator_of(SEED))
         problem = InverseProblem(operator, clip.video, description.noise_std)
     shape = lift(problem.operator, problem.measurement).shape

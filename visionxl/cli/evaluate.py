@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from visionxl.cli.measurement_options import MeasurementOptions
 from visionxl.cli.options import (
     FramesOption,
     JsonOption,
@@ -15,7 +16,6 @@ from visionxl.cli.options import (
     say,
 )
 from visionxl.cli.reading import measurement_and_description, resized
-from visionxl.cli.told import Told
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of
 from visionxl.protocols import InverseProblem, Video
@@ -53,10 +53,10 @@ def evaluate(
             ".safetensors file of simulate, or leave it out"
         )
     notes: list[str] = []
-    told: dict[str, Any] = dict(measures_in_pieces(_pairs(video, clip, size, frames, notes)))
+    figures: dict[str, Any] = dict(measures_in_pieces(_pairs(video, clip, size, frames, notes)))
     if measurement is not None:
         restored = read_clip(video, frames).video
-        values, description = measurement_and_description(measurement, Told())
+        values, description = measurement_and_description(measurement, MeasurementOptions())
         operator = description.operator(generator_of(description.seed))
         problem = InverseProblem(operator, values, description.noise_std)
         made = operator.forward(restored).shape
@@ -66,15 +66,17 @@ def evaluate(
                 f"restored video {tuple(made)} would be measured: give the measurement that it was "
                 "restored from"
             )
-        told["data_residual"] = round(data_residual(problem, restored), 6)
-        told["noise_std"] = description.noise_std
-    lines = ", ".join(f"{name} {value}" for name, value in told.items())
+        figures["data_residual"] = round(data_residual(problem, restored), 6)
+        figures["noise_std"] = description.noise_std
+    lines = ", ".join(f"{name} {value}" for name, value in figures.items())
     if video.suffix.lower() != ".safetensors" and is_lossy(video):
         notes.append(
             f"{video.name} went through a lossy codec, which lowers the figures: .mkv has none"
         )
-    notes += [] if "lpips" in told else ["lpips is left out: its weights are not on this machine"]
-    say({**told, "notes": notes}, json_, lines, notes, [])
+    notes += (
+        [] if "lpips" in figures else ["lpips is left out: its weights are not on this machine"]
+    )
+    say({**figures, "notes": notes}, json_, lines, notes, [])
 
 
 def _pairs(

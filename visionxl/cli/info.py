@@ -49,11 +49,11 @@ def facts() -> dict[str, Any]:
     }
 
 
-def words(told: dict[str, Any]) -> str:
+def words(values: dict[str, Any]) -> str:
     """The same for people, a paragraph each."""
     whole = TextWrapper(100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     paragraphs = []
-    for name, value in told.items():
+    for name, value in values.items():
         title = name.replace("_bytes", "").replace("_", " ")
         if isinstance(value, dict):
             value = [f"{key}{KEEP}{_amount(entry)}" for key, entry in value.items()]
@@ -160,5 +160,5 @@ def info(
     if plan:
         say_plans(prior, size, frames, budget, device, json_)
         return
-    told = facts()
-    print(json.dumps(told, indent=2) if json_ else words(told))
+    known = facts()
+    print(json.dumps(known, indent=2) if json_ else words(known))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli.long import Long, restored_in_windows, write_long
+from visionxl.cli.measurement_options import Frames, MeasurementOptions
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import write_all
 from visionxl.cli.reading import (
@@ -27,7 +28,6 @@ from visionxl.cli.reading import (
     resized,
 )
 from visionxl.cli.running import checksum_of, restored
-from visionxl.cli.told import Frames, Told
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
@@ -62,8 +62,8 @@ class WholeClip:
     description: Description
 
     @classmethod
-    def of(cls, measurement: Path, told: Told, order: Order) -> "WholeClip":
-        values, description = measurement_and_description(measurement, told)
+    def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "WholeClip":
+        values, description = measurement_and_description(measurement, options)
         operator = description.operator(generator_of(description.seed))
         mask = _outermost_mask(operator)
         if mask is not None:
@@ -77,11 +77,11 @@ class WholeClip:
         if path is None:
             return None, []
         check_there("--truth", path)
-        told = self.description
-        video = read_clip(path, told.frames + 1).video
+        expected = self.description
+        video = read_clip(path, expected.frames + 1).video
         height, width = video.shape[-2:]
-        notes = check_truth(len(video), (height, width), told)
-        return resized(video[: told.frames], f"{told.height}x{told.width}"), notes
+        notes = check_truth(len(video), (height, width), expected)
+        return resized(video[: expected.frames], f"{expected.height}x{expected.width}"), notes
 
     def run(
         self,
@@ -99,8 +99,8 @@ class WholeClip:
         if truth is not None:
             answer.record["measures"] = measures(answer.video, truth)
         clip = Clip(answer.video, self.description.rate, self.description.sound)
-        told = (answer.record, answer.notes, answer.looks)
-        return write_all(output, clip, self.problem, truth, *told, overwrite)
+        made = (answer.record, answer.notes, answer.looks)
+        return write_all(output, clip, self.problem, truth, *made, overwrite)
 
 
 @frozen(eq=False)
@@ -113,9 +113,9 @@ class LongClip:
     description: Description
 
     @classmethod
-    def of(cls, measurement: Path, told: Told, order: Order) -> "LongClip":
+    def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "LongClip":
         kept = (order.windows or 0) + 2 * CONTEXT
-        read, description = measurement_in_frames(measurement, told, kept)
+        read, description = measurement_in_frames(measurement, options, kept)
         operator = description.operator(generator_of(description.seed))
         if not isinstance(operator, ForwardOperator):
             raise InputError(

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import outputs
+from visionxl.cli.measurement_options import Frames
 from visionxl.cli.outputs import beside
 from visionxl.cli.progress import StepBar
 from visionxl.cli.running import Run, place_for, ready, shared_by, words_of_place
-from visionxl.cli.told import Frames
 from visionxl.distributed.frames import EVERY
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
@@ -206,8 +206,8 @@ def _name(index: int) -> str:
 
 
 def _keep(checkpoints: CheckpointFolder, restored: RestoredWindow, trace: list[StepRecord]) -> None:
-    told = {"first": restored.window.first, "trace": [asdict(record) for record in trace]}
-    checkpoints.save(_name(restored.index), {"video": restored.video.cpu()}, told)
+    facts = {"first": restored.window.first, "trace": [asdict(record) for record in trace]}
+    checkpoints.save(_name(restored.index), {"video": restored.video.cpu()}, facts)
     for name in checkpoints.names(f"step-{restored.index:05d}"):
         checkpoints.drop(name)
 
@@ -228,11 +228,11 @@ def _record(
     windows: tuple[Window, ...],
     run: Run,
 ) -> dict[str, Any]:
-    told, squares = [], 0.0
+    entries, squares = [], 0.0
     for index, window in enumerate(windows):
         facts = run.checkpoints.facts(_name(index)) if run.checkpoints is not None else None
         trace = [] if facts is None else facts["trace"]
-        told.append({"first": window.first, "stop": window.stop, "trace": trace})
+        entries.append({"first": window.first, "stop": window.stop, "trace": trace})
         if trace:
             squares += (window.stop - window.first) * trace[-1]["data_residual"] ** 2
     return {
@@ -247,5 +247,5 @@ def _record(
         "processes": run.group.size,
         "versions": versions(),
         "context": CONTEXT,
-        "windows": told,
+        "windows": entries,
     }

@@ -35,10 +35,10 @@ def deciding() -> dict[str, str]:
 def read_json(path: Path) -> dict[str, Any]:
     """A record; empty where there is none that can be read."""
     try:
-        told = json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return told if isinstance(told, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def is_finished(record: Path, output: Path) -> bool:
@@ -46,8 +46,8 @@ def is_finished(record: Path, output: Path) -> bool:
     return output.exists() and str(output) in read_json(record).get("outputs", [])
 
 
-def print_json(told: object) -> None:
-    print(json.dumps(told, indent=2))
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

@@ -33,19 +33,21 @@ def say_plans(
         raise InputError(f"--device {device!r} is unknown: give cuda, cpu or mps") from error
     height, width = int(parsed[1]), int(parsed[2])
     video = f"{frames} frames of {height}x{width}"
-    told = []
+    entries = []
     for name, structure in _priors(prior).items():
         options = list(plans(structure, height, width, frames, device=place))
-        told += [_entry(name, bytes_, video, place, options) for bytes_ in _budgets(budget, place)]
+        entries += [
+            _entry(name, bytes_, video, place, options) for bytes_ in _budgets(budget, place)
+        ]
         if place.type != "cpu" and budget is None and machine_memory():
             here = torch.device("cpu")
             options = list(plans(structure, height, width, frames, device=here))
-            told.append(_entry(name, machine_memory() or 0, video, here, options))
+            entries.append(_entry(name, machine_memory() or 0, video, here, options))
     if as_json:
-        print(json.dumps(told, indent=2))
+        print(json.dumps(entries, indent=2))
         return
     print(f"{video}, method vision_tv, task deblur+")
-    for entry in told:
+    for entry in entries:
         words = entry.get("estimate_words") or entry["error"]
         plan = f"{entry['plan']}: " if "plan" in entry else ""
         print(f"{entry['prior']} on {entry['device']}, {entry['budget_gb']:g} GB: {plan}{words}")

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from visionxl.cli.measurement_options import MeasurementOptions, Read
 from visionxl.cli.memory import check_memory
-from visionxl.cli.told import Read, Told
 from visionxl.errors import InputError
 from visionxl.measurements import (
     ROUNDING,
@@ -62,7 +62,9 @@ def read_mask(path: Path | None, frames: int | None = None) -> Tensor | None:
     return masks[0, 0] if len(masks) == 1 else masks
 
 
-def measurement_and_description(path: Path, told: Told) -> tuple[Tensor, Description]:
+def measurement_and_description(
+    path: Path, options: MeasurementOptions
+) -> tuple[Tensor, Description]:
     """A measurement and how it was made: from its file, or from the options for any video."""
     if path.suffix.lower() == ".safetensors":
         values, stored = load_measurement(path)
@@ -70,22 +72,24 @@ def measurement_and_description(path: Path, told: Told) -> tuple[Tensor, Descrip
     else:
         clip = read_clip(path)
         values, stored, rate, sound = clip.video, None, clip.rate, clip.sound
-    told = told.seeing(path, values)
-    return values, described(path, stored, tuple(values.shape), rate, sound, told)
+    options = options.seeing(path, values)
+    return values, described(path, stored, tuple(values.shape), rate, sound, options)
 
 
-def measurement_in_frames(path: Path, told: Told, kept: int) -> tuple[Read, Description]:
+def measurement_in_frames(
+    path: Path, options: MeasurementOptions, kept: int
+) -> tuple[Read, Description]:
     """The same, with frames that are read when they are asked for.
 
     Args:
         path: of the measurement.
-        told: by the options.
+        options: of the command.
         kept: frames of a video file that stay in memory.
     """
     if path.suffix.lower() != ".safetensors":
         video = VideoFrames(path, kept)
-        told = told.seeing(path, video)
-        return video, described(path, None, video.shape, video.rate, video.sound, told)
+        options = options.seeing(path, video)
+        return video, described(path, None, video.shape, video.rate, video.sound, options)
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -101,7 +105,7 @@ def measurement_in_frames(path: Path, told: Told, kept: int) -> tuple[Read, Desc
             "tensor named 'measurement'"
         ) from error
     stored = description_in(path, metadata, mask)
-    return frames, described(path, stored, frames.shape, RATE, None, told.seeing(path, frames))
+    return frames, described(path, stored, frames.shape, RATE, None, options.seeing(path, frames))
 
 
 def described(
@@ -110,11 +114,11 @@ def described(
     shape: tuple[int, ...],
     rate: Fraction,
     sound: Path | None,
-    told: Told,
+    options: MeasurementOptions,
 ) -> Description:
     """How a measurement of that shape was made: as its file tells, or else the options."""
     if stored is not None:
-        given = {"task": told.task, "noise": told.noise, "window": told.window, "mask": told.mask}
+        given = {name: getattr(options, name) for name in KNOWN_AS} | {"mask": options.mask}
         for name, value in given.items():
             if value is not None and (name == "mask" or value != getattr(stored, KNOWN_AS[name])):
                 own = None if name == "mask" else getattr(stored, KNOWN_AS[name])
@@ -124,28 +128,28 @@ def described(
                     "it out; in Python a problem may be told anything"
                 )
         return stored
-    if told.task is None:
+    if options.task is None:
         raise InputError(
             f"--task is missing: {path.name} does not tell how it was measured; "
             "choose a task (visionxl info lists them)"
         )
-    make = task_named(told.task)
+    make = task_named(options.task)
     if len(shape) != 4 or 0 in shape:
         raise InputError(
-            f"measurement {path.name} has shape {shape}: task {told.task!r} expects "
+            f"measurement {path.name} has shape {shape}: task {options.task!r} expects "
             "(frames, channels, height, width)"
         )
-    noise = told.noise
+    noise = options.noise
     if noise is None:
         noise = least_noise(path)
     elif path.suffix.lower() != ".safetensors":
         noise = max(noise, ROUNDING)
     frames, _, height, width = shape
-    operator = make(frames, height, width, generator_of(told.seed))
+    operator = make(frames, height, width, generator_of(options.seed))
     height, width = _size_of(operator, shape)
-    mask = told.mask if told.mask is None or told.mask.ndim == 2 else told.mask[:frames]
+    mask = options.mask if options.mask is None or options.mask.ndim == 2 else options.mask[:frames]
     return Description(
-        told.task, frames, height, width, noise, told.seed, told.window, rate, mask, sound
+        options.task, frames, height, width, noise, options.seed, options.window, rate, mask, sound
     )
 
 

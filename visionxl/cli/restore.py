@@ -170,9 +170,9 @@ def _number(noise: str | None) -> float | None:
         ) from None
 
 
-def _say(told: Answer | None, as_json: bool) -> None:
-    if told is not None:
-        record, line, notes, written = told
+def _say(answer: Answer | None, as_json: bool) -> None:
+    if answer is not None:
+        record, line, notes, written = answer
         say(record, as_json, line, notes, written)
 
 
@@ -200,17 +200,17 @@ def _many(
             err.print(f"{index}/{len(measurements)}: {path}", markup=False, soft_wrap=True)
         try:
             target = Path(str(output).replace(NAME, path.stem))
-            told = restore_one(path, target, order, priors, group)
+            answer = restore_one(path, target, order, priors, group)
         except InputError as error:
             if group.size > 1:  # the others have to end as well
                 raise
             err.print(f"visionxl: error: {path}: {error}", markup=False, soft_wrap=True)
             failed.append(path.name)
             continue
-        if told is not None:
-            records.append(told[0])
+        if answer is not None:
+            records.append(answer[0])
             if not as_json:
-                _say(told, as_json)
+                _say(answer, as_json)
     if as_json and group.first:
         outputs.print_json(records)
     if failed:

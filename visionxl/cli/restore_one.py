@@ -14,12 +14,12 @@ from visionxl.checkpoints import CheckpointFolder, begin, begun, difference, for
 from visionxl.cli import outputs
 from visionxl.cli.jobs import LongClip, WholeClip
 from visionxl.cli.long import WINDOW
+from visionxl.cli.measurement_options import MeasurementOptions, about_mask, about_noise
 from visionxl.cli.options import stoppable
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import beside, summary
 from visionxl.cli.reading import read_mask
 from visionxl.cli.running import STEPS
-from visionxl.cli.told import Told, about_mask, about_noise
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.files import check_output, clear_partials
@@ -45,7 +45,7 @@ def restore_one(
     folder = output.with_name(f"{output.name}.checkpoint")
     if group.first and not order.resume and not begun(folder):
         _check_outputs(output, order.overwrite)
-    told = Told(
+    options = MeasurementOptions(
         order.task,
         order.noise,
         order.seed,
@@ -53,13 +53,13 @@ def restore_one(
         read_mask(order.mask),
         order.estimate_noise,
     )
-    job = (WholeClip if order.windows is None else LongClip).of(measurement, told, order)
+    job = (WholeClip if order.windows is None else LongClip).of(measurement, options, order)
     settings = settings_of(measurement, output, order, job.description)
     if not group.first:
         if group.share(None):
             job.run(order, settings, priors, None, group)
         return None
-    facts = {**settings, "measured": job.checksum(told.mask)}
+    facts = {**settings, "measured": job.checksum(options.mask)}
     run = _digest(facts)
     facts["versions"] = outputs.deciding()
     with only_run(folder, output):
@@ -97,7 +97,7 @@ def restore_one(
             answer.notes.extend(about_truth)
             noise = job.description.noise_std
             answer.notes.extend(about_noise(measurement, noise, order.noise, order.estimate_noise))
-            if told.mask is not None:
+            if options.mask is not None:
                 answer.notes.extend(about_mask(job.description.mask))
             answer.record["run"] = run
             written = job.write(output, answer, truth, order.overwrite or going_on)
@@ -107,8 +107,8 @@ def restore_one(
 
 def _digest(facts: dict[str, Any]) -> str:
     """What decides a run's result, in short."""
-    told = json.dumps(_deciding(facts), sort_keys=True, default=str)
-    return sha256(told.encode()).hexdigest()[:16]
+    text = json.dumps(_deciding(facts), sort_keys=True, default=str)
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def _deciding(facts: dict[str, Any]) -> dict[str, Any]:
@@ -131,17 +131,17 @@ def settings_of(
     measurement: Path, output: Path, order: Order, description: Description
 ) -> dict[str, Any]:
     """What the record tells of the command."""
-    told = asdict(order)
+    settings = asdict(order)
     for name in ("task", "noise", "window", "overwrite", "resume", "show"):
-        del told[name]
+        del settings[name]
     for name in ("mask", "truth"):
-        told[name] = None if told[name] is None else str(told[name])
+        settings[name] = None if settings[name] is None else str(settings[name])
     measured = {k: getattr(description, k) for k in ("task", "noise_std", "window", "frames")}
     return {
         "measurement": str(measurement),
         **measured,
         "measurement_seed": description.seed,
-        **told,
+        **settings,
         "output": str(output),
     }
 

@@ -81,7 +81,7 @@ def simulate(
             f"{output.name} holds 8-bit values{lossy}, and does not tell how it was measured: give "
             f"restore --task{again}; a .safetensors file keeps all"
         )
-    told = {
+    facts = {
         "task": task,
         "operator": repr(operator),
         "noise_std": description.noise_std,
@@ -96,4 +96,4 @@ def simulate(
     if frames is not None and count < frames:
         notes.append(f"the clip has {count} frames, fewer than --frames {frames}")
     line = f"{count} frames of {height}x{width}, {operator!r}, noise {description.noise_std:g}"
-    say(told, json_, line, notes, [output])
+    say(facts, json_, line, notes, [output])

@@ -64,16 +64,16 @@ class Processes:
             if failure is not None:
                 raise failure
             return [value]
-        told: list[Any] = [None] * self.size
+        answers: list[Any] = [None] * self.size
         given = value if failure is None else None
         with self._company():
-            dist.all_gather_object(told, (given, None if failure is None else in_words(failure)))
+            dist.all_gather_object(answers, (given, None if failure is None else in_words(failure)))
         if failure is not None:
             raise failure
-        for rank, (_, words) in enumerate(told):
+        for rank, (_, words) in enumerate(answers):
             if words is not None:
                 raise ProcessError(f"process {rank} of {self.size} failed: {words}")
-        return [given for given, _ in told]
+        return [given for given, _ in answers]
 
     def share(self, value: Any = None) -> Any:
         """The first process's value, in all of them."""
@@ -86,9 +86,9 @@ class Processes:
 
     def check_same(self, **facts: str | float) -> None:
         """Raise InputError, in all processes, for the first fact that they do not agree on."""
-        told = self.exchange(facts)
+        answers = self.exchange(facts)
         for name in facts:
-            values = [theirs[name] for theirs in told]
+            values = [theirs[name] for theirs in answers]
             if any(value != values[0] for value in values):
                 raise InputError(
                     f"{name} is not the same in all processes ({', '.join(map(str, values))}): "

@@ -58,13 +58,13 @@ def reach_of(operator: object) -> Reach:
     """
     if not isinstance(operator, Reaching):
         raise unknown(operator)
-    told: object = operator.reach()
-    if not isinstance(told, Reach):
+    reach: object = operator.reach()
+    if not isinstance(reach, Reach):
         raise InputError(
-            f"reach() of {name_of(operator)} returned {told!r}: return "
+            f"reach() of {name_of(operator)} returned {reach!r}: return "
             "visionxl.operators.Reach(frames), with circular=True where time goes round"
         )
-    return told
+    return reach
 
 
 def unknown(operator: object) -> InputError:

@@ -96,8 +96,8 @@ def on_meta(prior: NetworkPrior, dtype: torch.dtype | None = None) -> NetworkPri
     It has no guidance, for equal conditionings could not be told there.
     """
     network, vae = (_hollow(n, dtype_for(n, dtype)) for n in (prior.network, prior.codec.vae))
-    told = moved(prior.conditional, "meta", dtype)
-    hollow = prior.with_networks(network, evolve(prior.codec, vae=vae), told, told)
+    text = moved(prior.conditional, "meta", dtype)
+    hollow = prior.with_networks(network, evolve(prior.codec, vae=vae), text, text)
     return evolve(hollow, guidance=None)
 
 

@@ -33,11 +33,11 @@ def sdxl_structure(dtype: torch.dtype = torch.bfloat16) -> DiffusersPrior:
         networks.append(torch.nn.Module.to(made, dtype))
     unet, vae = networks
     text = configuration["text"]
-    told = torch.empty(1, text["tokens"], text["width"], dtype=dtype, device="meta")
+    tokens = torch.empty(1, text["tokens"], text["width"], dtype=dtype, device="meta")
     pooled = torch.empty(1, text["pooled"], dtype=dtype, device="meta")
     return DiffusersPrior(
         unet,
         AutoencoderCodec(vae),
         DiscreteSchedule.stable_diffusion(),
-        conditional=Conditioning({"encoder_hidden_states": told}, {"text_embeds": pooled}, True),
+        conditional=Conditioning({"encoder_hidden_states": tokens}, {"text_embeds": pooled}, True),
     )

@@ -97,14 +97,14 @@ class FlowPrior:
         left_out = _left_out(Path(source))
         pipeline = load_pipeline(source, dtype, device, denoiser="transformer", **left_out)
         with torch.no_grad():  # the graph would hold on to the text encoders
-            told = pipeline.encode_prompt(
+            texts = pipeline.encode_prompt(
                 prompt, None, None, device, negative_prompt=negative_prompt
             )
         release(pipeline, "text_encoder", "text_encoder_2", "text_encoder_3")
         for network in (pipeline.transformer, pipeline.vae):
             network.eval().requires_grad_(False)
         conditional, unconditional = (
-            Conditioning({"encoder_hidden_states": told[i], "pooled_projections": told[i + 2]})
+            Conditioning({"encoder_hidden_states": texts[i], "pooled_projections": texts[i + 2]})
             for i in (0, 1)
         )
         return cls(
@@ -129,8 +129,8 @@ class FlowPrior:
         unconditional: Conditioning,
     ) -> "FlowPrior":
         """The same model with these in the place of its own: moved, compiled, in strips."""
-        told = {"conditional": conditional, "unconditional": unconditional}
-        return evolve(self, transformer=network, codec=codec, **told)
+        conditionings = {"conditional": conditional, "unconditional": unconditional}
+        return evolve(self, transformer=network, codec=codec, **conditionings)
 
     @property
     def evaluations(self) -> int:
@@ -170,7 +170,7 @@ class FlowPrior:
         """Whether both conditionings have to be evaluated: otherwise the answer is known."""
         return bool(self.guidance) and not self.conditional.equals(self.unconditional)
 
-    def _velocity(self, latent: Latent, level: NoiseLevel, told: Conditioning) -> Latent:
+    def _velocity(self, latent: Latent, level: NoiseLevel, conditioning: Conditioning) -> Latent:
         config = self.transformer.config
         most = getattr(config, "pos_embed_max_size", None)
         if most is not None and max(latent.shape[-2:]) > most * config.patch_size:
@@ -184,7 +184,7 @@ class FlowPrior:
         output = self.transformer(
             hidden_states=latent.to(like.device, like.dtype),
             timestep=times,
-            **told.keywords(len(latent), *latent.shape[-2:]),
+            **conditioning.keywords(len(latent), *latent.shape[-2:]),
         )
         return output.sample.to(latent)
 

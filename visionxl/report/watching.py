@@ -111,8 +111,8 @@ class Album:
     def stages(self, steps: int) -> list[dict[str, Any] | None]:
         """For each step what its stages took, as JSON holds it; None where it was not kept."""
         known = {look.index: look.stages for look in self.looks}
-        told = [known.get(index) for index in range(steps)]
-        return [s and {name: asdict(spent) for name, spent in s.items()} for s in told]
+        stages = [known.get(index) for index in range(steps)]
+        return [s and {name: asdict(spent) for name, spent in s.items()} for s in stages]
 
     def _stages(self, record: StepRecord, began: float) -> dict[str, Spent]:
         """The calls since ``began`` belong to the step, and those before it to the start."""

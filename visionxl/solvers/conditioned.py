@@ -23,16 +23,16 @@ from visionxl.protocols import (
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread
 
-Tell = Callable[[LatentPrior, InverseProblem, Latent, NoiseLevel], Denoised]
+ConditionedDenoiser = Callable[[LatentPrior, InverseProblem, Latent, NoiseLevel], Denoised]
 
 
 @frozen(eq=False)
-class Told:
-    """A prior whose denoiser is ``tell(prior, problem, latent, level)``."""
+class Conditioned:
+    """A prior whose denoiser is ``denoiser(prior, problem, latent, level)``."""
 
     prior: LatentPrior
     problem: InverseProblem
-    tell: Tell
+    denoiser: ConditionedDenoiser
 
     @property
     def schedule(self) -> NoiseSchedule:
@@ -45,7 +45,7 @@ class Told:
         return self.prior.decode(latent)
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        return self.tell(self.prior, self.problem, latent, level)
+        return self.denoiser(self.prior, self.problem, latent, level)
 
 
 class Likelihood(Protocol):
@@ -116,8 +116,8 @@ class Guided:
     takes_nonlinear: ClassVar[bool] = True  # where its likelihood does
     likelihood: Likelihood
 
-    def __call__(self, prior: LatentPrior, problem: InverseProblem) -> Told:
-        return Told(prior, problem, self.denoise)
+    def __call__(self, prior: LatentPrior, problem: InverseProblem) -> Conditioned:
+        return Conditioned(prior, problem, self.denoise)
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, where gradients do not come through."""
@@ -153,8 +153,8 @@ class HardConsistency:
     iterations: int = 50
     rate: float = 0.02
 
-    def __call__(self, prior: LatentPrior, problem: InverseProblem) -> Told:
-        return Told(prior, problem, self.denoise)
+    def __call__(self, prior: LatentPrior, problem: InverseProblem) -> Conditioned:
+        return Conditioned(prior, problem, self.denoise)
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, where gradients do not come through."""

@@ -86,7 +86,7 @@ class ByWindow:
             found.append((answer.iterations, answer.residuals, answer.stopped))
             del part, answer
         # Of the one that took longest; a breakdown in any window is the clip's.
-        return Correction(video, *max(found, key=lambda told: (_broke_down(told[2]), told[0])))
+        return Correction(video, *max(found, key=lambda one: (_broke_down(one[2]), one[0])))
 
 
 def _broke_down(stopped: str) -> bool:

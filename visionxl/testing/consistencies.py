@@ -88,9 +88,9 @@ def _corrected(
         "stopped is empty",
         "give stopped='converged', or what else ended it",
     )
-    told = found.iterations >= 0 and all(map(math.isfinite, found.residuals))
+    complete = found.iterations >= 0 and all(map(math.isfinite, found.residuals))
     require(
-        told and not found.stopped.startswith("breakdown"),
+        complete and not found.stopped.startswith("breakdown"),
         consistency,
         "a correction tells how it ended, and for a sound problem it is no breakdown",
         f"iterations {found.iterations}, residuals {found.residuals}, stopped {found.stopped!r}",

@@ -108,14 +108,14 @@ def _check_reach(operator: Any, video: Tensor, draws: Draws, enough: float) -> N
     linear: Any = operator  # beside the protocols that are asked for
     any_number = not find_parts(operator, ByFrame)  # type: ignore[type-abstract]
     try:
-        told: object = operator.reach() if isinstance(operator, Reaching) else None
+        answer: object = operator.reach() if isinstance(operator, Reaching) else None
     except InputError:  # a part of it does not tell
-        told = None
-    if told is None:
+        answer = None
+    if answer is None:
         return
     law = "reach returns how far it sees along time, as a Reach"
     way = "return visionxl.operators.Reach(frames), with circular=True where time goes round"
-    require(isinstance(told, Reach), operator, law, f"it returned {told!r}", way)
+    require(isinstance(answer, Reach), operator, law, f"it returned {answer!r}", way)
     reach = reach_of(operator)
     count = max(len(video), 2 * reach.frames + 4) if any_number else len(video)
     whole = draws.noise((count, *video.shape[1:]))

@@ -14,7 +14,7 @@ Frames = Read | MaskedFrames
 
 
 @frozen(eq=False)
-class Told:
+class MeasurementOptions:
     """What the options tell of a measurement; None where they do not."""
 
     task: str | None = None
@@ -24,7 +24,7 @@ class Told:
     mask: Tensor | None = None
     estimate_noise: bool = False
 
-    def seeing(self, path: Path, measurement: Tensor | Read) -> "Told":
+    def seeing(self, path: Path, measurement: Tensor | Read) -> "MeasurementOptions":
         """With the noise of the first frames, where it is to be estimated: the file's at least."""
         if not self.estimate_noise:
             return self

@@ -15,9 +15,10 @@ from visionxl import GaussianPrior, InverseProblem, restore, simulate, vision_tv
 from visionxl.init import Noise
 from visionxl.operators import AveragePool, Clip, GaussianBlur, Mask, TemporalAverage, normal
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
-from visionxl.solvers import PlainCG, Sampler, gauss_newton, peers
+from visionxl.solvers import PlainCG, Sampler, SpaceTimeTV, gauss_newton, peers
 
 ROUNDING, ANSWERS = 1e-10, 1024
+WIDE = 48  # pixels: the motion of frames below 32 is not looked for
 NATURAL = posterior.priors()["gaussian"]
 OPERATORS = posterior.operators()
 
@@ -92,18 +93,41 @@ def informed_start() -> Iterator[Case]:
         yield Case(f"{name} {noise}", *(error(video, truth) for video in videos))
 
 
-def moving_square() -> Iterator[Case]:
-    size = 3 * SIZE
-    prior = GaussianPrior.natural(size, size, std=0.3)
-    average = TemporalAverage(3)
-    spatial = (GaussianBlur(1.0), AveragePool(2), Mask.random(0.5, size, size, generator(7)))
-    for speed, (name, one), noise in product((0, 1), zip(OPERATORS, spatial, strict=True), NOISES):
-        truth = torch.full((FRAMES, 1, size, size), -0.3, dtype=torch.float64)
-        for frame in range(FRAMES):
-            truth[frame, :, 6:16, 3 + speed * frame :][..., :10] = 0.4
-        problem = simulate(truth, one @ average, noise, generator=generator(2))
-        figures = (error(answer(m(), problem, prior), truth) for m in (vision_tv, vision_xl))
-        yield Case(f"{name} {noise}, {'moving' if speed else 'still'}", *figures)
+def square(speed: int) -> Video:
+    """A bright square on a flat ground, that moves by so many pixels a frame."""
+    video = torch.full((FRAMES, 1, WIDE, WIDE), -0.3, dtype=torch.float64)
+    for frame in range(FRAMES):
+        video[frame, :, 16:32, 6 + speed * frame :][..., :16] = 0.4
+    return video
+
+
+def panned(speed: int) -> Video:
+    """A picture of the Gaussian prior, under a camera that moves by so many pixels a frame."""
+    picture = GaussianPrior.natural(2 * WIDE, 2 * WIDE, std=0.3).sample(1, 1, generator(5))
+    frames = [picture[:, :, :WIDE, speed * frame :][..., :WIDE] for frame in range(FRAMES)]
+    return torch.cat(frames)
+
+
+def in_motion(videos: dict[str, Video], method: Sampler, other: Sampler) -> Iterator[Case]:
+    """Errors of two methods on videos large enough for a motion to be found."""
+    prior, average = GaussianPrior.natural(WIDE, WIDE, std=0.3), TemporalAverage(3)
+    spatial = (GaussianBlur(1.0), AveragePool(2), Mask.random(0.5, WIDE, WIDE, generator(7)))
+    operators = zip(OPERATORS, (one @ average for one in spatial), strict=True)
+    for (shown, truth), (name, operator), noise in product(videos.items(), operators, NOISES):
+        problem = simulate(truth, operator, noise, generator=generator(2))
+        figures = (error(answer(m, problem, prior), truth) for m in (method, other))
+        yield Case(f"{name} {noise}, {shown}", *figures)
+
+
+def space_and_time() -> Iterator[Case]:
+    videos = {"a still square": square(0), "a moving square": square(1)}
+    yield from in_motion(videos, vision_tv(), vision_xl())
+
+
+def along_the_motion() -> Iterator[Case]:
+    videos = {"a pan by 1": panned(1), "a pan by 2": panned(2), "a moving square": square(1)}
+    other = vision_tv(consistency=SpaceTimeTV(motion=False))
+    yield from in_motion(videos, vision_tv(), other)
 
 
 def clipped() -> Iterator[Case]:

@@ -40,11 +40,19 @@ ROUNDING = "rounding"
 CLAIMS = (
     Claim(
         "vision_tv",
-        "following the motion tells what one frame alone does not",
+        "frames that follow one another tell what one alone does not",
         "this library's",
         "error, a square that stands still or moves",
         "vision_xl",
-        cases.moving_square,
+        cases.space_and_time,
+    ),
+    Claim(
+        "vision_tv",
+        "following the motion is better than staying at the pixel",
+        "this library's",
+        "error, pans and a moving square",
+        "the same without the motion",
+        cases.along_the_motion,
     ),
     Claim(
         "vision_xl",

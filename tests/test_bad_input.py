@@ -217,6 +217,15 @@ CASES = {
         "restore y.safetensors --output thesis --overwrite",
         ["thesis.txt", "not replaced"],
     ),
+    "one picture for five frames": (
+        "restore y.safetensors --output out.png",
+        ["out.png", "one frame", "5", "'out'"],
+    ),
+    "no place for checkpoints": (
+        "restore y.safetensors --output /proc/out.mkv",
+        ["/proc/out.mkv", "checkpoints", "somewhere else"],
+    ),
+    "a size without a plan": ("info --size 64x64", ["--size", "--plan"]),
     "an output without a name": ("restore y.safetensors --output . --overwrite", ["'.'", "name"]),
     "an output that is the input": (
         "restore y.safetensors --output y.safetensors --overwrite",

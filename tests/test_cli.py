@@ -262,11 +262,21 @@ def test_a_plain_video_one_frame_and_a_folder_of_pictures(place, monkeypatch, ca
     assert len(list(Path("frames").glob("*.png"))) == 9
     assert Path("frames.png").exists()
     make_clip(Path("one.mkv"), frames=1, height=16, width=24)
-    words = ["restore", "one.mkv", "--task", "sr4", "--steps", "4", "--output", "one-restored.png"]
-    assert visionxl(monkeypatch, capfd, *words).code == 2  # a picture is no kind of video
-    answer = visionxl(monkeypatch, capfd, *words[:-1], "one-restored.mp4")
+    words = ["restore", "one.mkv", "--task", "sr4", "--steps", "4", "--output", "one-restored.mp4"]
+    answer = visionxl(monkeypatch, capfd, *words)
     assert answer.code == 0, answer.err
     assert read_clip("one-restored.mp4").video.shape == (1, 3, 64, 96)
+
+
+def test_a_picture_is_restored_into_a_picture_beside_its_comparison(place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", "deblur", "--frames", "1", "--output", "one.png"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "one.png", "--task", "deblur", "--output", "x.png"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 0, answer.err
+    assert "restored 1 frame of 32x48" in answer.out
+    assert read_clip("x.png").video.shape == (1, 3, 32, 48)
+    assert read_clip("x-comparison.png").video.shape[-1] > 2 * 48
 
 
 def test_compiled_networks_give_the_same_to_rounding_and_the_warm_up_is_told(

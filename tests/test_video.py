@@ -27,6 +27,15 @@ def test_lossless_kinds_return_every_value_to_half_a_level(name, tmp_path):
     assert (read_clip(tmp_path / name).video - video).abs().max() <= HALF_LEVEL + 1e-6
 
 
+def test_one_frame_is_a_picture_and_several_are_none(tmp_path):
+    video = moving_scene()
+    write_clip(tmp_path / "x.PNG", video[:1], Fraction(25))
+    assert (read_clip(tmp_path / "x.PNG").video - video[:1]).abs().max() <= HALF_LEVEL + 1e-6
+    with pytest.raises(InputError, match=f"one frame, and there are {len(video)}"):
+        write_clip(tmp_path / "y.png", video, Fraction(25))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.PNG"]
+
+
 def test_safetensors_return_every_value(tmp_path):
     video = 2 * moving_scene()
     write_clip(tmp_path / "x.safetensors", video, Fraction(25))

@@ -124,7 +124,13 @@ def only_run(folder: Path, output: Path) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"output {str(output)!r}: no folder for checkpoints can be made beside it ({error}); "
+            "write somewhere else"
+        ) from error
     file = folder / "lock"
     lock = FileLock(file)
     try:

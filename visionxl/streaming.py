@@ -26,7 +26,7 @@ def clip_in_pieces(path: Path, sizes: Iterable[int], frames: int | None = None) 
         sizes: frames of each piece.
         frames: read at most so many.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         read_clip(path, 0)  # says what is wrong
         tensor, first = TensorFrames(path, "video"), 0
         most = len(tensor) if frames is None else min(frames, len(tensor))

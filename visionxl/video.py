@@ -53,7 +53,7 @@ def read_clip(path: str | Path, frames: int | None = None) -> Clip:
         InputError: missing, empty, truncated or no video; images of different sizes.
     """
     path = Path(path)
-    if path.suffix == ".safetensors" and path.is_file() and path.stat().st_size:
+    if path.suffix.lower() == ".safetensors" and path.is_file() and path.stat().st_size:
         return _tensor(path, frames)
     pictures, rate, sound = clip_pictures(path, frames)
     return Clip(to_video(pictures), rate, sound)

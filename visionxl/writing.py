@@ -1,4 +1,4 @@
-"""Writing videos: mp4, lossless mkv, folders of PNG, safetensors."""
+"""Writing videos: mp4, lossless mkv, PNG, safetensors."""
 
 import json
 import struct
@@ -44,15 +44,21 @@ SAFETENSORS = {
     torch.float16: "F16",
     torch.bfloat16: "BF16",
 }
-SUFFIXES = (*ENCODINGS, ".safetensors", "")
+SUFFIXES = (*ENCODINGS, ".safetensors", ".png", "")
 
 
-def check_kind(path: Path) -> None:
-    """Raise InputError for a suffix that cannot be written."""
+def check_kind(path: Path, frames: int | None = None) -> None:
+    """Raise InputError for a suffix that cannot be written, or not with so many frames."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"output {str(path)!r}: {path.suffix!r} cannot be written; choose .mp4 (H.264), "
-            ".mkv (FFV1, lossless), .safetensors (float32), or no suffix for a folder of PNG"
+            ".mkv (FFV1, lossless), .safetensors (float32), .png for a single frame, or no suffix "
+            "for a folder of PNG"
+        )
+    if path.suffix.lower() == ".png" and frames is not None and frames != 1:
+        raise InputError(
+            f"output {str(path)!r} holds one frame, and there are {frames}: give the name "
+            f"{str(path.with_suffix(''))!r} for a folder of PNG, or choose .mp4 or .mkv"
         )
 
 
@@ -64,12 +70,12 @@ def write_clip(
     sound: Path | None = None,
     overwrite: bool = False,
 ) -> list[str]:
-    """Write a video: ``.mp4``, ``.mkv``, ``.safetensors``, or a folder of PNG without a suffix.
+    """Write a video: ``.mp4``, ``.mkv``, ``.safetensors``; PNG of one frame, or a folder of them.
 
     The same video gives the same bytes. The file appears whole or not at all.
 
     Args:
-        path: its suffix decides the kind.
+        path: its suffix decides the kind: ``.png`` for one frame, none for a folder.
         video: (frames, 1 or 3, height, width) in [-1, 1]; beyond that it is clipped, but in
             safetensors.
         rate: frames per second.
@@ -110,7 +116,7 @@ def write_pieces(
         Words on what was changed to fit the file.
     """
     path, rate = Path(path), Fraction(rate).limit_denominator(100_000)
-    check_kind(path)
+    check_kind(path, frames)
     check_output(path, overwrite)
     pieces = partial(_finite_pieces, pieces)
     notes: list[str] = []
@@ -118,7 +124,10 @@ def write_pieces(
         if path.suffix.lower() == ".safetensors":
             _write_tensor(unfinished, pieces(), frames, rate)
         elif path.suffix == "":
-            _write_pictures(unfinished, pieces())
+            unfinished.mkdir()
+            _write_pictures(pieces(), lambda index: unfinished / f"{index:05d}.png")
+        elif path.suffix.lower() == ".png":
+            _write_pictures(pieces(), lambda _: unfinished)
         else:
             encoding = ENCODINGS[path.suffix.lower()]
             height, width = next(pieces()).shape[-2:]
@@ -172,12 +181,11 @@ def _pictures(pieces: Iterator[Video]) -> Iterator[np.ndarray]:
     return chain.from_iterable(map(to_pictures, pieces))
 
 
-def _write_pictures(folder: Path, pieces: Iterator[Video]) -> None:
+def _write_pictures(pieces: Iterator[Video], name: Callable[[int], Path]) -> None:
     from PIL import Image
 
-    folder.mkdir()
     for index, picture in enumerate(_pictures(pieces)):
-        Image.fromarray(picture).save(folder / f"{index:05d}.png")
+        Image.fromarray(picture).save(name(index))
 
 
 def _encode_or_fail(

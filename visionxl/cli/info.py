@@ -15,6 +15,7 @@ import typer
 from visionxl.cli.memory import machine_memory, working_bytes
 from visionxl.cli.options import JsonOption, app, examples, integer, real
 from visionxl.cli.plans import say_plans
+from visionxl.errors import InputError
 from visionxl.operators import TASK_NAMES
 from visionxl.solvers import METHODS
 
@@ -148,17 +149,27 @@ def info(
         str | None,
         typer.Option(help="To plan for; without it the pocket prior and SDXL in bfloat16."),
     ] = None,
-    size: Annotated[str, typer.Option(help="HEIGHTxWIDTH to plan for.")] = "768x1280",
-    frames: Annotated[int, typer.Option(parser=integer(1), help="To plan for.")] = 25,
+    size: Annotated[
+        str | None, typer.Option(help="HEIGHTxWIDTH to plan for; without it 768x1280.")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(parser=integer(1), help="To plan for; without it 25.")
+    ] = None,
     budget: Annotated[
         float | None, typer.Option(parser=real, help="GB to plan for; without it 8, 12 and 24.")
     ] = None,
-    device: Annotated[str, typer.Option(help="To plan for: cuda, cpu, mps.")] = "cuda",
+    device: Annotated[
+        str | None, typer.Option(help="To plan for: cpu, mps, or, without it, cuda.")
+    ] = None,
     json_: JsonOption = False,
 ) -> None:
     """What a report of a bug needs, tasks, methods and priors; or memory plans."""
     if plan:
-        say_plans(prior, size, frames, budget, device, json_)
+        say_plans(prior, size or "768x1280", frames or 25, budget, device or "cuda", json_)
         return
+    given = {"prior": prior, "size": size, "frames": frames, "budget": budget, "device": device}
+    for name, value in given.items():
+        if value is not None:
+            raise InputError(f"--{name} is to plan for: add --plan")
     known = facts()
     print(json.dumps(known, indent=2) if json_ else words(known))

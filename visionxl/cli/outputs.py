@@ -46,6 +46,10 @@ def is_finished(record: Path, output: Path) -> bool:
     return output.exists() and str(output) in read_json(record).get("outputs", [])
 
 
+def counted(frames: int) -> str:
+    return f"{frames} frame{'' if frames == 1 else 's'}"
+
+
 def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))
 
@@ -115,6 +119,8 @@ def side_by_side(columns: dict[str, Video]) -> Video:
 def beside(output: Path) -> tuple[Path, Path, Path]:
     """The picture, the record and the page that belong to an output."""
     picture, record, page = (output.with_suffix(kind) for kind in (".png", ".json", ".html"))
+    if picture == output:
+        picture = output.with_stem(f"{output.stem}-comparison")
     return picture, record, page
 
 
@@ -149,7 +155,7 @@ def columns_of(problem: InverseProblem, restored: Video, truth: Video | None) ->
 
 def summary(record: dict[str, Any]) -> str:
     frames, _, height, width = record["video_shape"]
-    words = [f"restored {frames} frames of {height}x{width} in {record['seconds']:.0f} s"]
+    words = [f"restored {counted(frames)} of {height}x{width} in {record['seconds']:.0f} s"]
     words.append(f"data residual {record['data_residual']:.4f} (noise {record['noise_std']:g})")
     if "measures" in record:
         after = record["measures"]

@@ -74,9 +74,7 @@ def restore(
     ] = None,
     output: Annotated[
         Path,
-        typer.Option(
-            help=".mp4, .mkv (lossless), .safetensors, a folder of PNG; {name} for several."
-        ),
+        typer.Option(help=".mp4, .mkv, .png, .safetensors, a folder; {name} for several."),
     ] = Path("restored.mp4"),
     truth: Annotated[
         Path | None, typer.Option(help="The original clip, to measure against.")

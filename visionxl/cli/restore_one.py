@@ -54,6 +54,7 @@ def restore_one(
         order.estimate_noise,
     )
     job = (WholeClip if order.windows is None else LongClip).of(measurement, options, order)
+    check_kind(output, job.description.frames)
     settings = settings_of(measurement, output, order, job.description)
     if not group.first:
         if group.share(None):

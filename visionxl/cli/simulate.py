@@ -18,6 +18,7 @@ from visionxl.cli.options import (
     examples,
     say,
 )
+from visionxl.cli.outputs import counted
 from visionxl.cli.reading import read_mask, resized
 from visionxl.errors import InputError
 from visionxl.files import check_output
@@ -41,7 +42,7 @@ def simulate(
     noise: NoiseOption = None,
     seed: SeedOption = 0,
     output: Annotated[
-        Path, typer.Option(help=".safetensors keeps every value and the task; or .mkv, .mp4.")
+        Path, typer.Option(help=".safetensors keeps every value and the task; or .mkv, .mp4, .png.")
     ] = Path("measurement.safetensors"),
     window: WindowOption = None,
     mask: MaskOption = None,
@@ -57,6 +58,7 @@ def simulate(
     check_output(output, overwrite)
     source = read_clip(clip, frames)
     video = resized(source.video, size)
+    check_kind(output, len(video))
     if task is None:
         raise InputError("--task is missing: choose one of " + ", ".join(TASK_NAMES))
     count, _, height, width = video.shape
@@ -68,7 +70,7 @@ def simulate(
     operator = description.operator(generator)
     problem = make_problem(video, operator, description.noise_std, generator=generator)
     notes = []
-    if output.suffix == ".safetensors":
+    if output.suffix.lower() == ".safetensors":
         save_measurement(output, problem, description, overwrite)
     else:
         notes = write_clip(
@@ -95,5 +97,5 @@ def simulate(
         notes.append(f"the average over {longest} frames is longer than the clip, {count} frames")
     if frames is not None and count < frames:
         notes.append(f"the clip has {count} frames, fewer than --frames {frames}")
-    line = f"{count} frames of {height}x{width}, {operator!r}, noise {description.noise_std:g}"
+    line = f"{counted(count)} of {height}x{width}, {operator!r}, noise {description.noise_std:g}"
     say(facts, json_, line, notes, [output])

@@ -129,7 +129,6 @@ CONSISTENCIES = (
     SpaceTimeTV(),
     MotionShrinkage(),
     NullSpace(),
-    Unchanged(),
     GaussNewton(),
     OnDevice(NoiseAware(), "cpu"),
 )
@@ -233,8 +232,10 @@ BLUR = GaussianBlur(1.0)
 BLURRED = Gamma() @ BLUR
 LYING = Own(BLUR, adjoint=lambda y: y)  # an adjoint that forgets the blur
 OPERATORS_THAT_BREAK_A_LAW = {
-    "half written": (HalfWritten(), r"has the methods.*HalfWritten lacks one"),
+    "half written": (HalfWritten(), r"names: forward, adjoint.*HalfWritten lacks adjoint\."),
     "no tensor": (Own(BLUR, forward=lambda x: x.numpy()), r"forward returns a tensor.*ndarray"),
+    "a name that is none": (Own(BLUR, forward=lambda x: x.pixel), r"mend the name"),
+    "complex numbers": (Own(BLUR, forward=torch.fft.fft2), r"complex128.*view_as_real"),
     "another dtype": (
         Own(BLUR, forward=lambda x: x * torch.ones(1, dtype=torch.float64)),
         r"argument's dtype.*float64 on cpu for torch.float32",
@@ -347,7 +348,7 @@ class Schedule:
 
 
 PRIORS_THAT_BREAK_A_LAW = {
-    "half written": (HalfWritten(), r"a prior has a schedule.*lacks one"),
+    "half written": (HalfWritten(), r"HalfWritten lacks schedule, encode, decode, denoise\."),
     "no level": (Own(PRIOR, schedule=Schedule(lambda t: (1 - t, t))), r"NoiseLevel.*tuple"),
     "no signal": (
         Own(PRIOR, schedule=Schedule(lambda t: NoiseLevel(t, 0.0, 1.0))),
@@ -418,7 +419,7 @@ def uphill(x, problem):
 
 
 CONSISTENCIES_THAT_BREAK_A_LAW = {
-    "half written": (HalfWritten(), r"has the method correct"),
+    "half written": (HalfWritten(), r"HalfWritten lacks correct\."),
     "a tensor": (corrected(lambda c, x, problem: c.video), r"correct returns Correction.*Tensor"),
     "another dtype": (moved(lambda x, p: x.double()), r"correct returns a tensor of its arg"),
     "another shape": (moved(lambda x, p: x[..., 1:]), r"video of the estimate's shape"),
@@ -437,6 +438,12 @@ CONSISTENCIES_THAT_BREAK_A_LAW = {
         corrected(lambda c, x, p: Correction(c.video, 1, (1.0, float("nan")), "exact")),
         r"tells how it ended",
     ),
+    "the estimate as it was": (Unchanged(), r"did not fall in any case.*corrected video"),
+    "a division by the noise": (
+        corrected(lambda c, x, p: 1 / p.noise_std),
+        r"noise_std 0.0 at time 0.001. Seen: ZeroDivisionError.*guard",
+    ),
+    "a class": (NoiseAware, r"is a class. Way out: give NoiseAware\(...\)"),
     "the wrong way": (moved(uphill), r"moves an estimate towards.*check the sign"),
     "too long a step": (
         moved(lambda x, p: x + 3 * p.operator.adjoint(p.measurement - p.operator.forward(x))),
@@ -471,7 +478,7 @@ def start(make):
 
 
 INITIALIZERS_THAT_BREAK_A_LAW = {
-    "half written": (HalfWritten(), r"has the method start"),
+    "half written": (HalfWritten(), r"HalfWritten lacks start\."),
     "one frame": (start(lambda z, *_: z[:1]), r"latents of the prior, one per frame.*lift"),
     "another dtype": (start(lambda z, *_: z.double()), r"start returns a tensor of its arg"),
     "no generator": (
@@ -483,6 +490,7 @@ INITIALIZERS_THAT_BREAK_A_LAW = {
         r"start leaves its arguments alone",
     ),
     "nothing": (start(lambda *_: None), r"it returned NoneType"),
+    "two levels wanted": (start(lambda z, p, levels, _: z * levels[1].signal), r"with 1 level\."),
 }
 
 
@@ -563,7 +571,9 @@ def test_a_network_is_not_printed_layer_by_layer():
     ("error", "way"),
     [
         (RuntimeError("expected scalar type Float but found Double: dtype"), "constant.to"),
-        (RuntimeError("shape mismatch"), "Padded"),
+        (RuntimeError("expected scalar type Double but found Float"), "constant.to"),
+        (IndexError("too many"), "Padded"),
+        (TypeError("takes 1 positional argument but 2 were given"), "that its protocol names"),
     ],
 )
 def test_the_way_out_fits_the_error(error, way):

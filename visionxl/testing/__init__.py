@@ -9,7 +9,8 @@ they are kept::
         check_operator(MyOperator(), (4, 3, 16, 24))
 
 Where a law is broken it raises :class:`ContractError`, with the law, what was seen and the way out.
-What a part raises itself comes through as it is.
+An exception of the part is one of those, with the original as its cause; but an ``InputError`` of
+its own comes through as it is.
 """
 
 from visionxl.testing.consistencies import check_consistency

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from visionxl.protocols import Initializer, InverseProblem, LatentPrior, NoiseLevel
-from visionxl.testing.laws import ContractError, Draws, ask, check_shape
+from visionxl.testing.laws import Draws, ask, check_shape, check_value, check_video_shape
 
 TIMES = (0.281, 0.121, 0.001)
 
@@ -27,6 +27,7 @@ def check_initializer(
     ``start`` returns latents, one per frame, of the shape, dtype and device that the prior's
     ``encode`` gives a video; it leaves the measurement alone, and all its chance comes from the
     generator: the same seed, the same latents. It takes a single level as well as several.
+    That the latents are as noisy as the first level is asked of it too, but not examined.
 
     Args:
         initializer: to examine.
@@ -40,13 +41,9 @@ def check_initializer(
     Raises:
         ContractError: a law is broken.
     """
-    if not isinstance(initializer, Initializer):
-        raise ContractError(
-            initializer,
-            "an initializer has the method start",
-            f"{type(initializer).__name__} lacks it",
-            "write start(problem, prior, levels, generator)",
-        )
+    check_value(initializer, "start")
+    assert isinstance(initializer, Initializer)  # it has the method
+    check_video_shape(shape)
     video = Draws(seed, dtype, device).video(shape)
     problem = InverseProblem(operator, operator.forward(video))
     levels = [prior.schedule.level(time) for time in TIMES]
@@ -69,4 +66,5 @@ def _started(
         generator = Generator().manual_seed(seed)
         return initializer.start(problem, prior, levels, generator)
 
-    return ask(initializer, "start", question, problem.measurement, tolerance=1e-5)
+    where = f", with {len(levels)} level{'' if len(levels) == 1 else 's'}"
+    return ask(initializer, "start", question, problem.measurement, tolerance=1e-5, where=where)

@@ -6,7 +6,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from visionxl.errors import name_of
+from visionxl.errors import InputError, name_of
+from visionxl.protocols import LatentPrior
 
 Answer = TypeVar("Answer")
 
@@ -35,6 +36,21 @@ def require(kept: bool, part: object, law: str, seen: str, way_out: str) -> None
         raise ContractError(part, law, seen, way_out)
 
 
+def check_value(part: object, *methods: str) -> None:
+    """Raise ContractError for a class where a value is wanted, or for one that lacks a method."""
+    if isinstance(part, type):
+        name = part.__name__
+        raise ContractError(part, "a part is a value", f"{name} is a class", f"give {name}(...)")
+    missing = [name for name in methods if not hasattr(part, name)]
+    require(
+        not missing,
+        part,
+        f"a part has what its protocol names: {', '.join(methods)}",
+        f"{type(part).__name__} lacks {', '.join(missing)}",
+        "write it; nothing has to be inherited",
+    )
+
+
 def only(answer: object) -> tuple[object, ...]:
     """The tensors of an answer that is one tensor."""
     return (answer,)
@@ -48,6 +64,7 @@ def ask(
     *others: Tensor,
     tensors: Callable[[Answer], Sequence[object]] = only,
     tolerance: float = 0.0,
+    where: str = "",
 ) -> Answer:
     """The answer to a question, and the laws that hold for all of them.
 
@@ -62,17 +79,20 @@ def ask(
         others: that have to be left alone too.
         tensors: those of an answer.
         tolerance: share by which two answers may differ.
+        where: goes on with the circumstances, for words.
     """
     watched = (given, *others)
     before = [tensor.clone() for tensor in watched]
     try:
         answer = question()
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (InputError, ContractError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever somebody's own part may raise
         raise ContractError(
             part,
-            f"{method} answers for {given.dtype} tensors of shape {tuple(given.shape)}",
+            f"{method} answers for {given.dtype} tensors of shape {tuple(given.shape)}{where}",
             f"{type(error).__name__}: {error}",
-            _way_out(str(error)),
+            _way_out(part, error),
         ) from error
     first = [_sound(part, method, given, value).clone() for value in tensors(answer)]
     for tensor, copy in zip(watched, before, strict=True):
@@ -96,12 +116,21 @@ def ask(
     return answer
 
 
-def _way_out(error: str) -> str:
-    if any(word in error.lower() for word in ("dtype", "device", "same type")):
+def _way_out(part: object, error: Exception) -> str:
+    said = str(error).lower()
+    if any(word in said for word in ("dtype", "device", "same type", "scalar type")):
         return "bring constants to the argument's dtype and device: constant.to(video)"
+    if isinstance(error, AttributeError | NameError):
+        return "mend the name; the traceback above has the line"
+    if isinstance(error, TypeError) and "argument" in said:
+        return "take the arguments that its protocol names"
+    if isinstance(error, ZeroDivisionError):
+        return "guard the division: a measurement may have no noise (noise_std 0)"
+    wraps = isinstance(part, LatentPrior)
+    padded = " (visionxl.Padded wraps a prior that wants other sizes)" if wraps else ""
     return (
-        "take the arguments that its protocol names; where it cannot take this shape, examine it "
-        "with one that it can (visionxl.Padded wraps a prior that wants other sizes)"
+        "see the line in the traceback above; where it cannot take this shape, examine it with one "
+        f"that it can{padded}"
     )
 
 
@@ -120,6 +149,9 @@ def _sound(part: object, method: str, given: Tensor, value: object) -> Tensor:
     if not isinstance(value, Tensor):
         seen = f"it returned {type(value).__name__}"
         raise ContractError(part, law, seen, "return a torch.Tensor")
+    if value.is_complex():
+        way_out = "return real numbers: torch.view_as_real(z), and undo it in adjoint"
+        raise ContractError(part, law, f"it returned {value.dtype}", way_out)
     require(
         value.dtype == given.dtype and value.device == given.device,
         part,
@@ -148,6 +180,13 @@ def check_shape(
         f"it returned {tuple(value.shape)} where {tuple(shape)} was expected",
         way_out,
     )
+
+
+def check_video_shape(shape: Sequence[int], least: int = 1) -> None:
+    """Raise InputError for a shape that is not that of a video of ``least`` frames or more."""
+    if len(shape) != 4 or shape[0] < least or min(shape) < 1:
+        more = "" if least == 1 else f" with {least} frames or more"
+        raise InputError(f"shape {tuple(shape)}: expected (frames, channels, height, width){more}")
 
 
 class Draws:

@@ -13,7 +13,16 @@ from visionxl.operators.reach import ByFrame, Reach, Reaching, reach_of
 from visionxl.protocols import ForwardOperator, NonlinearOperator
 from visionxl.solvers.closed_form import along
 from visionxl.solvers.windows import windows_of
-from visionxl.testing.laws import ContractError, Draws, apart, ask, check_shape, require
+from visionxl.testing.laws import (
+    ContractError,
+    Draws,
+    apart,
+    ask,
+    check_shape,
+    check_value,
+    check_video_shape,
+    require,
+)
 
 
 def check_operator(
@@ -46,16 +55,12 @@ def check_operator(
         seed: of the random videos.
 
     Raises:
+        InputError: the shape is not that of a video.
         ContractError: a law is broken.
     """
-    linear = isinstance(operator, ForwardOperator)
-    require(
-        linear or isinstance(operator, NonlinearOperator),
-        operator,
-        "an operator has the methods forward and adjoint, or forward, linearize and lift",
-        f"{type(operator).__name__} lacks one of them",
-        "write it; nothing has to be inherited",
-    )
+    linear = not isinstance(operator, NonlinearOperator) and not hasattr(operator, "linearize")
+    check_value(operator, *(("forward", "adjoint") if linear else ("forward", "linearize", "lift")))
+    check_video_shape(shape)
     check = _check_linear if linear else _check_nonlinear
     for kind in dict.fromkeys((dtype, torch.float32)):
         _check_kind(operator, Draws(seed, kind, device).video(shape))
@@ -77,7 +82,8 @@ def _check_kind(operator: Any, video: Tensor) -> None:
     measurement = measured.clone()
     answer = ask(operator, ways, lambda: back(measurement), measurement, tolerance=same)
     shape, words = video.shape, "a video of the shape that was measured"
-    check_shape(operator, ways, answer, shape, words, f"make {ways} undo what forward does to it")
+    way_out = f"make {ways} go back from measurements to videos"
+    check_shape(operator, ways, answer, shape, words, way_out)
     lifted = ask(operator, "lift", lambda: lift(operator, measurement), measurement, tolerance=same)
     check_shape(operator, "lift", lifted, shape, words, "see visionxl.operators.lift")
 

@@ -6,10 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from visionxl.errors import InputError
 from visionxl.protocols import Denoised, LatentPrior, NoiseLevel
 from visionxl.solvers.contract import check_schedule
-from visionxl.testing.laws import ContractError, Draws, apart, ask, check_shape, require
+from visionxl.testing.laws import (
+    ContractError,
+    Draws,
+    apart,
+    ask,
+    check_shape,
+    check_value,
+    check_video_shape,
+    require,
+)
 
 TIMES = (0.05, 0.3, 0.8)
 
@@ -46,18 +54,9 @@ def check_prior(
         InputError: the schedule is none, or the shape has a single frame.
         ContractError: a law is broken.
     """
-    if not isinstance(prior, LatentPrior):
-        raise ContractError(
-            prior,
-            "a prior has a schedule, encode, decode and denoise",
-            f"{type(prior).__name__} lacks one of them",
-            "write it; nothing has to be inherited",
-        )
-    if len(shape) != 4 or shape[0] < 2:
-        raise InputError(
-            f"shape {tuple(shape)}: expected (frames, channels, height, width) with 2 frames or "
-            "more, for that frames are independent can be seen with no fewer"
-        )
+    check_value(prior, "schedule", "encode", "decode", "denoise")
+    assert isinstance(prior, LatentPrior)  # it has them all
+    check_video_shape(shape, least=2)  # with fewer nobody sees whether frames are independent
     check_schedule(prior)
     levels = [_level(prior, time) for time in TIMES]
     _check_falling(prior, levels)

@@ -1,12 +1,13 @@
 """What a user's own operator, prior or state may get wrong is told before it costs anything."""
 
 import math
+import warnings
 
 import pytest
 import torch
 from attrs import evolve, frozen
 
-from visionxl import GaussianPrior, InputError, PlainCG, restore, simulate, vision_xl
+from visionxl import Correction, GaussianPrior, InputError, PlainCG, restore, simulate, vision_xl
 from visionxl.errors import NotFiniteError
 from visionxl.metrics import difference_psnr, psnr
 from visionxl.operators import (
@@ -16,9 +17,11 @@ from visionxl.operators import (
     MotionBlur,
     TemporalAverage,
     check_adjoint,
+    lift,
     task_named,
 )
 from visionxl.protocols import ForwardOperator, InverseProblem
+from visionxl.solvers import Unchanged
 from visionxl.video import read_clip
 from visionxl.writing import write_clip
 
@@ -126,8 +129,52 @@ def test_a_wrong_adjoint_is_told_where_a_run_begins(prior):
         adjoint = forward  # its transpose rolls the other way
 
     wrong = simulate(prior.sample(3, 3, seeded()), Exposure(), 0.02, generator=seeded())
-    with pytest.warns(UserWarning, match="is not the transpose of its forward"):
+    with (
+        pytest.warns(UserWarning, match="is not the transpose of its forward"),
+        pytest.warns(UserWarning, match="does not explain its measurement: y - A x is"),
+    ):
         restore(wrong, prior, vision_xl(consistency=PlainCG(1)), generator=seeded())
+
+
+class Still:
+    """The estimate as it is: the variable that was meant to be corrected."""
+
+    def correct(self, estimate, problem, level):
+        return Correction(estimate, 1, (), "done")
+
+
+def test_a_result_that_does_not_explain_its_measurement_is_warned_of(problem, prior):
+    with pytest.warns(UserWarning, match=r"does not explain.*noise is 0\.02.*does nothing"):
+        restore(problem, prior, vision_xl(consistency=Still()), generator=seeded())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        restore(problem, prior, vision_xl(consistency=Unchanged()), generator=seeded())
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda latent: None, r"Begins: start returned NoneType; make it return latents"),
+        (lambda latent: latent[0], r"Begins: start returned \(.*4 dimensions"),
+        (lambda latent: latent[:1], r"Begins: start returned latents of 1 frames for a video of 3"),
+    ],
+)
+def test_a_start_that_is_none_is_named(problem, prior, answer, words):
+    class Begins:
+        def start(self, problem, prior, levels, generator):
+            return answer(prior.encode(lift(problem.operator, problem.measurement)))
+
+    with pytest.raises(InputError, match=words):
+        restore(problem, prior, vision_xl(initializer=Begins()), generator=seeded())
+
+
+def test_what_a_network_was_given_is_told_from_what_it_answered(problem, prior):
+    class Begins:
+        def start(self, problem, prior, levels, generator):
+            return prior.encode(math.nan * lift(problem.operator, problem.measurement))
+
+    with pytest.raises(NotFiniteError, match=r"^the part before encode answered NaN"):
+        restore(problem, prior, vision_xl(initializer=Begins()), generator=seeded())
 
 
 def test_a_state_of_other_frames_is_refused(problem, prior):

@@ -15,7 +15,8 @@ class NotFiniteError(InputError):
     """A stage of a run answered NaN or infinity.
 
     Args:
-        stage: start, denoise, decode, consistency, low-pass, encode or renoise.
+        stage: start, denoise, decode, consistency, low-pass, encode or renoise, or the part before
+            a network, which was given it.
         frame: the first frame that has such a value; None where it is not known.
         dtype: that the stage computes in.
         way_out: what to do.

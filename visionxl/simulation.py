@@ -30,6 +30,8 @@ def simulate(
     if isinstance(operator, type) or not hasattr(operator, "forward"):
         name = getattr(operator, "__name__", type(operator).__name__)
         raise InputError(f"operator {name} has no forward of a value: give one, as {name}(...)")
+    if not isinstance(noise_std, int | float):
+        raise InputError(f"noise_std {noise_std!r}: expected a number, 0 or more")
     if noise_std > 0 and not isinstance(generator, Generator):
         raise InputError(
             f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -158,6 +159,19 @@ def explained() -> Iterator[None]:
         )
 
 
+@contextmanager
+def warned() -> Iterator[None]:
+    """A warning is a line, without its place in the source."""
+
+    def show(message: Warning | str, *_: object) -> None:
+        err.print(f"visionxl: warning: {message}", markup=False, soft_wrap=True)
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the result does not explain")  # a note says it
+        warnings.showwarning = show
+        yield
+
+
 class Terminated(SystemExit):
     """SIGTERM, as an exception: what is being written is finished, and the program says goodbye."""
 
@@ -186,7 +200,7 @@ def fail(sentence: str) -> None:
 
 def main() -> None:
     """The entry point of the console script."""
-    with explained(), stoppable(lambda: "nothing half-written is left behind"):
+    with explained(), warned(), stoppable(lambda: "nothing half-written is left behind"):
         code = app(prog_name="visionxl", standalone_mode=False)
         if code == INTERRUPTED:  # what typer makes of Ctrl-C
             raise KeyboardInterrupt

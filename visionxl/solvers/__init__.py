@@ -10,7 +10,7 @@ from visionxl.solvers.conditioned import (
     MeasurementLikelihood,
 )
 from visionxl.solvers.conjugate_gradient import CGResult, conjugate_gradient
-from visionxl.solvers.consistency import DampedCG, NoiseAware, PlainCG
+from visionxl.solvers.consistency import DampedCG, NoiseAware, PlainCG, Unchanged
 from visionxl.solvers.frames import Around, FrameByFrame
 from visionxl.solvers.gauss_newton import GaussNewton, Linearized
 from visionxl.solvers.hosted import hosted
@@ -33,7 +33,7 @@ from visionxl.solvers.methods import (
     vision_xl,
 )
 from visionxl.solvers.motion import Motion
-from visionxl.solvers.null_space import NullSpace, NullSpaceNoise, Unchanged
+from visionxl.solvers.null_space import NullSpace, NullSpaceNoise
 from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times, trailing_times
 from visionxl.solvers.peers import (
     daps,

@@ -1,5 +1,7 @@
 """Data consistency: from the paper's plain steps to the noise-aware solution."""
 
+from typing import ClassVar
+
 from attrs import field, frozen
 
 from visionxl.operators.checks import normal
@@ -93,3 +95,13 @@ class NoiseAware:
             return exact.correct(estimate, problem, level)
         iterative = DampedCG(self.spread, self.least_noise, self.iterations, self.tolerance)
         return iterative.correct(estimate, problem, level)
+
+
+@frozen
+class Unchanged:
+    """No consistency: the estimate as it is. For methods that condition the denoiser."""
+
+    takes_nonlinear: ClassVar[bool] = True
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        return Correction(estimate, iterations=0, residuals=(), stopped="nothing to do")

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from visionxl.errors import InputError, NotFiniteError, name_of
+from visionxl.operators.lifting import lift
 from visionxl.protocols import (
     Correction,
     DataConsistency,
     ForwardOperator,
     Initializer,
     InverseProblem,
+    Latent,
     LatentPrior,
     NoiseLevel,
     NoiseSchedule,
@@ -40,7 +42,11 @@ def check_problem(problem: InverseProblem) -> int:
         )
     if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
         kind = getattr(measurement, "dtype", type(measurement).__name__)
-        raise InputError(f"measurement is {kind}: expected a tensor of floating point numbers")
+        real = isinstance(measurement, Tensor) and measurement.is_complex()
+        way_out = "; of complex ones take torch.view_as_real, in forward too" if real else ""
+        raise InputError(
+            f"measurement is {kind}: expected a tensor of floating point numbers{way_out}"
+        )
     if measurement.dtype.itemsize < 4:
         raise InputError(
             f"measurement is {measurement.dtype}, too coarse to solve for a video: give "
@@ -95,7 +101,7 @@ def _check_transpose(operator: object, y: Tensor, back: Tensor, again: Tensor) -
             f"{left:.6g} and |A^T y|^2 is {right:.6g}, which are the same for one that is; or its "
             "forward is not linear (adds a constant, or clips): "
             "visionxl.testing.check_operator says what to mend",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -213,30 +219,49 @@ def check_correction(consistency: object, estimate: Tensor, correction: object) 
         raise NotFiniteError("consistency", None, dtype, WAYS_OUT["consistency"])
 
 
-def check_decoded(prior: object, problem: InverseProblem, decoded: Video) -> None:
+def check_decoded(
+    prior: object, initializer: object, problem: InverseProblem, decoded: Video
+) -> None:
     """Raise InputError where a prior decodes videos that the operator cannot have measured."""
-    shape, operator = tuple(decoded.shape), name_of(problem.operator)
-    words = f"{name_of(prior)}: decode returned shape {shape} and {operator}"
-    way_out = (
-        "make encode and decode keep height and width, and denoise the latents' shape "
-        "(visionxl.testing.check_prior tries it); Padded(prior, ...) fits sizes"
-    )
+    expected, why = tuple(problem.measurement.shape), None
     try:
         measured = tuple(problem.operator.forward(decoded).shape)
+        if measured == expected:
+            return
+        seen = f"turns that into {measured}, where the measurement has {expected}"
     except torch.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, IndexError) as error:
-        raise InputError(f"{words} cannot measure that ({error}): {way_out}") from error
-    if measured != tuple(problem.measurement.shape):
+        seen, why = f"cannot measure that ({error})", error
+    frames = len(lift(problem.operator, problem.measurement))
+    if len(decoded) != frames:
         raise InputError(
-            f"{words} turns that into {measured}, where the measurement has "
-            f"{tuple(problem.measurement.shape)}: {way_out}"
+            f"initializer {name_of(initializer)}: start returned latents of {len(decoded)} frames "
+            f"for a video of {frames}; make it return as many, one per frame"
+        ) from why
+    own = getattr(prior, "prior", prior)  # and not what hands it a few frames at a time
+    raise InputError(
+        f"{name_of(own)}: decode returned shape {tuple(decoded.shape)} and "
+        f"{name_of(problem.operator)} {seen}: make encode and decode keep height and width, and "
+        "denoise the latents' shape (visionxl.testing.check_prior tries it); Padded(prior, ...) "
+        "fits sizes"
+    ) from why
+
+
+def check_start(initializer: object, latent: object) -> Latent:
+    """The latents that an initializer returned, if they are some."""
+    if not isinstance(latent, Tensor) or latent.ndim != 4:
+        what = tuple(latent.shape) if isinstance(latent, Tensor) else type(latent).__name__
+        raise InputError(
+            f"initializer {name_of(initializer)}: start returned {what}; make it return latents of "
+            "4 dimensions, as prior.encode does, one per frame"
         )
+    return check_finite("start", latent)
 
 
 def check_schedule(prior: LatentPrior) -> None:
     """Raise InputError for a prior whose schedule is none."""
-    if not isinstance(prior.schedule, NoiseSchedule):
+    if isinstance(prior.schedule, type) or not isinstance(prior.schedule, NoiseSchedule):
         raise InputError(
             f"schedule of {name_of(prior)} is {prior.schedule!r}: expected a value with "
             "level(time), such as visionxl.priors.DiscreteSchedule.stable_diffusion()"
@@ -244,7 +269,12 @@ def check_schedule(prior: LatentPrior) -> None:
 
 
 def check_first(level: NoiseLevel) -> None:
-    """Raise InputError for a level to begin at that is noise alone."""
+    """Raise InputError for a level to begin at that is none, or noise alone."""
+    if not isinstance(level, NoiseLevel):
+        raise InputError(
+            f"the prior's schedule returned {type(level).__name__}: make its level(time) return "
+            "NoiseLevel(time, signal, noise)"
+        )
     if not level.signal > 0:
         raise InputError(
             f"time {level.time} is noise alone in the prior's schedule: begin nearer to the clean "

@@ -18,11 +18,16 @@ WAYS_OUT = {
     "low-pass": "return finite values for a finite video",
     "renoise": "return finite latents for finite arguments",
 }
+BEFORE = "look at the initializer and the consistency, and " + WAYS_OUT["consistency"]
 WAYS_OUT["decode"] = WAYS_OUT["encode"]
 
 
 def check_finite(
-    stage: str, answer: Tensor, first: int = 0, dtype: torch.dtype | None = None
+    stage: str,
+    answer: Tensor,
+    first: int = 0,
+    dtype: torch.dtype | None = None,
+    given: Tensor | None = None,
 ) -> Tensor:
     """The answer. Raises NotFiniteError for the first frame that has a NaN or an infinity.
 
@@ -31,11 +36,14 @@ def check_finite(
         answer: frames first.
         first: number of its first frame.
         dtype: that the stage computed in, by default that of the answer.
+        given: that the stage was asked for; the fault is not its own where this is not finite.
     """
     for frame, values in enumerate(answer, first):
         # A sum is finite where all its terms are, but for overflow, which the second look excludes.
         if not bool(values.sum().isfinite()) and not bool(values.isfinite().all()):
             name = str(dtype or answer.dtype).removeprefix("torch.")
+            if given is not None and not bool(given.isfinite().all()):
+                raise NotFiniteError(f"the part before {stage}", frame, name, BEFORE)
             raise NotFiniteError(stage, frame, name, WAYS_OUT[stage])
     return answer
 

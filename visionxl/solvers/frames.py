@@ -59,7 +59,7 @@ class FrameByFrame:
         def checked(first: int, chunk: Tensor) -> tuple[Tensor, ...]:
             parts = tuple(check_frames(self.prior, method, chunk, part) for part in action(chunk))
             for part in parts:
-                check_finite(method, part, first, dtype)
+                check_finite(method, part, first, dtype, chunk)
             return parts
 
         if len(whole) <= self.frames_at_once:

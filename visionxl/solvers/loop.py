@@ -28,6 +28,7 @@ from visionxl.protocols import (
     StepRecord,
     Video,
 )
+from visionxl.solvers.consistency import Unchanged
 from visionxl.solvers.contract import (
     check_correction,
     check_decoded,
@@ -38,11 +39,12 @@ from visionxl.solvers.contract import (
     check_problem,
     check_same_shape,
     check_schedule,
+    check_start,
     check_state,
 )
-from visionxl.solvers.finite import check_finite, step_named
+from visionxl.solvers.finite import step_named
 from visionxl.solvers.frames import FrameByFrame
-from visionxl.solvers.residual import data_residual
+from visionxl.solvers.residual import check_residual, data_residual
 
 LowPass = Callable[[Video, NoiseLevel], Video]
 """(video, level) -> video: what is taken off before a video is encoded again."""
@@ -125,7 +127,7 @@ def trajectory(
     if state is None:
         with torch.no_grad():
             latent, first = sampler.initializer.start(problem, prior, levels, generator), 0
-        check_finite("start", latent)
+            latent = check_start(sampler.initializer, latent)
     else:
         latent, first = state.latent, state.index
         generator.set_state(state.chance)
@@ -135,7 +137,7 @@ def trajectory(
             denoised = prior.denoise(latent, level)
             decoded = prior.decode(denoised.clean)
             if index == first:
-                check_decoded(prior, problem, decoded)
+                check_decoded(prior, sampler.initializer, problem, decoded)
             corrected = sampler.consistency.correct(decoded, problem, level)
             check_correction(sampler.consistency, decoded, corrected)
             if index + 1 == len(levels) and sampler.finish is not None:
@@ -240,11 +242,13 @@ def restore(
         video = step.corrected if step.following is None else None
         trace.append(step.record)
         if step.record.stopped.startswith("breakdown"):
-            warnings.warn(f"step {step.record.index}: {step.record.stopped}", stacklevel=2)
+            warnings.warn(f"step {step.record.index}: {step.record.stopped}", stacklevel=3)
         if observe is not None:
             observe(step)
         del step
     assert video is not None  # that of the last step, which nothing follows
+    if not isinstance(sampler.consistency, Unchanged) or sampler.finish is not None:
+        check_residual(problem, trace[-1].data_residual)
     return Restoration(video, tuple(trace))
 
 

@@ -23,16 +23,6 @@ from visionxl.solvers.renoising import belonging_noise, check_pixels, ddpm_varia
 
 
 @frozen
-class Unchanged:
-    """No consistency: the estimate as it is. For methods that condition the denoiser."""
-
-    takes_nonlinear: ClassVar[bool] = True
-
-    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        return Correction(estimate, iterations=0, residuals=(), stopped="nothing to do")
-
-
-@frozen
 class NullSpace:
     """``x = x0 + A^+ (y - A x0)``: DDNM's (Wang et al. 2023), by singular values.
 

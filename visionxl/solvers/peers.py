@@ -13,9 +13,9 @@ from visionxl.solvers.conditioned import (
     HardConsistency,
     MeasurementLikelihood,
 )
-from visionxl.solvers.consistency import NoiseAware, PlainCG
+from visionxl.solvers.consistency import NoiseAware, PlainCG, Unchanged
 from visionxl.solvers.loop import Sampler, unfiltered
-from visionxl.solvers.null_space import NullSpace, NullSpaceNoise, Unchanged
+from visionxl.solvers.null_space import NullSpace, NullSpaceNoise
 from visionxl.solvers.parts import leading_times, trailing_times
 from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, Resample
 from visionxl.solvers.spread import ScheduleSpread, Spread, WienerSpread

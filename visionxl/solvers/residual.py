@@ -1,6 +1,7 @@
 """How far a video is from its measurement."""
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
@@ -9,8 +10,12 @@ import torch
 from torch import Tensor
 
 from visionxl.protocols import InverseProblem, Measurement, Video
+from visionxl.solvers.conjugate_gradient import dot
 
 PART = 2**16  # values at once, of what looks at all of them: they stay in a processor's cache
+
+# A result may miss y by so much, and so many times the noise and the size of y.
+MISSED, NOISES, SIZES = 0.05, 3.0, 0.2
 
 
 @runtime_checkable
@@ -33,6 +38,20 @@ def data_residual(problem: InverseProblem, video: Video) -> float:
     else:
         total = _square(operator.forward(video), measurement)
     return math.sqrt(total / measurement.numel())
+
+
+def check_residual(problem: InverseProblem, residual: float) -> None:
+    """Warn of a result that is much farther from its measurement than the noise."""
+    y = problem.measurement
+    size = math.sqrt(dot(y, y) / y.numel())
+    if size and residual > MISSED + NOISES * problem.noise_std + SIZES * size:
+        warnings.warn(
+            f"the result does not explain its measurement: y - A x is {residual:.3g}, where the "
+            f"noise is {problem.noise_std:g} and y itself {size:.3g} (root mean squares). Look for "
+            "a wrong operator or noise, or a consistency that diverges or does nothing "
+            "(visionxl.testing.check_consistency)",
+            stacklevel=4,
+        )
 
 
 def _square(answer: Tensor, measured: Tensor) -> float:

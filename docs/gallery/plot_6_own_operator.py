@@ -8,6 +8,7 @@ are silent.
 """
 
 import textwrap
+import warnings
 
 import matplotlib.pyplot as plt
 import torch
@@ -99,15 +100,20 @@ except ContractError as error:
 # What a wrong adjoint does
 # -------------------------
 #
-# No shape is wrong and nothing stops, so one could do without the test. Let us see.
+# No shape is wrong and nothing stops, so one could do without the test. Let us see, and keep what
+# ``restore`` warns of.
 
 results, residuals = {}, {}
 prior = PocketPrior.load()
 for operator in (Ghost(), WrongWay()):
     generator = torch.Generator().manual_seed(0)
     problem = simulate(clip, operator, noise_std=0.02, generator=generator)
-    result = restore(problem, prior, vision_xl(count=10), generator=generator)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        result = restore(problem, prior, vision_xl(count=10), generator=generator)
     name = type(operator).__name__
+    for warning in told:
+        print(textwrap.fill(f"{name}: {warning.message}", 84))
     results |= {"measurement": problem.measurement, name: result.video}
     residuals[name] = result.trace[-1].data_residual
 results["truth"] = clip

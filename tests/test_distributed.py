@@ -101,10 +101,12 @@ def test_a_failure_is_told_in_all_processes(together):
     assert all(f"answered NaN or infinity (frame {frame}, float64)" in words for words in others)
 
 
-def test_processes_with_other_seeds_do_not_begin(together):
+def test_processes_with_other_seeds_or_methods_do_not_begin(together):
     count, _, told = together
     assert len(told["seed"]) == count
     assert all("generator is not the same in all processes" in words for words in told["seed"])
+    assert all("sampler is not the same in all processes" in words for words in told["sampler"])
+    assert len(told["sampler"]) == count
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8])

@@ -1,6 +1,7 @@
 """Frames split over processes: the networks of each see its own frames only."""
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable
 
@@ -110,9 +111,9 @@ def split_restore(
     it is ``restore``.
 
     Args:
-        problem: the same in all processes; that is checked.
+        problem: the same in all processes; that is checked, of the operator its representation.
         prior: on this process's device.
-        sampler: the method, the same in all.
+        sampler: the method, the same in all; its representation is checked.
         processes: from :func:`visionxl.distributed.processes`.
         generator: in the same state in all; that is checked.
         frames_at_once: frames in one call of the prior.
@@ -128,9 +129,10 @@ def split_restore(
     processes.check_same(
         measurement=_checksum(problem.measurement),
         noise_std=problem.noise_std,
-        operator=type(problem.operator).__name__,
+        operator=f"{type(problem.operator).__name__} {_as_written(problem.operator)}",
         generator=_checksum(generator.get_state()),
         times=str(sampler.times),
+        sampler=_as_written(sampler),
     )
 
     def split(whole: LatentPrior) -> SplitFrames:
@@ -154,6 +156,12 @@ def _shared(state: State | None, processes: Processes, device: torch.device) -> 
     on_host = None if state is None else evolve(state, latent=state.latent.cpu())
     shared = processes.share(on_host)
     return None if shared is None else evolve(shared, latent=shared.latent.to(device))
+
+
+def _as_written(value: object) -> str:
+    """A checksum of a value's representation, without what tells one process from another."""
+    words = re.sub(r" at 0x[0-9a-f]+|,? device='[^']*'", "", repr(value))
+    return hashlib.sha256(words.encode()).hexdigest()[:12]
 
 
 def _checksum(tensor: Tensor) -> str:

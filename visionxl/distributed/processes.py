@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from attrs import frozen
+from attrs import field, frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
@@ -37,10 +37,10 @@ class Processes:
         store: what they tell one another when something fails.
     """
 
-    rank: int = 0
+    rank: int = field(default=0, repr=False)  # what is alike in all of them is the representation
     size: int = 1
-    device: str = "cpu"
-    store: dist.Store | None = None
+    device: str = field(default="cpu", repr=False)
+    store: dist.Store | None = field(default=None, repr=False)
 
     @property
     def first(self) -> bool:

@@ -41,7 +41,8 @@ def demo(
     operator = description.operator(generator)
     problem = make_problem(clip.video, operator, description.noise_std, generator=generator)
     if not json_:
-        err.print(f"{count} frames of {height}x{width}, {operator!r}, noise 0.01")
+        words = f"{count} frames of {height}x{width}, {operator!r}, noise 0.01"
+        err.print(words, markup=False, soft_wrap=True)
     loaded = prior_named("pocket")
     settings = {
         "clip": DEMO_CLIP.name,

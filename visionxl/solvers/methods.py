@@ -35,7 +35,7 @@ def vision_xl(
     consistency step ends it, whose result is returned.
 
     Args:
-        count: times over the whole schedule.
+        count: times over the whole schedule; it takes those up to ``start``, 8 of 25 and 3 of 10.
         start: latest time, the paper's tau.
         initializer: default ``BatchConsistentInversion()``.
         consistency: default ``NoiseAware()``.
@@ -72,7 +72,7 @@ def vision_tv(
     needs a few conjugate gradients.
 
     Args:
-        count: times over the whole schedule.
+        count: times over the whole schedule; it takes those up to ``start``, 4 of 25 and 1 of 10.
         start: latest time.
         initializer: default a :class:`CorrectedInversion` by the same consistency, with an
             infinite spread.
@@ -105,7 +105,7 @@ def gauss_newton(*, count: int = 25, start: float = 0.3) -> Sampler:
     the curve is flat, the measurement tells nothing.
 
     Args:
-        count: times over the whole schedule.
+        count: times over the whole schedule; it takes those up to ``start``, as ``vision_xl``.
         start: latest time.
     """
     alone = Linearized(SpaceTimeTV(ConstantSpread(math.inf)), rounds=3)

@@ -49,8 +49,8 @@ show([{"truth": clip, "measurement": problem.measurement}])
 # The prior is a small latent diffusion model of *images*. It has an encoder and a decoder, which
 # go between frames and latents, and a denoiser of latents. It has never seen a video.
 #
-# The method is a value: a few times of the noise schedule, and the parts of the loop. ``count=10`` leaves
-# three times, from late (noisy) to early (clean).
+# The method is a value: a few times of the noise schedule, and the parts of the loop. ``count=10``
+# leaves three times, from late (noisy) to early (clean).
 
 prior = PocketPrior.load()
 sampler = vision_xl(count=10)

@@ -72,7 +72,7 @@ def vision_tv(
     needs a few conjugate gradients.
 
     Args:
-        count: times over the whole schedule; it takes those up to ``start``, 4 of 25 and 1 of 10.
+        count: times over the whole schedule; it takes those up to ``start``, 4 of 25 and 2 of 10.
         start: latest time.
         initializer: default a :class:`CorrectedInversion` by the same consistency, with an
             infinite spread.

@@ -303,22 +303,9 @@ def test_a_missing_gradio_is_one_sentence(monkeypatch):
 
 # In a browser
 
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
 CUT_OFF = """() => [...document.querySelectorAll('main *')].filter(
     part => part.getBoundingClientRect().right > innerWidth + 1
 ).map(part => part.tagName + ' ' + part.textContent.slice(0, 40))"""
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

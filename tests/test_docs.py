@@ -112,24 +112,11 @@ def test_there_are_six_lessons():
 
 # In a browser
 
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PHONE = {"width": 390, "height": 844}
 CUT_OFF = """() => [...document.querySelectorAll('article *')].filter(
     part => part.getBoundingClientRect().right > innerWidth + 1
         && !part.closest('.table-wrapper, .highlight, .sig, div.math')
 ).map(part => part.tagName + ' ' + part.textContent.slice(0, 40))"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
 
 
 def test_pages_fit_a_phone_need_no_network_and_are_found(html, browser):

@@ -6,7 +6,6 @@ import io
 import json
 import re
 import shlex
-import shutil
 from fractions import Fraction
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -46,7 +45,7 @@ def run():
     """A small run under an album's eyes: (columns, record, looks)."""
     clip, generator = moving_scene(7, 32, 48), torch.Generator().manual_seed(0)
     problem = simulate(clip, GaussianBlur(sigma=2.0), noise_std=0.02, generator=generator)
-    album = Album(torch.device("cpu"))
+    album = Album(torch.device("cpu"), truth=clip)
     result = restore(
         problem,
         album.timed(GaussianPrior.natural(32, 48)),
@@ -68,6 +67,7 @@ def run():
         "trace": [as_json(step) for step in result.trace],
         "start_seconds": album.start_seconds,
         "stages": album.stages(len(result.trace)),
+        "psnr": album.psnr(len(result.trace)),
         "measures": {"psnr": 31.4159, "ssim": 0.9876, "difference_psnr": None},
         "measurement_measures": {"psnr": 21.7183, "ssim": 0.5432, "difference_psnr": 20.0},
         "notes": [PROMPT],
@@ -174,11 +174,13 @@ def test_the_figures_are_those_of_the_record(page, run):
     assert "PSNR of frame differences, dB 20.00 ∞" in words
     assert "torch 4.5.6" in words
     assert "Time 61.5 s" in words
-    for number, step in enumerate(record["trace"], 1):
-        assert (
-            f"step {number} time {step['time']:.3f} residual {step['data_residual']:.4f}" in words
-        )
-        assert f"{step['data_residual']:.5f} 3 {step['stopped']}" in words
+    for number, (step, (before, after)) in enumerate(
+        zip(record["trace"], record["psnr"], strict=True), 1
+    ):
+        residual = f"residual {step['data_residual']:.4f} {before:.2f} → {after:.2f} dB"
+        assert f"step {number} time {step['time']:.3f} {residual}" in words
+        row = f"{step['data_residual']:.5f} {before:.2f} {after:.2f} 3 {step['stopped']}"
+        assert row in words
     spent = sum(stages["denoise"]["seconds"] for stages in record["stages"])
     assert f"denoise {spent:.2f}" in words
 
@@ -190,9 +192,11 @@ def test_a_look_is_taken_at_every_step_and_its_stages_take_its_time(run):
     for look, step in zip(looks, record["trace"], strict=True):
         assert list(look.stages) == list(STAGES)
         assert sum(s.seconds for s in look.stages.values()) == pytest.approx(step["seconds"])
+        assert look.psnr is not None
         assert look.stages["denoise"].seconds > 0
         assert look.stages[REST].seconds > 0
         assert (look.stages["encode"].seconds > 0) == (look is not looks[-1])
+    assert looks[-1].psnr[1] == pytest.approx(psnr(columns["restored"], columns["truth"]))
     last = base64.b64encode(looks[-1].corrected).decode()
     levels = torch.tensor(list(picture_of(f"data:image/webp;base64,{last}").tobytes()))
     frames = ((columns["restored"].clamp(-1, 1) + 1) * 127.5).permute(0, 2, 3, 1).flatten(1)
@@ -397,29 +401,6 @@ def test_a_long_clip_has_a_page_of_its_first_window(place, monkeypatch, capfd):
 
 
 # In a browser
-
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser")) if p), None)
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,9 @@ def without_gradients():
 
 @pytest.fixture(scope="module")
 def prior(sdxl_folder):
-    return SDXLPrior.from_pretrained(sdxl_folder, prompt=PROMPT, negative_prompt=NEGATIVE)
+    return SDXLPrior.from_pretrained(
+        sdxl_folder, prompt=PROMPT, negative_prompt=NEGATIVE, guidance=0.6
+    )
 
 
 def noise(*shape, seed=0, dtype=torch.float32):

@@ -52,7 +52,7 @@ class Restorer:
         problem, description = posed(request)
         truth = request.clip.video if request.simulate else None
         sampler = method_named(request.method)()
-        video, record, notes, album = self._restored(request, problem, sampler, tell)
+        video, record, notes, album = self._restored(request, problem, sampler, truth, tell)
         if truth is not None:
             record["measures"] = measures(video, truth)
         clip = Clip(video, description.rate, description.sound)
@@ -74,14 +74,19 @@ class Restorer:
         )
 
     def _restored(
-        self, request: Request, problem: InverseProblem, sampler: Sampler, tell: Tell
+        self,
+        request: Request,
+        problem: InverseProblem,
+        sampler: Sampler,
+        truth: Video | None,
+        tell: Tell,
     ) -> tuple[Video, dict[str, Any], list[str], Album]:
         shape = lift(problem.operator, problem.measurement).shape
         self.limits.check_size(f"what is restored from {request.name}", *shape[-2:])
         check_memory(*shape)
         tell(Progress("load", 0, 1))
         fitted, notes = prior_for(chosen(self.priors, request.prior), *shape[-2:])
-        watching = Watching(Album(self.device), len(sampler.times), tell)
+        watching = Watching(Album(self.device, truth=truth), len(sampler.times), tell)
         problem = evolve(problem, measurement=problem.measurement.to(self.device))
         began = time.perf_counter()
         result = restore(

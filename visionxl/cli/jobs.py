@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.checkpoints import CheckpointFolder
@@ -90,9 +90,10 @@ class WholeClip:
         priors: Any,
         checkpoints: CheckpointFolder | None,
         group: Processes,
+        truth: Any,
     ) -> Restored:
         prior, inner = priors()
-        run = order.run(settings, inner, checkpoints, group)
+        run = evolve(order.run(settings, inner, checkpoints, group), truth=truth)
         return Restored(*restored(self.problem, prior, order.sampler(), run))
 
     def write(self, output: Path, answer: Any, truth: Any, overwrite: bool) -> list[Path]:
@@ -154,6 +155,7 @@ class LongClip:
         priors: Any,
         checkpoints: CheckpointFolder | None,
         group: Processes,
+        _: Any,  # a truth: of a long clip only the result is measured
     ) -> Long:
         prior, inner = priors()
         run = order.run(settings, inner, checkpoints, group)

@@ -58,7 +58,7 @@ def restore_one(
     settings = settings_of(measurement, output, order, job.description)
     if not group.first:
         if group.share(None):
-            job.run(order, settings, priors, None, group)
+            job.run(order, settings, priors, None, group, None)
         return None
     facts = {**settings, "measured": job.checksum(options.mask)}
     run = _digest(facts)
@@ -94,7 +94,7 @@ def restore_one(
             clear_partials(path)
         with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):
             group.share(True)
-            answer = job.run(order, settings, priors, checkpoints, group)
+            answer = job.run(order, settings, priors, checkpoints, group, truth)
             answer.notes.extend(about_truth)
             noise = job.description.noise_std
             answer.notes.extend(about_noise(measurement, noise, order.noise, order.estimate_noise))

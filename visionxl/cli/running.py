@@ -49,6 +49,7 @@ class Run:
         warm: run the networks once before the clock starts: those that compile do it then.
         group: the processes that share the frames.
         windows: frames that each window of a long clip keeps; None to restore it as a whole.
+        truth: what the steps of a whole clip are measured against.
     """
 
     settings: dict[str, Any]
@@ -62,6 +63,7 @@ class Run:
     warm: bool = False
     group: Processes = field(factory=Processes)
     windows: int | None = None
+    truth: Video | None = None
 
 
 @frozen(eq=False)
@@ -117,7 +119,7 @@ def restored(
             videos=words_of_place(plan),
         )
     state, trace = _where_it_stopped(run, plan.video_device, len(sampler.times), notes)
-    album = Album(plan.video_device, run.checkpoints, done=len(trace))
+    album = Album(plan.video_device, run.checkpoints, len(trace), run.truth)
     began = time.perf_counter()
     quiet = Console(stderr=True, quiet=not (run.show and run.group.first))
     with StepBar(quiet, len(sampler.times), shape[0], done=len(trace)) as bar:

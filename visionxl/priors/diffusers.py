@@ -97,7 +97,7 @@ class DiffusersPrior:
         *,
         prompt: str = "",
         negative_prompt: str = "",
-        guidance: float | None = 0.6,
+        guidance: float | None = None,
         lora: str | Path | None = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
@@ -111,7 +111,7 @@ class DiffusersPrior:
             source: a hub id, or a folder saved by ``save_pretrained``. Only safetensors are read.
             prompt: the text is encoded once, and the text encoder released.
             negative_prompt: likewise.
-            guidance: CFG++ scale; None for the prompt alone.
+            guidance: CFG++ scale, such as 0.6; None for the prompt alone.
             lora: a LoRA to add to the weights, such as a few-step one (LCM): a safetensors file,
                 there or of the hub as ``owner/name/file``. It needs the package peft.
             dtype: of the networks; videos and latents keep their own.

@@ -18,7 +18,7 @@ class SDXLPrior(DiffusersPrior):
 
     It takes every size that is a multiple of 32: 768x1280, 1280x768, 1024x1024 and all other
     SDXL buckets. Checkpoints of the same layout (Lightning, LCM, Turbo) are loaded alike; give
-    them ``guidance=None``, and times that suit them.
+    them times that suit them, and no guidance.
     """
 
     @classmethod
@@ -28,7 +28,7 @@ class SDXLPrior(DiffusersPrior):
         *,
         prompt: str = "",
         negative_prompt: str = "",
-        guidance: float | None = 0.6,
+        guidance: float | None = None,
         autoencoder: str | Path | None = None,
         unet: str | Path | None = None,
         lora: str | Path | None = None,
@@ -43,8 +43,8 @@ class SDXLPrior(DiffusersPrior):
             source: hub id, or folder saved by ``save_pretrained``.
             prompt: of every frame.
             negative_prompt: what the unconditional evaluation is told.
-            guidance: CFG++ scale; None for the prompt alone. For a model with an embedded
-                guidance (LCM) it is the embedded scale, 1 if None.
+            guidance: CFG++ scale, the paper's is 0.6; None for the prompt alone. For a model with
+                an embedded guidance (LCM) it is the embedded scale, 1 if None.
             autoencoder: hub id or folder of another autoencoder (``AutoencoderKL`` or
                 ``AutoencoderTiny``). SDXL's own overflows in float16: where ``dtype`` is float16
                 and this is None, a model of the hub gets the fp16-safe one, and the autoencoder

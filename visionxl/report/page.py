@@ -48,6 +48,7 @@ class Strip:
     step: int
     time: float
     data_residual: float
+    psnr: tuple[float, float] | None
     estimate: str
     corrected: str
 
@@ -97,7 +98,8 @@ def render(
 
     style, script = (_part(f"report.{kind}") for kind in ("css", "js"))
     trace, strip = _trace(record), _thinned(looks)
-    drawn = _plots(columns, record, trace)
+    by_step = [*record.get("psnr", ()), *[None] * len(trace)][: len(trace)]
+    drawn = _plots(columns, record, trace, by_step)
     others = [f for look in strip for f in (look.estimate, look.corrected)]
     others += [f for plot in drawn for f in (plot.light, plot.dark)]
     pictures = shown(columns, BUDGET - sum(map(len, others)))
@@ -124,6 +126,7 @@ def render(
         plots=[_picture(plot) for plot in drawn],
         trace=trace,
         rows=trace[:MOST_ROWS],
+        psnr=by_step if any(by_step) else None,
         stages=list(_stages(record)),
         settings={k: v for k, v in record["settings"].items() if v not in (None, "")},
         run={title: _told(record[name]) for name, title in RUN.items() if name in record},
@@ -210,11 +213,15 @@ def _thinned(looks: Sequence[Look]) -> list[Look]:
 
 def _strip(look: Look, step: Mapping[str, Any]) -> Strip:
     estimate, corrected = (data_uri(j, "image/webp") for j in (look.estimate, look.corrected))
-    return Strip(look.index + 1, step["time"], step["data_residual"], estimate, corrected)
+    figures = step["time"], step["data_residual"], look.psnr
+    return Strip(look.index + 1, *figures, estimate, corrected)
 
 
 def _plots(
-    columns: Mapping[str, Video], record: Mapping[str, Any], trace: Sequence[Mapping[str, Any]]
+    columns: Mapping[str, Video],
+    record: Mapping[str, Any],
+    trace: Sequence[Mapping[str, Any]],
+    by_step: Sequence[Sequence[float] | None],
 ) -> list[Plot]:
     truth = columns.get(TRUTH)
     by_frame = {}
@@ -223,7 +230,7 @@ def _plots(
             if title != TRUTH:
                 pairs = zip(video.split(1), truth.split(1), strict=True)
                 by_frame[title] = [psnr(a.expand_as(b), b) for a, b in pairs]
-    return plots(trace, record["noise_std"], record.get("stages", ()), by_frame)
+    return plots(trace, record["noise_std"], record.get("stages", ()), by_frame, by_step)
 
 
 def _picture(plot: Plot) -> Picture:

@@ -1,6 +1,7 @@
 """The figures of a run as plots, in SVG, for light and for dark pages."""
 
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any
@@ -50,16 +51,20 @@ def plots(
     noise_std: float,
     stages: Sequence[Mapping[str, Any] | None] = (),
     psnr_by_frame: Mapping[str, Sequence[float]] | None = None,
+    psnr_by_step: Sequence[Sequence[float] | None] = (),
 ) -> list[Plot]:
-    """Residual, solver, seconds and memory by step, and PSNR by frame.
+    """Residual, solver, seconds, memory and PSNR by step, and PSNR by frame.
 
     Args:
         trace: the records of the steps.
         noise_std: of the measurement.
         stages: what the stages of each step took; None where that is not known.
         psnr_by_frame: in dB, by the title of a video.
+        psnr_by_step: of the prior's estimate and of it corrected, in dB; None where not known.
     """
     made = list(_of_trace(trace, noise_std, stages)) if trace else []
+    if any(psnr_by_step):
+        made.insert(1, _psnr_by_step(psnr_by_step))
     if psnr_by_frame:
         made.append(_psnr(psnr_by_frame))
     return made
@@ -165,6 +170,25 @@ def _psnr(by_title: Mapping[str, Sequence[float]]) -> Plot:
 
     means = ", ".join(f"{t}: from {min(v):.1f} to {max(v):.1f} dB" for t, v in by_title.items())
     return _plot("PSNR of each frame", f"Against the truth; {means}.", draw)
+
+
+def _psnr_by_step(pairs: Sequence[Sequence[float] | None]) -> Plot:
+    titles = ("the prior's estimate", "after the consistency")
+    both = [[math.nan if pair is None else pair[i] for pair in pairs] for i in (0, 1)]
+
+    def draw(axes: Any) -> None:
+        for title, values, colour in zip(titles, both, (ORANGE, BLUE), strict=True):
+            _line(axes, values, color=colour, markersize=4, label=title)
+        axes.legend(frameon=False, fontsize=7.5, labelcolor="linecolor")
+        axes.set_xlabel("step")
+        axes.set_ylabel("dB")
+
+    last = next(pair for pair in reversed(pairs) if pair is not None)
+    text = (
+        f"Against the truth. At the end the prior's estimate has {last[0]:.2f} dB, and after the "
+        f"consistency, and the finish if there is one, it has {last[1]:.2f} dB."
+    )
+    return _plot("PSNR of each step", text, draw)
 
 
 def _line(axes: Any, values: Sequence[float | int], **style: Any) -> None:

@@ -47,7 +47,7 @@ def run_record(
         restoration: what it found; its trace is kept whole.
         seconds: that the run took.
         command: its words, such as ``["python", *sys.argv]``.
-        album: of the run: what the stages of its steps took.
+        album: of the run: what the stages of its steps took, and how near each was to the truth.
         settings: what else was chosen, by name: ``task``, ``prior``, ``method`` and ``seed`` stand
             above the page.
         outputs: files that the run wrote; the first gives the page its name.
@@ -72,6 +72,7 @@ def run_record(
     if album is not None:
         record["start_seconds"] = album.start_seconds
         record["stages"] = album.stages(len(restoration.trace))
+        record["psnr"] = album.psnr(len(restoration.trace))
     return record
 
 

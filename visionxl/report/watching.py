@@ -1,5 +1,6 @@
 """What is seen of a run while it runs: a look at every step, and where its time goes."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,8 @@ from attrs import asdict, frozen
 
 from visionxl.checkpoints import CheckpointFolder
 from visionxl.memory import peak_bytes
-from visionxl.protocols import (
-    LatentPrior,
-    Step,
-    StepRecord,
-)
+from visionxl.metrics import psnr
+from visionxl.protocols import LatentPrior, Step, StepRecord, Video
 from visionxl.report.media import thumbnail
 from visionxl.solvers import Around
 
@@ -40,12 +38,15 @@ class Look:
         estimate: the middle frame of what the prior made, a small picture.
         corrected: and after the consistency.
         stages: what each of ``STAGES`` took.
+        psnr: of the whole estimate and of it corrected, in dB; None where no truth was given, or
+            they are equal to it.
     """
 
     index: int
     estimate: bytes
     corrected: bytes
     stages: dict[str, Spent]
+    psnr: tuple[float, float] | None = None
 
 
 @frozen
@@ -63,12 +64,17 @@ class Album:
         kept: where the looks outlive an interruption; None to keep them in memory alone.
         done: steps that an earlier run has finished: their looks are read from ``kept``, as far
             as they are there.
+        truth: what the steps are measured against; None for nothing.
     """
 
     def __init__(
-        self, device: torch.device, kept: CheckpointFolder | None = None, done: int = 0
+        self,
+        device: torch.device,
+        kept: CheckpointFolder | None = None,
+        done: int = 0,
+        truth: Video | None = None,
     ) -> None:
-        self._device, self._kept = device, kept
+        self._device, self._kept, self._truth = device, kept, truth
         self._calls: list[_Call] = []
         self._began, self._peak = time.perf_counter(), peak_bytes(device)
         self.start_seconds: float | None = None
@@ -100,8 +106,17 @@ class Album:
             thumbnail(step.decoded[middle : middle + 1]),
             thumbnail(step.corrected[middle : middle + 1]),
             stages,
+            self._psnr(step),
         )
         self.looks.append(look)
+
+    def _psnr(self, step: Step) -> tuple[float, float] | None:
+        if self._truth is None:
+            return None
+        estimate, corrected = (
+            psnr(video.to(self._truth), self._truth) for video in (step.decoded, step.corrected)
+        )
+        return (estimate, corrected) if math.isfinite(estimate + corrected) else None
 
     def keep(self) -> None:
         """Write the last look beside the checkpoints: after the state that the run goes on from."""
@@ -113,6 +128,11 @@ class Album:
         known = {look.index: look.stages for look in self.looks}
         stages = [known.get(index) for index in range(steps)]
         return [s and {name: asdict(spent) for name, spent in s.items()} for s in stages]
+
+    def psnr(self, steps: int) -> list[tuple[float, float] | None]:
+        """For each step the PSNR of the prior's estimate and of it corrected; None if not known."""
+        known = {look.index: look.psnr for look in self.looks}
+        return [known.get(index) for index in range(steps)]
 
     def _stages(self, record: StepRecord, began: float) -> dict[str, Spent]:
         """The calls since ``began`` belong to the step, and those before it to the start."""
@@ -147,7 +167,7 @@ def _save(folder: CheckpointFolder, look: Look) -> None:
         for name in ("estimate", "corrected")
     }
     stages = {name: asdict(spent) for name, spent in look.stages.items()}
-    folder.save(f"{LOOK}-{look.index:04d}", pictures, {"stages": stages})
+    folder.save(f"{LOOK}-{look.index:04d}", pictures, {"stages": stages, "psnr": look.psnr})
 
 
 def _load(folder: CheckpointFolder, index: int) -> Look | None:
@@ -158,4 +178,5 @@ def _load(folder: CheckpointFolder, index: int) -> Look | None:
     estimate, corrected = (
         part.tensors[name].numpy().tobytes() for name in ("estimate", "corrected")
     )
-    return Look(index, estimate, corrected, stages)
+    found = part.facts.get("psnr")
+    return Look(index, estimate, corrected, stages, found and (found[0], found[1]))

@@ -11,6 +11,7 @@ from visionxl.errors import InputError
 from visionxl.operators.factors import Factored, Shape, factors_of
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.contract import check_linear
+from visionxl.solvers.halves import svd_by_halves
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
 
 NEGLIGIBLE = 1e-9  # singular values below this share of the largest are dropped
@@ -47,9 +48,9 @@ class _Matrix:
 @lru_cache(maxsize=6)
 def svd_of(matrix: _Matrix) -> tuple[Tensor, Tensor, Tensor]:
     """In float64, and kept: the windows of a clip have the axes of a frame in common."""
-    left, values, right = torch.linalg.svd(matrix.values, full_matrices=False)
+    left, values, right = svd_by_halves(matrix.values)
     kept = values > NEGLIGIBLE * values[0]
-    return left[:, kept], values[kept], right[kept].T
+    return left[:, kept], values[kept], right[:, kept]
 
 
 @lru_cache(maxsize=2)

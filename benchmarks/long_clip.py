@@ -29,7 +29,8 @@ from visionxl.operators import TASKS
 from visionxl.protocols import Video
 from visionxl.sizes import cover
 from visionxl.solvers import METHODS
-from visionxl.solvers.windows import CONTEXT, CORE, restore_windows, windows_of
+from visionxl.solvers.long import restore_windows
+from visionxl.solvers.windows import CONTEXT, CORE, windows_of
 from visionxl.video import DEMO_CLIP, read_clip
 
 

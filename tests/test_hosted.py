@@ -37,16 +37,13 @@ from visionxl.operators import (
 from visionxl.operators.cutting import operator_at
 from visionxl.operators.reach import Reach, reach_of
 from visionxl.solvers import ByWindow, hosted
-from visionxl.solvers.hosted import (
-    HostedClosedForm,
-    HostedLowPass,
-    HostedOperator,
-    frames_together,
-    keeps_modes,
-)
+from visionxl.solvers.hosted import HostedLowPass, frames_together, keeps_modes
+from visionxl.solvers.hosted_closed_form import HostedClosedForm
+from visionxl.solvers.hosted_operator import HostedOperator
+from visionxl.solvers.long import restore_windows
 from visionxl.solvers.motion import optical_flow
 from visionxl.solvers.parts import ScheduledLowPass
-from visionxl.solvers.windows import restore_windows, windows_of
+from visionxl.solvers.windows import windows_of
 
 PRIOR = GaussianPrior.natural(16, 16)
 FRAMES = 40

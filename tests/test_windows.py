@@ -42,7 +42,8 @@ from visionxl.operators.lifting import lift
 from visionxl.operators.reach import Reach, reach_of
 from visionxl.solvers import daps, dds, svi
 from visionxl.solvers.closed_form import decompose, svd_of
-from visionxl.solvers.windows import restore_windows, windows_of
+from visionxl.solvers.long import restore_windows
+from visionxl.solvers.windows import windows_of
 
 PRIOR = GaussianPrior.natural(8, 8, std=0.3)
 FRAMES = 41

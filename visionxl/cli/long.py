@@ -25,7 +25,8 @@ from visionxl.report import measures_in_pieces, write_page
 from visionxl.report.record import told_of, versions
 from visionxl.sizes import cover
 from visionxl.solvers import Around, Sampler
-from visionxl.solvers.windows import CONTEXT, RestoredWindow, Window, restore_windows, windows_of
+from visionxl.solvers.long import RestoredWindow, restore_windows
+from visionxl.solvers.windows import CONTEXT, Window, windows_of
 from visionxl.streaming import clip_in_pieces
 from visionxl.writing import write_pieces
 

@@ -27,7 +27,7 @@ from visionxl.priors.flow import NetworkPrior
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import Album, Look, run_record
 from visionxl.solvers import Around, FrameByFrame, Sampler, hosted, restore
-from visionxl.solvers.windows import Place
+from visionxl.solvers.long import Place
 
 STEPS = "step"  # what checkpoints of a run's steps are called
 SHARE = 0.85  # of a GPU's memory: kernels need room that no count sees, and so may others

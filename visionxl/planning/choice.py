@@ -13,7 +13,7 @@ from visionxl.planning.obey import device_of, networks_of
 from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
 from visionxl.priors.tiling import striped
 from visionxl.protocols import LatentPrior
-from visionxl.solvers.hosted import MODES_KEPT
+from visionxl.solvers.hosted_closed_form import MODES_KEPT
 from visionxl.solvers.loop import Sampler
 from visionxl.solvers.methods import vision_tv
 from visionxl.solvers.motion import arrival_bytes

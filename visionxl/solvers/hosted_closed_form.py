@@ -1,0 +1,126 @@
+"""The closed form on a device, for videos in host memory."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from attrs import evolve, frozen
+from torch import Tensor
+
+from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
+from visionxl.solvers.closed_form import AxisSVD, ClosedForm
+from visionxl.solvers.hosted_operator import HostedOperator, chunks
+from visionxl.solvers.modes import Modes
+from visionxl.solvers.spread import damping_of
+from visionxl.transfer import room
+
+STRIP = 2**21  # values at once, of what sees all frames
+MODES_KEPT = 200 * 768 * 1280  # values of a video's modes that stay on the device: 0.8 GB, twice
+
+
+@frozen
+class HostedClosedForm:
+    """:class:`ClosedForm` on ``device``: the axes of frames some frames at a time, time in strips.
+
+    The result is that of :class:`ClosedForm` to rounding, but for modes too weak for float32
+    (:class:`Modes`), which tell at high noise levels. No long video is on the device as a whole:
+    where the operator leaves colours alone, the modes of one channel at a time are; those of more
+    than ``MODES_KEPT`` values stay in host memory.
+
+    Args:
+        exact: to compute.
+        device: such as ``cuda``.
+        otherwise: asked where the operator has no factors, with the operator on the device.
+    """
+
+    exact: ClosedForm
+    device: str
+    otherwise: DataConsistency
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        modes = Modes.of(problem.operator, estimate)
+        if modes is None:
+            there = evolve(problem, operator=HostedOperator(problem.operator, self.device))
+            return self.otherwise.correct(estimate, there, level)
+        modes = _placed(modes, self.device)
+        damping = damping_of(problem, level, self.exact.spread, self.exact.least_noise)
+        video = room(estimate, *estimate.shape)
+        if modes.axes[1] is None:
+            parts = [(modes.of_channel(c), slice(c, c + 1)) for c in range(estimate.shape[1])]
+        else:
+            parts = [(modes, slice(None))]
+        for part, channels in parts:
+            seen = self._gathered(Modes.measured, part, problem.measurement[:, channels])
+            known = self._gathered(Modes.analyse, part, estimate[:, channels])
+            found = self._solve(part, seen, known, damping)
+            del seen, known
+            for chunk in chunks(len(video)):
+                frames = self._copy(estimate[chunk, channels])
+                part_of = self._of_frames(part, chunk)
+                corrected = part_of.add_synthesis(frames, found[chunk].to(frames))
+                for target, frame in zip(video[chunk, channels], corrected, strict=True):
+                    target.copy_(frame)
+            del found
+        return Correction(video, iterations=0, residuals=(), stopped="exact")
+
+    def _solve(self, modes: Modes, seen: Tensor, known: Tensor, damping: float) -> Tensor:
+        """``V^T (x - x0)`` from ``U^T y`` and ``V^T x0``, into the memory of the latter."""
+        plane = _plane_values(modes, known).to(self.device)
+        time, flat_seen, flat = modes.axes[0], seen.flatten(1), known.flatten(1)
+        places = max(1, STRIP // len(flat))
+        for first in range(0, flat.shape[1], places):
+            strip = slice(first, first + places)
+            y, x = (v[:, strip].to(self.device) for v in (flat_seen, flat))
+            gain = plane[strip]
+            if time is not None:
+                y, x, gain = time.left.T @ y, time.right.T @ x, time.values[:, None] * gain
+            y = torch.addcmul(y, gain, x, value=-1).mul_(gain / (gain.square() + damping))
+            flat[:, strip] = y if time is None else time.right @ y
+        return flat.view(known.shape)
+
+    def _gathered(
+        self, action: Callable[[Modes, Tensor], Tensor], modes: Modes, frames: Tensor
+    ) -> Tensor:
+        """``action`` on the frames, but for time, together on the device or, if too many, where
+        they are."""
+        result = None
+        for chunk in chunks(len(frames)):
+            piece = action(self._of_frames(modes, chunk), self._copy(frames[chunk]))
+            if result is None:
+                shape = (len(frames), *piece.shape[1:])
+                result = room(piece if math.prod(shape) <= MODES_KEPT else frames, *shape)
+            result[chunk] = piece
+        assert result is not None  # there is at least one frame
+        return result
+
+    def _of_frames(self, modes: Modes, chunk: slice) -> Modes:
+        """The modes of some frames, each by itself, with their mask on the device."""
+        mask = modes.mask
+        if mask is not None:
+            mask = (mask[chunk] if len(mask) > 1 else mask).to(self.device)
+        return evolve(modes, axes=(None, *modes.axes[1:]), mask=mask)
+
+    def _copy(self, frames: Tensor) -> Tensor:
+        """Frames on the device, frame by frame: each is in one piece, of all channels or of one."""
+        there = frames.new_empty(frames.shape, device=self.device)
+        for target, frame in zip(there, frames, strict=True):
+            target.copy_(frame)
+        return there
+
+
+def _placed(modes: Modes, device: str) -> Modes:
+    """The modes on a device, but for their mask, which may be as long as the video."""
+    axes = tuple(
+        None if svd is None else AxisSVD(*(t.to(device) for t in (svd.left, svd.values, svd.right)))
+        for svd in modes.axes
+    )
+    return evolve(modes, axes=axes, values=modes.values.to(device))
+
+
+def _plane_values(modes: Modes, like: Tensor) -> Tensor:
+    """The singular values of a frame, flat."""
+    values = modes.values.new_ones(like.shape[1:])
+    for axis, svd in enumerate(modes.axes[1:]):
+        if svd is not None:
+            values = values * svd.values.view([-1 if i == axis else 1 for i in range(3)])
+    return values.flatten()

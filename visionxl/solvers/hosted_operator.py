@@ -1,0 +1,96 @@
+"""An operator on a device, for videos in host memory."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from attrs import frozen
+from torch import Tensor
+
+from visionxl.operators.cutting import operator_at, uncut
+from visionxl.operators.factors import Factors, Shape, factors_of
+from visionxl.operators.lifting import lift
+from visionxl.operators.reach import reach_of
+from visionxl.protocols import Measurement, Video
+from visionxl.solvers.windows import frames_of
+from visionxl.transfer import moved, room
+
+FRAMES = 8  # at once, of what sees one frame at a time
+
+
+def chunks(frames: int, size: int = FRAMES) -> Iterator[slice]:
+    """``0:size``, ``size:2 size`` and so on."""
+    return (slice(first, min(first + size, frames)) for first in range(0, frames, size))
+
+
+@frozen
+class HostedOperator:
+    """An operator that is computed on ``device``, some frames at a time, for videos elsewhere.
+
+    The result is the operator's: each piece has all the frames that it sees. Where the operator is
+    circular, the piece goes round.
+
+    Args:
+        operator: whose reach in time is known (:func:`~visionxl.operators.reach.reach_of`), or
+            that of a window, with its cut.
+        device: such as ``cuda``.
+    """
+
+    operator: Any
+    device: str
+
+    def forward(self, video: Video) -> Measurement:
+        cut = uncut(self.operator)[1]
+        count = len(video) if cut is None else cut.stop - cut.first
+        return _together(self.pieces(video), count, video)
+
+    def adjoint(self, measurement: Measurement) -> Video:
+        operator, cut = uncut(self.operator)
+        if cut is not None:
+            measurement = cut.adjoint(measurement)
+        # Twice the reach: frames within one of a cut see a border that is none.
+        context = 2 * reach_of(operator).frames
+        pieces = self._pieces(lambda part, y: part.adjoint(y), measurement, context)
+        return _together(pieces, len(measurement), measurement)
+
+    def lift(self, measurement: Measurement) -> Video:
+        return lift(self.operator, measurement)
+
+    def factors(self, shape: Shape) -> Factors | None:
+        return factors_of(self.operator, shape)
+
+    def pieces(self, video: Video) -> Iterator[tuple[slice, Measurement]]:
+        """Which frames of the measurement, and they, on the device."""
+        operator, cut = uncut(self.operator)
+        first, stop = (0, len(video)) if cut is None else (cut.first, cut.stop)
+        context = reach_of(operator).frames
+        for core, piece in self._pieces(lambda part, x: part.forward(x), video, context):
+            begin, end = max(core.start, first), min(core.stop, stop)
+            if begin < end:
+                yield slice(begin - first, end - first), piece[begin - core.start :][: end - begin]
+
+    def _pieces(self, action: Any, frames: Tensor, context: int) -> Iterator[tuple[slice, Tensor]]:
+        operator = uncut(self.operator)[0]
+        count, circular = len(frames), reach_of(operator).circular
+        if count <= FRAMES + 2 * context:
+            yield slice(0, count), action(operator, frames.to(self.device))
+            return
+        for core in chunks(count):
+            begin, end = core.start - context, core.stop + context
+            if not circular:
+                begin, end = max(begin, 0), min(end, count)
+            part = operator_at(operator, [t % count for t in range(begin, end)], count)
+            piece = action(part, frames_of(frames, begin, end).to(self.device))
+            yield core, piece[core.start - begin : core.stop - begin]
+
+
+def _together(pieces: Iterator[tuple[slice, Tensor]], count: int, like: Tensor) -> Tensor:
+    """The pieces of ``count`` frames, where ``like`` is."""
+    result = None
+    for frames, piece in pieces:
+        if len(piece) == count:
+            return moved(piece, like)
+        if result is None:
+            result = room(like, count, *piece.shape[1:])
+        result[frames] = piece
+    assert result is not None  # there is at least one frame
+    return result

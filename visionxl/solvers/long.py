@@ -1,0 +1,215 @@
+"""Clips of any length, restored a window at a time.
+
+All windows draw the same noise, so that chance does not change from one to the next.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from attrs import evolve, frozen
+from torch import Generator
+
+from visionxl.errors import InputError, name_of
+from visionxl.init.inversion import BatchConsistentInversion
+from visionxl.operators.cutting import operator_at, uncut
+from visionxl.operators.lifting import lift
+from visionxl.operators.reach import reach_of
+from visionxl.protocols import (
+    ForwardOperator,
+    InverseProblem,
+    Latent,
+    LatentPrior,
+    State,
+    Step,
+    StepRecord,
+    Video,
+)
+from visionxl.solvers.loop import Sampler, restore
+from visionxl.solvers.windows import FrameSource, Window
+
+Place = Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]
+"""(problem, method) -> the same, computed somewhere else."""
+
+
+@frozen(eq=False)
+class CommonStart:
+    """Every frame starts from the same latents, which are given.
+
+    Args:
+        latent: of one frame, at the first level.
+        frames: of the video.
+    """
+
+    latent: Latent
+    frames: int
+
+    def start(
+        self, problem: InverseProblem, prior: LatentPrior, levels: Any, generator: Generator
+    ) -> Latent:
+        return self.latent.expand(self.frames, -1, -1, -1)
+
+
+def with_common_start(
+    sampler: Sampler,
+    windows: tuple[Window, ...],
+    problem_of: Callable[[Window], InverseProblem],
+    prior: LatentPrior,
+) -> Callable[[Window], Sampler]:
+    """The sampler of every window.
+
+    It is the clip's own, but where all frames start from the latents of one
+    (:class:`BatchConsistentInversion`): they are found once, in the window that has this frame.
+    """
+    initializer = sampler.initializer
+    if len(windows) == 1 or not isinstance(initializer, BatchConsistentInversion):
+        return lambda window: sampler
+    frames = windows[0].frames
+    if not -frames <= initializer.frame < frames:
+        raise InputError(
+            f"frame {initializer.frame} is not in the measurement: it has {frames} frames, 0 to "
+            f"{frames - 1}"
+        )
+    frame = initializer.frame % frames
+    holding = next(w for w in windows if w.first <= frame < w.stop)
+    problem = problem_of(holding)
+    levels = [prior.schedule.level(t) for t in sampler.times]
+    there = BatchConsistentInversion(holding.place(frame))
+    with torch.no_grad():
+        conditioned = sampler.condition(prior, problem)
+        latent = there.start(problem, conditioned, levels, Generator())[:1]
+    return lambda window: evolve(sampler, initializer=CommonStart(latent, window.size))
+
+
+@frozen(eq=False)
+class RestoredWindow:
+    """The core of a window, restored.
+
+    Args:
+        index: of the window.
+        window: what part of the clip it is.
+        video: of the core alone.
+        trace: the record of every step of the window.
+    """
+
+    index: int
+    window: Window
+    video: Video
+    trace: tuple[StepRecord, ...]
+
+
+def restore_windows(
+    operator: ForwardOperator,
+    measurement: FrameSource,
+    noise_std: float,
+    prior: LatentPrior,
+    sampler: Sampler,
+    windows: tuple[Window, ...],
+    *,
+    generator: Generator,
+    begin: int = 0,
+    frames_at_once: int = 1,
+    observe: Callable[[Step], object] | None = None,
+    inner: LatentPrior | None = None,
+    device: str | torch.device = "cpu",
+    place: Place | None = None,
+    state: State | None = None,
+) -> Iterator[RestoredWindow]:
+    """Restore a clip a window at a time, with the memory of a window.
+
+    The result of a window depends on the measurement, the generator's state at the start and the
+    window alone: what was interrupted goes on with ``begin``, to the same result. One window is
+    exactly :func:`restore`.
+
+    Args:
+        operator: of the clip.
+        measurement: of the clip: a tensor, or what reads its frames when they are asked for.
+        noise_std: of the measurement.
+        prior: what images look like.
+        sampler: the method.
+        windows: of :func:`windows_of`, for ``len(measurement)`` frames.
+        generator: of the noise; every window begins with its present state, and it is left as
+            it is.
+        begin: index of the window to begin with.
+        frames_at_once: frames in one call of the prior.
+        observe: called with every step of every window.
+        inner: a quicker prior for all steps but the last.
+        device: where the windows' videos are.
+        place: of each window's problem and method, to compute it elsewhere, such as
+            ``partial(hosted, device="cuda")``.
+        state: of an earlier run of window ``begin``, to go on from.
+
+    Raises:
+        InputError: as :func:`restore`; a sampler that draws noise for each frame by itself.
+    """
+    if windows[0].frames != len(measurement):
+        raise InputError(
+            f"windows are for {windows[0].frames} frames and the measurement has "
+            f"{len(measurement)}: make them with windows_of(operator, {len(measurement)})"
+        )
+    if not 0 <= begin < len(windows):
+        raise InputError(f"begin {begin}: there are the windows 0 to {len(windows) - 1}")
+    if len(windows) > 1:
+        check_shared(sampler)
+    chance = generator.get_state()
+
+    def problem_of(window: Window) -> InverseProblem:
+        problem = window.problem(operator, measurement, noise_std)
+        return evolve(problem, measurement=problem.measurement.to(device))
+
+    if len(windows) > 1:
+        _warn_unlike(operator, problem_of(windows[0]), len(measurement))
+    sampler_of = with_common_start(sampler, windows, problem_of, prior)
+    for index, window in enumerate(windows[begin:], begin):
+        own = Generator(generator.device)
+        problem, method = problem_of(window), sampler_of(window)
+        if place is not None:
+            problem, method = place(problem, method)
+        restored = restore(
+            problem,
+            prior,
+            method,
+            generator=own.set_state(chance),
+            frames_at_once=frames_at_once,
+            observe=observe,
+            inner=inner,
+            state=state if index == begin else None,
+        )
+        # A copy, so that the context does not stay in memory.
+        core = window.core(restored.video).clone()
+        yield RestoredWindow(index, window, core, restored.trace)
+        del restored, core, problem, method
+
+
+def _warn_unlike(operator: Any, window: InverseProblem, count: int) -> None:
+    """Warn of an operator that measures the same frames otherwise at another time."""
+    operator, _ = uncut(operator)
+    shape, reach = lift(window.operator, window.measurement).shape, reach_of(operator).frames
+    frames = 2 * reach + 2
+    chance = Generator().manual_seed(0)
+    video = torch.rand(frames, *shape[1:], generator=chance).to(window.measurement)
+    parts = (operator_at(operator, range(first, frames), count) for first in (0, 1))
+    whole, later = (part.forward(x) for part, x in zip(parts, (video, video[1:]), strict=True))
+    one, same = whole[reach + 1], later[reach]
+    if (one - same).norm() > 1e-3 * one.norm():
+        warnings.warn(
+            f"{name_of(operator)} measures the same frames otherwise at another time, so windows "
+            "are wrong: give it a method at(frames, count) that tells it for some frames "
+            "(visionxl.testing.check_operator examines it)",
+            stacklevel=3,
+        )
+
+
+def check_shared(sampler: Sampler) -> None:
+    """Raise InputError for a sampler whose frames do not share their noise.
+
+    A start or a renoise that draws for each frame by itself says so: it has ``shared = False``.
+    """
+    for name in ("initializer", "renoise"):
+        part = getattr(sampler, name)
+        if not getattr(part, "shared", True):
+            raise InputError(
+                f"{name} {part!r} draws noise for each frame by itself, which windows cannot "
+                "share: take one with shared=True, or restore the clip as a whole"
+            )

@@ -7,6 +7,7 @@ import shutil
 import sys
 from glob import glob
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import typer
@@ -97,6 +98,9 @@ def belongings(tmp_path_factory):
     folder = tmp_path_factory.mktemp("belongings")
     for name in ("clip.mp4", "dog.mp4", "long.mp4", "long.mkv", "blurred.mp4", "blurred.mkv"):
         make_clip(folder / name, 4)
+    page = (REPOSITORY / "docs" / "own-operator.rst").read_text()
+    shown = re.findall(r"\n   (class Halves:\n(?:    .*\n|\n)+|def make\(.*\n(?:    .*\n)+)", page)
+    (folder / "splitter.py").write_text("\n".join(["import torch", *map(dedent, shown)]))
     words = "simulate clip.mp4 --task deblur --noise 0.01 --frames 2 --output y.safetensors"
     run_in(folder, *words.split())
     for name in ("clips", "y"):

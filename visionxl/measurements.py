@@ -1,7 +1,7 @@
 """Measurements on disk, safetensors that know how they were made; and how noisy one is."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from statistics import NormalDist
@@ -28,7 +28,7 @@ class Description:
     """How a measurement was made: enough to make its operator again.
 
     Args:
-        task: name in ``visionxl.operators.TASK_NAMES``.
+        task: name in ``visionxl.operators.TASK_NAMES``, or of one's own, with ``make``.
         frames: of the video that was measured.
         height: of its frames.
         width: of its frames.
@@ -39,6 +39,9 @@ class Description:
         mask: known pixels, where the task has a mask: (height, width), or for each frame
             (frames, 1, height, width).
         sound: the file whose sound belongs to the measurement, if any; not stored.
+        make: of a task of one's own: ``(frames, height, width, generator) -> operator``; not
+            stored.
+        code: checksum of the file that ``make`` is in.
     """
 
     task: str
@@ -51,10 +54,12 @@ class Description:
     rate: Fraction = Fraction(25)
     mask: Tensor | None = field(default=None, repr=False)
     sound: Path | None = None
+    make: Callable[..., Any] | None = field(default=None, repr=False)
+    code: str | None = None
 
     def operator(self, generator: Generator) -> ForwardOperator | NonlinearOperator:
         """The operator of the task, with this window and mask."""
-        make = task_named(self.task)
+        make = self.make or task_named(self.task)
         operator = make(self.frames, self.height, self.width, generator)
         if self.window is not None:
             operator = self._changed(operator, "window", TemporalAverage, window=self.window)
@@ -86,7 +91,7 @@ def save_measurement(
     if masks:
         tensors["mask"] = masks[0].mask.to(torch.uint8)
     facts = asdict(description, recurse=False) | {"rate": str(description.rate)}
-    del facts["mask"], facts["sound"]
+    del facts["mask"], facts["sound"], facts["make"]
     with whole(path) as partial:
         save_tensors(partial, tensors, {FORMAT: json.dumps(facts)})
 

@@ -97,7 +97,7 @@ def beginning(names: Iterable[str]) -> Callable[[str], list[str]]:
 TaskOption = Annotated[
     str | None,
     typer.Option(
-        help=f"{', '.join(TASK_NAMES[:2])}, ...: visionxl info lists all.",
+        help=f"Such as {TASK_NAMES[0]} (see info), or FILE.py:FUNCTION.",
         autocompletion=beginning(TASK_NAMES),
     ),
 ]

@@ -6,11 +6,13 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from attrs import evolve
 from jaxtyping import Float
 from torch import Tensor
 
 from visionxl.cli.measurement_options import MeasurementOptions, Read
 from visionxl.cli.memory import check_memory
+from visionxl.cli.own_tasks import FoundTask, find_task, is_own
 from visionxl.errors import InputError
 from visionxl.measurements import (
     ROUNDING,
@@ -20,7 +22,7 @@ from visionxl.measurements import (
     least_noise,
     load_measurement,
 )
-from visionxl.operators import lift, task_named
+from visionxl.operators import lift
 from visionxl.protocols import ForwardOperator, NonlinearOperator, Video
 from visionxl.sizes import cover
 from visionxl.streaming import TensorFrames, VideoFrames
@@ -117,7 +119,11 @@ def described(
     options: MeasurementOptions,
 ) -> Description:
     """How a measurement of that shape was made: as its file tells, or else the options."""
+    found = None if options.task is None else find_task(options.task)
     if stored is not None:
+        if is_own(stored.task):
+            stored = _with_code(path, stored, found)
+            options = evolve(options, task=None)
         given = {name: getattr(options, name) for name in KNOWN_AS} | {"mask": options.mask}
         for name, value in given.items():
             if value is not None and (name == "mask" or value != getattr(stored, KNOWN_AS[name])):
@@ -128,12 +134,11 @@ def described(
                     "it out; in Python a problem may be told anything"
                 )
         return stored
-    if options.task is None:
+    if found is None:
         raise InputError(
             f"--task is missing: {path.name} does not tell how it was measured; "
             "choose a task (visionxl info lists them)"
         )
-    make = task_named(options.task)
     if len(shape) != 4 or 0 in shape:
         raise InputError(
             f"measurement {path.name} has shape {shape}: task {options.task!r} expects "
@@ -145,12 +150,43 @@ def described(
     elif path.suffix.lower() != ".safetensors":
         noise = max(noise, ROUNDING)
     frames, _, height, width = shape
-    operator = make(frames, height, width, generator_of(options.seed))
+    operator = found.make(frames, height, width, generator_of(options.seed))
     height, width = _size_of(operator, shape)
     mask = options.mask if options.mask is None or options.mask.ndim == 2 else options.mask[:frames]
     return Description(
-        options.task, frames, height, width, noise, options.seed, options.window, rate, mask, sound
+        found.name,
+        frames,
+        height,
+        width,
+        noise,
+        options.seed,
+        options.window,
+        rate,
+        mask,
+        sound,
+        found.make,
+        found.code,
     )
+
+
+def _with_code(path: Path, stored: Description, found: FoundTask | None) -> Description:
+    """What a measurement's file tells of a task of one's own, and the code, which it has not."""
+    if found is None:
+        raise InputError(
+            f"{path.name} was measured by {stored.task}, whose code is not in it: give restore "
+            "--task FILE.py:FUNCTION to run it; to evaluate leave --measurement out"
+        )
+    if found.name != stored.task:
+        raise InputError(
+            f"--task {found.name!r} given, but {path.name} was measured by {stored.task!r}: give "
+            "that"
+        )
+    if found.code != stored.code:
+        raise InputError(
+            f"{stored.task.partition(':')[0]} has changed since {path.name} was measured: "
+            "simulate again, or undo the change"
+        )
+    return evolve(stored, make=found.make)
 
 
 def _size_of(operator: ForwardOperator | NonlinearOperator, shape: tuple[int, ...]) -> torch.Size:

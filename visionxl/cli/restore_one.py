@@ -137,7 +137,8 @@ def settings_of(
         del settings[name]
     for name in ("mask", "truth"):
         settings[name] = None if settings[name] is None else str(settings[name])
-    measured = {k: getattr(description, k) for k in ("task", "noise_std", "window", "frames")}
+    names = ("task", "code", "noise_std", "window", "frames")
+    measured = {name: getattr(description, name) for name in names}
     return {
         "measurement": str(measurement),
         **measured,

@@ -19,6 +19,7 @@ from visionxl.cli.options import (
     say,
 )
 from visionxl.cli.outputs import counted
+from visionxl.cli.own_tasks import find_task
 from visionxl.cli.reading import read_mask, resized
 from visionxl.errors import InputError
 from visionxl.files import check_output
@@ -61,10 +62,21 @@ def simulate(
     check_kind(output, len(video))
     if task is None:
         raise InputError("--task is missing: choose one of " + ", ".join(TASK_NAMES))
+    found = find_task(task)
     count, _, height, width = video.shape
     known = read_mask(mask, count)
     description = Description(
-        task, count, height, width, noise or 0.0, seed, window, source.rate, known
+        found.name,
+        count,
+        height,
+        width,
+        noise or 0.0,
+        seed,
+        window,
+        source.rate,
+        known,
+        make=found.make,
+        code=found.code,
     )
     generator = generator_of(seed)
     operator = description.operator(generator)

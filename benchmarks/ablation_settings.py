@@ -233,4 +233,9 @@ ABLATIONS = {
         [Setting(name, evolve(LOOP, initializer=start)) for name, start in INVERSIONS.items()],
     ),
     "finish": Ablation("finish", [Setting(name, sampler) for name, sampler in FINISHES.items()]),
+    "bend": Ablation(
+        "bend, of the loop and of the start (in usual differences)",
+        [Setting(b, vision_tv(consistency=SpaceTimeTV(bend=b))) for b in (0.0, 1.0, 2.0, 3.0)],
+        NOISES,
+    ),
 }

@@ -17,6 +17,7 @@ of it and leaves the others as they are:
     choices      the default's loop with other numbers in its consistency
     inversion    the default's loop, started with fewer evaluations
     finish       the default with other finishes, or none
+    bend         the default with Huber's function, by where it bends
 
 The default's loop is vision_tv() without its finish.
 

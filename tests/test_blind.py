@@ -10,7 +10,7 @@ from visionxl import InputError, simulate
 from visionxl.operators import Blur
 from visionxl.operators.blur import motion_kernel
 from visionxl.sizes import cover
-from visionxl.solvers import estimate_kernel, fit_kernel
+from visionxl.solvers import blind, estimate_kernel, fit_kernel
 from visionxl.solvers.blind import centred, few_edges, gradients, light, tapered
 from visionxl.video import DEMO_CLIP, read_clip
 
@@ -167,3 +167,17 @@ def test_no_frames_and_two_shapes_are_told(clip):
         fit_kernel(clip, clip[..., :-2], 9)
     with pytest.raises(InputError, match="video has frames of one colour"):
         fit_kernel(torch.zeros_like(clip), clip, 9)
+
+
+def test_edges_get_cheaper_turn_by_turn_down_to_a_least(monkeypatch, clip):
+    told = []
+
+    def few(measurement, kernel, sparsity):
+        told.append(sparsity)
+        return measurement
+
+    monkeypatch.setattr(blind, "few_edges", few)
+    monkeypatch.setattr(blind, "FALL", 3.0)
+    blind.estimate_kernel(clip, 5)
+    assert told[:3] == pytest.approx([0.03, 0.01, 0.01 / 3])
+    assert told[-1] == blind.LEAST_SPARSITY

@@ -4,7 +4,9 @@ import pytest
 import torch
 from dense import generator
 
-from visionxl import PocketPrior, SDXLPrior
+from visionxl import GaussianPrior, PocketPrior, SDXLPrior, vision_xl
+from visionxl.cli import running
+from visionxl.planning import MemoryPlan
 from visionxl.priors import compiled, warm_up
 
 
@@ -44,3 +46,19 @@ def test_the_warm_up_runs_every_network_and_two_times(priors):
         hook.remove()
     assert ran == ["encoder", "unet", "unet", "decoder"]
     assert seconds > 0
+
+
+@pytest.mark.parametrize(("frames", "counts"), [(10, [2, 4]), (8, [4]), (3, [3])])
+def test_the_rest_of_the_frames_is_warmed_up_for_too(frames, counts, monkeypatch):
+    asked = []
+
+    def told(prior, times, count, height, width, where):
+        asked.append(count)
+        return 1.0
+
+    monkeypatch.setattr(running, "warm_up", told)
+    shape = torch.Size((frames, 3, 32, 48))
+    assert running.warmed(GaussianPrior.natural(32, 48), vision_xl(), shape, MemoryPlan(4)) == len(
+        counts
+    )
+    assert asked == counts

@@ -311,3 +311,12 @@ def test_a_folder_without_text_needs_no_pipeline_around_it(tmp_path):
     with pytest.raises(InputError, match=r"UNet2DConditionModel, which is told.*assemble"):
         DiffusersPrior.from_pretrained(tmp_path)
     assert isinstance(prior_named(str(WEIGHTS)), DiffusersPrior)
+
+
+def test_conditionings_differ_by_what_is_added_too():
+    same, other = torch.ones(1, 2, 4), torch.zeros(1, 4)
+    first = Conditioning({"encoder_hidden_states": same}, {"text_embeds": other}, True)
+    assert first.equals(Conditioning({"encoder_hidden_states": same}, {"text_embeds": other}))
+    assert not first.equals(
+        Conditioning({"encoder_hidden_states": same}, {"text_embeds": other + 1})
+    )

@@ -206,3 +206,17 @@ def test_what_the_split_consistency_cannot_take_is_named():
     fewer = problem_of(4, operator=TemporalSubsample(2))
     with pytest.raises(InputError, match="measurement has 2 frames and the video 4"):
         SplitDampedCG(Processes()).correct(random_video(4), fewer, NoiseLevel(0.1, 0.9, 0.4))
+
+
+def test_the_process_after_the_last_gpu_has_none(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match="process 2 of this machine has no GPU"), processes("cuda"):
+        pass
+    monkeypatch.setenv("LOCAL_RANK", "1")  # the next word is on what else is missing
+    with pytest.raises(InputError, match="RANK is not set"), processes("cuda"):
+        pass

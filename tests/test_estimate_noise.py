@@ -2,6 +2,7 @@
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from command_line import make_clip, visionxl
 from PIL import Image
 
 from visionxl import InputError, simulate
-from visionxl.measurements import ROUNDING, estimate_noise
+from visionxl.cli.measurement_options import MeasurementOptions, about_noise
+from visionxl.cli.reading import described
+from visionxl.measurements import ROUNDING, Description, estimate_noise
 from visionxl.metrics import psnr
 from visionxl.operators import TASKS
 from visionxl.sizes import cover
@@ -201,3 +204,24 @@ def test_restore_says_what_else_to_give(words, sentence, measured, monkeypatch, 
     answer = visionxl(monkeypatch, capfd, "restore", *words, "--output", "x.mkv")
     assert answer.code == 2
     assert sentence in answer.err
+
+
+def test_nothing_was_taken_for_a_measurement_of_floating_point_numbers():
+    assert about_noise(Path("y.safetensors"), 0.001, 0.001, False) == []
+    assert "was taken" in about_noise(Path("y.png"), ROUNDING, 0.001, False)[0]
+
+
+def test_less_noise_than_the_rounding_is_believed_of_floating_point_numbers():
+    options = MeasurementOptions(task="sr4", noise=0.001)
+    noises = [
+        described(Path(name), None, (3, 3, 8, 8), Fraction(24), None, options).noise_std
+        for name in ("y.safetensors", "y")
+    ]
+    assert noises == [0.001, ROUNDING]
+
+
+def test_a_mask_for_a_measurement_that_has_its_own_is_refused():
+    stored = Description("inpaint", 3, 32, 48)
+    options = MeasurementOptions(mask=torch.ones(32, 48, dtype=torch.bool))
+    with pytest.raises(InputError, match=r"--mask given, but y\.safetensors knows.*its own mask"):
+        described(Path("y.safetensors"), stored, (3, 3, 32, 48), Fraction(24), None, options)

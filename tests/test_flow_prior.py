@@ -186,3 +186,25 @@ def test_bad_input_is_refused(sdxl_folder, prior):
         FlowSchedule(-1.0)
     with pytest.raises(InputError, match="multiple of 16"):
         prior.encode(video(1, 40, 48))
+
+
+def test_the_largest_frames_that_the_transformer_has_places_for_are_taken(prior):
+    most = prior.transformer.config.pos_embed_max_size * prior.transformer.config.patch_size
+    level, channels = FlowSchedule().level(0.5), prior.transformer.config.in_channels
+    assert prior.denoise(noise(1, channels, most, 4), level).clean.shape[-2] == most
+    with pytest.raises(InputError, match=r"are too large for the transformer"):
+        prior.denoise(noise(1, channels, most + 2, 4), level)
+
+
+def test_only_a_stable_diffusion_3_may_be_without_its_third_encoder(sdxl_folder, flow_folder):
+    from visionxl.priors.flow import _left_out
+
+    assert _left_out(Path(sdxl_folder)) == {}
+
+
+def test_a_second_evaluation_holds_the_firsts_answer(prior):
+    once, twice = (
+        count_networks(evolve(prior, guidance=g), MemoryPlan(), 64, 96) for g in (None, 2.0)
+    )
+    assert evolve(prior, guidance=2.0).evaluations == 2
+    assert twice.denoise - once.denoise == once.latent > 0

@@ -346,3 +346,20 @@ def test_composing_with_what_is_no_operator_is_refused():
 
 def test_a_composition_reads_as_written():
     assert repr(Gamma(2.0) @ Scale(3.0)) == "Gamma(exponent=2.0) @ Scale(gain=3.0)"
+
+
+def test_it_stops_at_the_same_round_in_any_unit_of_the_measurement():
+    truth, estimate = 0.4 * noise(*SHAPE, seed=1), 0.4 * noise(*SHAPE, seed=2)
+    rounds = []
+    for gain in (1.0, 0.01):
+        f = NonlinearComposition(Scale(gain), Gamma(2.2) @ TemporalAverage(3))
+        problem = simulate(truth, f, 0.1 * gain, generator=generator())
+        found = GaussNewton(NoiseAware(ConstantSpread(0.1))).correct(estimate, problem, LEVEL)
+        rounds.append(found.iterations)
+    assert rounds[0] == rounds[1] > 1
+
+
+def test_clipped_values_have_no_derivative_at_the_ends_either():
+    ends = torch.tensor([-0.5, 0.0, 0.4]).view(1, 1, 1, 3)
+    jacobian = Clip(-0.5, 0.4).linearize(ends)
+    assert jacobian.forward(torch.ones_like(ends)).flatten().tolist() == [0.0, 1.0, 0.0]

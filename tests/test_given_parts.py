@@ -241,3 +241,12 @@ def test_a_video_of_nan_is_not_written_and_a_broadcast_rate_is(tmp_path):
         with pytest.raises(InputError, match="1 values that are not finite: it is not written"):
             write_clip(tmp_path / name, video, 25)
         assert not (tmp_path / name).exists()
+
+
+def test_a_residual_as_large_as_a_large_noise_is_no_surprise():
+    from visionxl.solvers.residual import check_residual
+
+    noisy = InverseProblem(AveragePool(2), noise(3, 3, 8, 8), 0.5)
+    check_residual(noisy, 1.2)  # a warning is an error here
+    with pytest.warns(UserWarning, match="does not explain its measurement"):
+        check_residual(evolve(noisy, noise_std=0.1), 1.2)

@@ -203,3 +203,22 @@ def test_without_restore_a_decoder_is_not_blamed_on_the_consistency():
 def test_large_finite_values_are_no_error():
     huge = torch.full((2, 1, 4, 4), 3e38)
     assert check_finite("decode", huge) is huge
+
+
+def test_a_state_of_a_run_of_one_step_more_is_refused():
+    state = evolve(states()[-1], index=LAST + 1)
+    with pytest.raises(InputError, match=r"state is before step 8.*steps 0 to 7"):
+        restore(PROBLEM, PRIOR, SAMPLER, generator=generator(), state=state)
+
+
+@frozen(eq=False)
+class Narrow(Counted):
+    """A prior that decodes frames of half the width."""
+
+    def decode(self, latent):
+        return self.prior.decode(latent)[..., ::2]
+
+
+def test_a_prior_of_another_size_is_told_where_a_run_goes_on_too():
+    with pytest.raises(InputError, match=r"decode returned shape \(5, 3, 8, 4\)"):
+        restore(PROBLEM, Narrow([]), SAMPLER, generator=generator(), state=states()[2])

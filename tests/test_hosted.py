@@ -395,3 +395,15 @@ def test_the_flow_does_not_depend_on_the_number_of_threads():
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(alone, together)
+
+
+def test_a_finish_in_windows_counts_like_a_consistency():
+    from attrs import evolve
+
+    from visionxl import MotionShrinkage
+    from visionxl.solvers.hosted import in_windows
+
+    finished = evolve(vision_xl(), finish=MotionShrinkage())
+    assert not in_windows(vision_xl())
+    assert in_windows(finished)
+    assert frames_together(finished, GaussianBlur(1.0)) == 25

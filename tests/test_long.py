@@ -14,6 +14,7 @@ import torch
 from command_line import free_port, make_clip, run_in, visionxl
 
 from visionxl.cli import long
+from visionxl.cli.jobs import LongClip
 from visionxl.metrics import psnr
 from visionxl.priors import DiffusersPrior
 from visionxl.report import measures
@@ -220,3 +221,20 @@ def test_a_run_that_is_out_of_memory_goes_on_with_a_smaller_plan(here, monkeypat
     assert "memory ran out in decode with 7 frames at once" in notes
     assert "went on with 4 frames at once" in notes
     assert "went on with 2 frames at once" in notes
+
+
+def test_the_residual_of_a_long_clip_counts_every_frame_once(here, monkeypatch, capfd):
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--method", "vision_xl", "--steps", "10")
+    assert answer.code == 0, answer.err
+    record = json.loads(Path("x.json").read_text())
+    squares = [
+        (w["stop"] - w["first"]) * w["trace"][-1]["data_residual"] ** 2 for w in record["windows"]
+    ]
+    assert record["data_residual"] == pytest.approx((sum(squares) / FRAMES) ** 0.5)
+
+
+def test_another_mask_is_another_measurement(here):
+    clip = LongClip(Path("y.safetensors"), None, None, None)
+    known = torch.ones(32, 48, dtype=torch.bool)
+    found = {clip.checksum(mask) for mask in (None, known, ~known)}
+    assert len(found) == 3

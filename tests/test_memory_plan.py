@@ -508,3 +508,32 @@ def test_info_refuses_bad_plans(monkeypatch, capfd, words, message):
     answer = visionxl(monkeypatch, capfd, "info", "--plan", *words)
     assert answer.code == 2
     assert message in answer.err.replace("\n", " ")
+
+
+def test_parts_of_the_autoencoder_wait_for_one_another(small):
+    """One frame at a time: the other frames of the call are videos, as they are in the loop."""
+    one, parts = (
+        estimate(small, plan, 64, 64, 6).decode
+        for plan in (MemoryPlan(1), MemoryPlan(6, vae_frames=1))
+    )
+    assert one == parts
+
+
+def test_buffers_are_weights_too():
+    norm = torch.nn.BatchNorm2d(4)  # a mean and a variance beside its two weights, and a count
+    assert weight_bytes(norm) == 4 * 4 * 4 + 8
+    assert weight_bytes(norm, torch.float64) == 4 * 4 * 8 + 8
+
+
+def test_strips_never_get_smaller_than_the_least():
+    assert MemoryPlan(offload=True, vae_tile=100).smaller().vae_tile == 64
+    assert MemoryPlan(offload=True, vae_tile=64).smaller() is None
+
+
+def test_a_call_of_few_frames_is_not_tried_again_with_as_many():
+    told = []
+    cramped = Cramped(GaussianPrior.natural(16, 16), 1, "decode", ERRORS[1])
+    persistent = Persistent(cramped, MemoryPlan(16), tell=told.append)
+    persistent.decode(torch.zeros(2, 3, 16, 16))
+    assert persistent.plan == MemoryPlan(1)
+    assert len(told) == 1

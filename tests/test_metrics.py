@@ -175,3 +175,12 @@ def test_diverged_is_one_decibel_below_the_back_projection(change, diverged):
     told = measures(case, Estimate(case.truth + error * 10 ** (change / 20)))
     assert told["diverged"] is diverged
     assert (told["psnr"] is None) == math.isnan(change)
+
+
+def test_a_truth_beyond_the_range_counts_as_its_end_too():
+    video, truth = pair()
+    beyond = truth + 3 * (truth.abs() == truth.abs().max()) * truth.sign()
+    beyond[:, :, :4] = 1.7
+    ended = beyond.clamp(-1, 1)
+    for measure in (psnr, difference_psnr, ssim):
+        assert measure(video, beyond) == measure(video, ended)

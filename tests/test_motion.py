@@ -161,3 +161,12 @@ def test_it_keeps_the_type_and_leaves_the_threads_alone():
     assert motion is not None
     assert motion.places.dtype == motion.seen.dtype == torch.float64
     assert cv2.getNumThreads() == threads
+
+
+def test_a_few_pixels_far_beyond_the_others_do_not_hide_a_motion():
+    picture = texture(96, 112)
+    frames = torch.stack([picture.roll(2 * t, -1) for t in range(2)])[..., 16:-16, 16:-16]
+    frames[..., 3, 3] = 1000.0
+    frames[..., 60, 70] = -1000.0
+    error = (optical_flow(frames)[0] - torch.tensor([2.0, 0.0]).view(2, 1, 1))[:, 8:-8, 8:-8]
+    assert error.square().sum(0).sqrt().median() < 0.1

@@ -368,3 +368,33 @@ def test_a_shift_out_of_a_zero_border_sees_nothing_and_gives_nothing_back():
     A, x = Shift([(9.5, 0.0)], "zero"), noise(1, 1, 4, 4)
     assert not A.forward(x).any()
     assert not A.adjoint(x).any()
+
+
+def test_random_offsets_begin_with_none_and_stay_within_their_reach():
+    offsets = torch.tensor(Shift.random(4.0, 200, generator()).offsets)
+    assert offsets[0].tolist() == [0.0, 0.0]
+    assert 3.5 < offsets.abs().max() <= 4.0
+    assert offsets.min() < -3.5
+
+
+def test_the_task_loses_as_many_frames_as_it_says():
+    kept = MORE_TASKS["drop"](5000, 8, 8, generator()).kept
+    assert sum(kept) / len(kept) == pytest.approx(0.6, abs=0.03)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 9), (9, 1)])
+def test_a_radial_blur_of_one_row_has_its_centre_in_the_middle(height, width):
+    weights = VaryingBlur.radial(height, width).weights.flatten(1)
+    assert weights[0, 4] == 1
+
+
+@pytest.mark.parametrize("step", [float("inf"), float("nan")])
+def test_a_step_that_is_no_number_is_refused(step):
+    with pytest.raises(InputError, match="rounds nothing"):
+        dithered(torch.zeros(1, 1, 8, 8), BlockCosine(), step, generator=generator())
+
+
+def test_a_short_last_exposure_is_lifted_to_its_frames():
+    operator = Snapshot.random(3, 4, 4, generator(), frames=7)
+    measurement = operator.forward(torch.ones(7, 1, 4, 4))
+    assert lift(operator, measurement).shape == (7, 1, 4, 4)

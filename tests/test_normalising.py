@@ -104,3 +104,21 @@ def test_an_autoencoder_decodes_and_encodes_the_same(monkeypatch):
     latent = plain.encode(video)
     assert distance(changed.encode(video), latent.double()) < 1e-5
     assert distance(changed.decode(latent), plain.decode(latent).double()) < 1e-5
+
+
+def test_a_group_of_one_value_is_no_negative_variance():
+    layer = norm(1, 4, torch.float32, affine=False)
+    for value in (100.3, 1000.7, 54321.0):
+        given = torch.full((1, 4, 33, 35), value).to(memory_format=torch.channels_last)
+        assert layer.by_channels(given).isfinite().all()
+
+
+def test_trainable_norms_doubles_and_other_layouts_stay_with_pytorch():
+    large = torch.zeros(1, 4, LARGE // 64, 64)
+    there = large.to(memory_format=torch.channels_last).as_subclass(Far)
+    layer = norm(1, 4, torch.float32)
+    assert layer._is_large(there)
+    assert not layer._is_large(there.double())
+    assert not layer._is_large(large.as_subclass(Far))
+    layer.requires_grad_(True)
+    assert not layer._is_large(there)

@@ -629,3 +629,9 @@ def test_errors_name_the_value_and_the_way_out(case):
     action, message = ERRORS[case]
     with pytest.raises(InputError, match=message):
         action()
+
+
+def test_a_measurement_of_a_stack_that_is_no_vector_is_refused():
+    stack = Stack([Identity(), Identity()], (1, 1, 2, 2))
+    with pytest.raises(InputError, match="expects a vector of 8 values"):
+        stack.adjoint(torch.zeros(8, 1))

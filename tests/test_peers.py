@@ -17,12 +17,14 @@ from visionxl.operators import (
     GaussianBlur,
     Identity,
     Mask,
+    Scale,
     TemporalAverage,
 )
 from visionxl.priors import MixturePrior
 from visionxl.priors.flow import FlowSchedule
 from visionxl.protocols import Denoised, NoiseLevel, Passage
 from visionxl.solvers import (
+    ConstantSpread,
     DDIMNoise,
     DecoupledNoise,
     FreshNoise,
@@ -51,6 +53,7 @@ from visionxl.solvers import (
     unconditioned,
 )
 from visionxl.solvers.residual import data_residual
+from visionxl.solvers.spread import LEAST_NOISE
 
 STD = 0.3
 PRIOR = GaussianPrior.natural(8, 8, std=STD)
@@ -490,3 +493,55 @@ def test_a_mask_and_an_average_split_into_range_and_null_space():
     problem = problem_of(mask, 0.0)
     found = restored(evolve(ddnm(count=10)), problem)
     torch.testing.assert_close(mask.forward(found), problem.measurement, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_fresh_noise_is_the_same_for_all_frames_only_where_it_is_said(shared):
+    alike = noise(1, 1, 8, 8).expand(3, -1, -1, -1)
+    level = passage(latent=alike)
+    for renoise in (FreshNoise(1.0, shared=shared), FreshNoise(0.3, shared=shared)):
+        found = renoise(alike, alike, level, generator())
+        assert torch.equal(found[:1].expand_as(found), found) == shared
+
+
+def test_the_resampling_weighs_by_the_papers_variance():
+    nothing = torch.zeros(4000, 1, 2, 2, dtype=torch.float64)
+    level = passage(before=0.5, after=0.3, latent=nothing)
+    before = level.before
+    variance = 2.0 / before.signal**2 * (1 - (before.signal / level.signal) ** 2)
+    found = Resample(2.0)(nothing + 1, nothing, level, generator())
+    weight = variance / (variance + 1)
+    assert found.mean().item() == pytest.approx(weight * level.signal, rel=0.02)
+    assert found.std().item() == pytest.approx(level.noise * math.sqrt(weight), rel=0.02)
+
+
+def test_without_noise_daps_takes_the_least_for_the_measurements():
+    asked = []
+
+    class Told:
+        def correct(self, estimate, problem, level):
+            asked.append(problem.measurement)
+            return NoiseAware().correct(estimate, problem, level)
+
+    problem = InverseProblem(Identity(), TRUTH, 0.0)
+    level = passage(latent=TRUTH, problem=problem)
+    DecoupledNoise(Told(), WienerSpread())(TRUTH, TRUTH, level, generator())
+    assert asked[0].std().item() == pytest.approx(LEAST_NOISE, rel=0.2)
+
+
+@pytest.mark.parametrize("gain", [1e-4, 127.5])
+def test_what_counts_as_measured_does_not_hang_on_the_measurements_unit(gain):
+    operator = Scale(gain) @ POOL
+    problem = InverseProblem(operator, operator.forward(TRUTH), 0.0)
+    found = NullSpace().correct(torch.zeros_like(TRUTH), problem, PRIOR.schedule.level(0.3)).video
+    plain = InverseProblem(POOL, POOL.forward(TRUTH), 0.0)
+    expected = NullSpace().correct(torch.zeros_like(TRUTH), plain, PRIOR.schedule.level(0.3)).video
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_likelihood_of_no_noise_and_no_spread_is_finite():
+    problem = InverseProblem(Identity(), TRUTH, 0.0)
+    told = MeasurementLikelihood(ConstantSpread(0.0))(
+        PRIOR, problem, TRUTH + 1e-3, PRIOR.schedule.level(0.3)
+    )
+    assert told.item() == pytest.approx(TRUTH.numel() * 1e-6 / (2 * LEAST_NOISE**2))

@@ -60,3 +60,19 @@ def test_a_breakdown_in_one_window_is_told():
     found = by_window.correct(numbers, InverseProblem(BLUR, numbers, 0.05), LEVEL)
     assert torch.equal(found.video, numbers)
     assert found.stopped == "breakdown: on purpose"
+
+
+class Elsewhere(Noting):
+    """A consistency that answers in host memory, wherever it was asked."""
+
+    def correct(self, estimate, problem, level):
+        super().correct(estimate, problem, level)
+        return Correction(TRUTH, 0, (), "")
+
+
+def test_what_lies_elsewhere_is_moved_to_the_device_and_back():
+    noting, there = Elsewhere(), TRUTH.to("meta")
+    OnDevice(noting, "meta").correct(TRUTH, InverseProblem(BLUR, TRUTH, 0.05), LEVEL)
+    assert noting.devices == ["meta", "meta"]
+    found = OnDevice(noting, "meta").correct(there, InverseProblem(BLUR, there, 0.05), LEVEL)
+    assert found.video.device.type == "meta"

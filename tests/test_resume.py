@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 from command_line import exit_code, make_clip, run_in, visionxl
+from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from visionxl.checkpoints import CheckpointFolder, only_run
-from visionxl.cli import running
+from visionxl.checkpoints import CheckpointFolder, difference, only_run
+from visionxl.cli import restore_one, running
 from visionxl.errors import InputError
 
 SCRIPT = Path(sys.executable).with_name("visionxl")
@@ -344,3 +345,48 @@ def test_outputs_of_many_measurements_have_to_differ(
     answer = visionxl(monkeypatch, capfd, "restore", *inputs, "--output", output)
     assert answer.code == 2
     assert word in answer.err
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_none(here, monkeypatch):
+    """The run before has just ended, and took the file away that this one has locked."""
+    acquire = FileLock.acquire
+
+    def too_late(self, *words, **options):
+        found = acquire(self, *words, **options)
+        Path(self.lock_file).unlink()
+        return found
+
+    monkeypatch.setattr(FileLock, "acquire", too_late)
+    with pytest.raises(InputError, match="another run"), only_run(FOLDER, Path("x.mkv")):
+        pass
+
+
+def test_a_setting_that_is_gone_is_a_difference_too():
+    assert difference({"seed": 1}, {"seed": 1}) is None
+    assert difference({"seed": 1, "old": 2}, {"seed": 1}) == "old 2, and this command has None"
+    assert difference({"seed": 1}, {"seed": 1, "new": 2}) == "new None, and this command has 2"
+
+
+def test_the_truth_is_never_written_over(here, monkeypatch, capfd):
+    before = Path("clip.mkv").read_bytes()
+    words = ["restore", "y.safetensors", "--output", "clip.mkv", "--truth", "clip.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words, "--overwrite")
+    assert answer.code == 2
+    assert "output 'clip.mkv' would replace an input" in answer.err
+    assert Path("clip.mkv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "name", ["output", "truth", "frames_at_once", "memory", "device", "compile"]
+)
+def test_what_does_not_decide_the_result_tells_no_runs_apart(name):
+    assert restore_one._digest({"seed": 1, name: "other"}) == restore_one._digest({"seed": 1})
+    assert restore_one._digest({"seed": 2}) != restore_one._digest({"seed": 1})
+
+
+@pytest.mark.parametrize("name", ["step-0001", "window-00000"])
+def test_a_finished_step_or_window_is_worth_going_on_from(name, tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    assert "nothing is left behind" in restore_one._goodbye(folder)
+    folder.save(name, {}, {})
+    assert "go on with" in restore_one._goodbye(folder)

@@ -19,9 +19,9 @@ from visionxl import (
     vision_xl,
 )
 from visionxl.errors import InputError
-from visionxl.operators import AveragePool, GaussianBlur, Mask, TemporalAverage
+from visionxl.operators import AveragePool, GaussianBlur, Mask, Scale, TemporalAverage
 from visionxl.protocols import Correction
-from visionxl.solvers import ByWindow, SpaceTimeTV, gauss_newton, hosted, shrinkage
+from visionxl.solvers import ByWindow, SpaceTimeTV, Unchanged, gauss_newton, hosted, shrinkage
 from visionxl.solvers.shrinkage import LEAST, PATCH, STRIDE, TIMES, cosines, shrunk
 from visionxl.solvers.trajectories import Trajectories
 
@@ -251,3 +251,71 @@ def test_a_finish_that_is_a_class_or_changes_the_shape_is_named():
 
     with pytest.raises(InputError, match="Half"):
         restore(problem, PRIOR, evolve(vision_xl(), finish=Half()), generator=generator())
+
+
+@frozen
+class Failing:
+    """A finish that breaks down, with a video that is only partly corrected."""
+
+    def correct(self, estimate, problem, level):
+        return Correction(estimate, 3, residuals=(0.5,), stopped="breakdown: of the finish")
+
+
+def test_a_finish_that_breaks_down_is_told():
+    truth = PRIOR.sample(4, 1, generator())
+    problem = simulate(truth, AveragePool(2), 0.05, generator=generator(1))
+    sampler = evolve(vision_xl(), finish=Failing())
+    with pytest.warns(UserWarning, match="breakdown: of the finish"):
+        found = restore(problem, PRIOR, sampler, generator=generator())
+    assert found.trace[-1].stopped == "breakdown: of the finish"
+    assert found.trace[-1].iterations == 3
+
+
+@frozen
+class Darker:
+    def correct(self, estimate, problem, level):
+        return Correction(estimate - 1.5, 0, residuals=(), stopped="darker")
+
+
+def test_a_finish_that_leaves_the_measurement_is_warned_of_beside_no_consistency_too():
+    truth = PRIOR.sample(4, 1, generator())
+    problem = simulate(truth, AveragePool(2), 0.05, generator=generator(1))
+    sampler = evolve(vision_xl(consistency=Unchanged()), finish=Darker())
+    with pytest.warns(UserWarning, match="does not explain its measurement"):
+        restore(problem, PRIOR, sampler, generator=generator())
+
+
+def test_the_error_falls_from_the_first_turn_to_a_fifth_in_the_last(monkeypatch):
+    errors = []
+
+    def told(video, error):
+        errors.append(error)
+        return video
+
+    monkeypatch.setattr(shrinkage, "shrunk", told)
+    problem = InverseProblem(AveragePool(2), torch.zeros(2, 3, 4, 4), 0.1)
+    MotionShrinkage(error=0.05, turns=3).correct(torch.zeros(2, 3, 8, 8), problem, LEVEL)
+    assert errors == pytest.approx([0.05, 0.05 / 5**0.5, 0.01])
+
+
+def test_little_noise_is_little_in_the_measurements_unit(monkeypatch):
+    errors = []
+
+    def told(video, error):
+        errors.append(error)
+        return video
+
+    monkeypatch.setattr(shrinkage, "shrunk", told)
+    problem = InverseProblem(Scale(100.0), torch.zeros(2, 3, 8, 8), 0.2)
+    MotionShrinkage(error=0.05, turns=1).correct(torch.zeros(2, 3, 8, 8), problem, LEVEL)
+    assert errors == pytest.approx([5 * 0.2 / 100])
+
+
+def test_a_path_goes_on_from_where_the_last_frame_has_led_it():
+    place = torch.arange(20.0, dtype=torch.float64).expand(1, 6, 20) - 9.5
+    away = torch.cat([0.3 * place, torch.zeros_like(place)]).expand(2, 2, 6, 20)
+    found = Trajectories(away, away).around(place.expand(3, 1, 6, 20), 0, 0, 3)
+    inside = (..., slice(5, 15))
+    for steps in (1, 2):  # the interpolation is exact to a tenth of a pixel on a slope
+        expected = 1.3**steps * place[inside]
+        torch.testing.assert_close(found[steps][inside], expected, rtol=0, atol=0.1)

@@ -52,7 +52,7 @@ from visionxl.solvers import ConstantSpread, leading_times, method_named
 from visionxl.solvers.data_term import Iterated
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.space_time import has_holes, variation_weight
-from visionxl.solvers.spread import gain_of
+from visionxl.solvers.spread import LEAST_NOISE, gain_of
 from visionxl.solvers.total_variation import total_variation
 from visionxl.video import DEMO_CLIP, read_clip
 
@@ -434,3 +434,29 @@ def test_it_restores_a_real_clip_better_and_steadier_than_without_time(task):
     for measure, gain in zip((psnr, difference_psnr), GAINS[task], strict=True):
         without, with_time = (measure(video, truth) for video in videos)
         assert with_time > without + gain
+
+
+def test_without_noise_and_factors_the_least_noise_is_the_solvers():
+    operator = MotionBlur(3.0, 30.0)
+    truth = moving_scene(SHAPE[0], *SHAPE[2:]).double()
+    answers = [
+        SpaceTimeTV(motion=False).correct(
+            0.9 * truth, InverseProblem(operator, operator.forward(truth), noise_std), LEVEL
+        )
+        for noise_std in (0.0, LEAST_NOISE)
+    ]
+    assert torch.equal(answers[0].video, answers[1].video)
+
+
+@pytest.mark.parametrize(("operator", "first"), [(Identity(), 2), (Mask(noise(4, 8) > 0), 5)])
+def test_only_holes_take_more_iterations_to_fill(operator, first):
+    problem = InverseProblem(operator, operator.forward(noise(*SHAPE)), 0.05)
+    alone = SpaceTimeTV(ConstantSpread(math.inf), iterations=2, filling=5, tolerance=0.0)
+    assert alone.correct(noise(*SHAPE, seed=1), problem, LEVEL).iterations == first + 2 + 2
+
+
+def test_the_weight_is_its_formula():
+    video = noise(*SHAPE)
+    modes = modes_of(OPERATORS["deblur+"], video)
+    share = modes.determined((0.1 / 0.5) ** 2) / video.numel()
+    assert variation_weight(modes, video, 0.1) == pytest.approx(0.6 * 0.1**2 * math.sqrt(share))

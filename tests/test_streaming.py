@@ -8,7 +8,8 @@ from command_line import moving_scene
 from safetensors import safe_open
 
 from visionxl.errors import InputError
-from visionxl.streaming import TensorFrames, VideoFrames
+from visionxl.operators import Mask
+from visionxl.streaming import MaskedFrames, TensorFrames, VideoFrames
 from visionxl.video import read_clip
 from visionxl.writing import write_clip, write_pieces
 
@@ -89,3 +90,12 @@ def test_what_is_no_video_is_refused(tmp_path):
         VideoFrames(tmp_path / "x.mkv", 4)
     with pytest.raises(InputError, match="does not exist"):
         VideoFrames(tmp_path / "y.mkv", 4)
+
+
+@pytest.mark.parametrize("shape", [(32, 47), (1, 3, 32, 47), (11, 1, 32, 47)])
+def test_frames_are_masked_by_the_mask_of_all_or_by_their_own(shape, tmp_path):
+    write_clip(tmp_path / "x.safetensors", VIDEO, Fraction(24))
+    mask = torch.rand(shape) < 0.5
+    frames = MaskedFrames(TensorFrames(tmp_path / "x.safetensors", "video"), mask)
+    assert frames.shape == VIDEO.shape
+    assert torch.equal(frames[3:7], Mask(mask).forward(VIDEO)[3:7])

@@ -268,3 +268,19 @@ def test_it_stops_at_the_tolerance_or_the_number_of_iterations(directed):
     assert minimised("mask", directed, iterations=7).iterations == 7
     few, many = (minimised("mask", directed, tolerance=t).iterations for t in (1e-2, 1e-5))
     assert 1 < few < many < 1000
+
+
+def test_it_goes_on_where_the_first_step_changes_nothing():
+    """The data term alone is solved where it starts; what is left to do is the variation's."""
+    mask = Mask.random(0.5, 4, 5, generator(2))
+    start = noise(*SMALL, seed=8)
+    found = minimise(modes_of(mask, start), mask.forward(start), start, 0.1, iterations=50)
+    assert found.iterations > 1
+    assert total_variation(found.video) < 0.9 * total_variation(start)
+
+
+def test_a_video_of_zeros_stays_as_it_is():
+    zeros = torch.zeros(*SMALL, dtype=torch.float64)
+    blur = PROBLEMS["blur in time and space"]
+    found = minimise(modes_of(blur, zeros), blur.forward(zeros), zeros, 0.1, damping=DAMPING)
+    assert torch.equal(found.video, zeros)

@@ -1,5 +1,6 @@
 """Reading and writing videos."""
 
+import os
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from visionxl import InputError, fit_to
-from visionxl.files import whole
+from visionxl.files import clear_partials, remove, save_tensors, whole
 from visionxl.metrics import psnr
 from visionxl.video import read_clip
 from visionxl.writing import write_clip
@@ -197,3 +198,57 @@ def test_colours_survive_mp4(tmp_path):
     video = torch.tensor([0.6, -0.5, 0.7]).view(1, 3, 1, 1).expand(2, 3, 32, 48)
     write_clip(tmp_path / "x.mp4", video, Fraction(25))
     assert (read_clip(tmp_path / "x.mp4").video - video).abs().max() < 4 / 127.5
+
+
+def test_a_measurement_can_be_read_by_whom_the_umask_lets(tmp_path):
+    before = os.umask(0o022)
+    try:
+        write_clip(tmp_path / "x.mkv", moving_scene(1), 24)
+        save_tensors(tmp_path / "x.safetensors", {"video": moving_scene(1)}, {})
+    finally:
+        os.umask(before)
+    for name in ("x.mkv", "x.safetensors"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda file: (done.append("fsync"), fsync(file)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replace"), replace(*paths)))
+    with whole(tmp_path / "x") as partial:
+        partial.write_text("x")
+    assert done == ["fsync", "replace", "fsync"]  # the file, its name, the folder
+
+
+def test_what_killed_writers_have_left_is_removed_and_nothing_else(tmp_path):
+    left = [".x.12.part.mkv", ".x.mkv.12.previous"]
+    others = [".x.12.part.mp4", ".y.12.part.mkv", "x.mkv", ".x.mkv.previous"]
+    for name in (*left, *others):
+        (tmp_path / name).touch()
+    clear_partials(tmp_path / "x.mkv")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(others)
+
+
+def test_removing_a_link_leaves_what_it_leads_to(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x").touch()
+    (tmp_path / "link").symlink_to("folder")
+    remove(tmp_path / "link")
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+    assert (tmp_path / "folder" / "x").exists()
+
+
+def test_mp4_says_that_its_colours_are_those_of_high_definition(tmp_path):
+    write_clip(tmp_path / "x.mp4", moving_scene(2), 24)
+    with av.open(str(tmp_path / "x.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_primaries, context.color_trc) == (1, 1, 1)
+        assert context.color_range == 1  # limited
+
+
+@pytest.mark.parametrize("rate", [24, Fraction(24000, 1001)])
+def test_the_values_of_safetensors_begin_at_a_multiple_of_8_bytes(rate, tmp_path):
+    write_clip(tmp_path / "x.safetensors", moving_scene(1), rate)
+    size = int.from_bytes((tmp_path / "x.safetensors").read_bytes()[:8], "little")
+    assert size % 8 == 0

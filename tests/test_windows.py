@@ -22,6 +22,7 @@ from visionxl import (
     vision_tv,
     vision_xl,
 )
+from visionxl.init import BatchConsistentInversion
 from visionxl.memory import peak_bytes_of
 from visionxl.operators import (
     AveragePool,
@@ -29,6 +30,7 @@ from visionxl.operators import (
     GaussianBlur,
     Mask,
     RollingShutter,
+    Scale,
     Shift,
     TemporalAverage,
     TemporalSubsample,
@@ -418,3 +420,43 @@ def test_frames_kept_over_the_end_are_exact_and_lifted_to_the_nearest(first, sto
     assert lift(keep, keep.forward(video)).flatten().tolist() == expected
     factors = factors_of(keep, (8, 1, 1, 1))
     assert torch.equal(factors.axes[0].float() @ video.flatten(), keep.forward(video).flatten())
+
+
+@pytest.mark.parametrize("boundary", ["circular", "reflect"])
+def test_a_window_that_ends_with_the_clip_is_exact_too(boundary):
+    """The context of one ends with the last frame, and that of another begins with the first."""
+    operator = AveragePool(2) @ TemporalAverage(5, boundary)
+    clip = noise(32, 1, 8, 8)
+    measurement = operator.forward(clip)
+    windows = windows_of(operator, 32, 8, 8)
+    assert any(w.end == 32 for w in windows)
+    assert any(w.begin == 0 for w in windows)
+    for window in windows:
+        problem = window.problem(operator, measurement, 0.1)
+        found = problem.operator.forward(window.cut(clip))
+        torch.testing.assert_close(found, problem.measurement)
+
+
+def test_a_start_from_a_frame_counted_from_the_end_is_that_of_the_whole_clip():
+    problem = problem_of(AveragePool(2))
+    sampler = vision_xl(initializer=BatchConsistentInversion(-3))
+    whole = restore(problem, PRIOR, sampler, generator=generator()).video
+    found = joined(in_windows(problem, sampler, context=2))
+    torch.testing.assert_close(found, whole, atol=1e-12, rtol=0)
+
+
+def test_the_warning_of_a_difference_does_not_hang_on_the_measurements_unit():
+    problem = problem_of(Scale(1e-5) @ EveryFifth())
+    with pytest.warns(UserWarning, match=r"at\(frames, count\)"):
+        in_windows(problem, vision_xl())
+
+
+def test_one_mask_of_every_colour_stays_itself():
+    colours = Mask(noise(1, 2, 8, 8) > 0)
+    assert operator_at(colours, [3, 1], 4) is colours
+
+
+@pytest.mark.parametrize(("first", "stop"), [(0, 5), (-1, 2), (2, 2), (4, 5)])
+def test_frames_that_cannot_be_kept_are_refused(first, stop):
+    with pytest.raises(InputError, match="of 4: expected 0 <= first < frames"):
+        KeepFrames(first, stop, 4)

@@ -146,7 +146,7 @@ def test_it_agrees_with_diffusers_pipeline(stable_diffusion_folders, prediction)
         assert difference(denoised.noise, noise) < 1e-10
 
 
-def test_the_text_encoder_is_released(stable_diffusion_folders):
+def test_no_graph_holds_on_to_the_text_encoder(stable_diffusion_folders):
     with torch.enable_grad():
         prior = DiffusersPrior.from_pretrained(stable_diffusion_folders["epsilon"], prompt="a fox")
     for conditioning in (prior.conditional, prior.unconditional):

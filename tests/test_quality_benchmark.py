@@ -100,6 +100,7 @@ def test_a_result_that_is_not_finite_diverged_and_has_no_figures(capsys, monkeyp
     monkeypatch.setitem(METHODS, "default", lambda case, prior: Estimate(case.truth / 0))
     assert bench(capsys, COMMAND).code == 0
     lost = [record for record in records() if record["method"] == "default"]
+    assert lost
     assert all(r["diverged"] and r["psnr"] is None and r["residual"] is None for r in lost)
     assert not any(r["diverged"] for r in records() if r["method"] == "back-projection")
 

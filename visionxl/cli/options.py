@@ -161,10 +161,14 @@ def explained() -> Iterator[None]:
 
 @contextmanager
 def warned() -> Iterator[None]:
-    """A warning is a line, without its place in the source."""
+    """A warning of the library is a line, without its place in the source."""
+    usual, package = warnings.showwarning, Path(__file__).parents[1]
 
-    def show(message: Warning | str, *_: object) -> None:
-        err.print(f"visionxl: warning: {message}", markup=False, soft_wrap=True)
+    def show(message: Warning | str, category: type[Warning], filename: str, *more: Any) -> None:
+        if Path(filename).is_relative_to(package):
+            err.print(f"visionxl: warning: {message}", markup=False, soft_wrap=True)
+        else:
+            usual(message, category, filename, *more)
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the result does not explain")  # a note says it

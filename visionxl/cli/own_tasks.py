@@ -1,7 +1,7 @@
 """Tasks by name: the library's, or ``FILE.py:FUNCTION``, one of somebody's own."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
@@ -78,7 +78,7 @@ def _module(path: Path, code: str) -> Any:
 
 
 @contextmanager
-def _beside(path: Path) -> Any:
+def _beside(path: Path) -> Iterator[None]:
     """Modules beside the file can be imported."""
     sys.path.insert(0, str(path.parent))
     try:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 from dense import generator
+from torch._dynamo.utils import counters
 
-from visionxl import GaussianPrior, PocketPrior, SDXLPrior, vision_xl
+from visionxl import GaussianPrior, PocketPrior, SDXLPrior
 from visionxl.cli import running
 from visionxl.planning import MemoryPlan
 from visionxl.priors import compiled, warm_up
@@ -32,7 +33,29 @@ def test_a_compiled_prior_answers_to_rounding_and_leaves_the_other_alone(name, p
     assert quick.codec.vae.decoder is not prior.codec.vae.decoder
 
 
-def test_the_warm_up_runs_every_network_and_two_times(priors):
+def test_one_compilation_serves_every_time(priors):
+    torch._dynamo.reset()
+    counters.clear()
+    quick = compiled(priors["pocket"], backend="aot_eager")
+    latent = priors["pocket"].encode(torch.zeros(2, 3, 64, 64))
+    for moment in (0.1, 0.2, 0.3):
+        quick.denoise(latent, quick.schedule.level(moment))
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_of_repeated_blocks_each_kind_is_compiled_once_and_the_rest_is_not(priors):
+    prior = priors["sdxl"]
+    quick = compiled(prior, backend="aot_eager")
+    blocks = [m for m in quick.unet.modules() if isinstance(m, torch._dynamo.OptimizedModule)]
+    known = [m for m in prior.unet.modules() if type(m).__name__ == "BasicTransformerBlock"]
+    assert [type(block._orig_mod) for block in blocks] == [type(block) for block in known]
+    assert not isinstance(quick.unet, torch._dynamo.OptimizedModule)
+    assert not any(isinstance(m, torch._dynamo.OptimizedModule) for m in prior.unet.modules())
+    own, shared = (list(unet.parameters()) for unet in (quick.unet, prior.unet))
+    assert all(a is b for a, b in zip(own, shared, strict=True))
+
+
+def test_the_warm_up_runs_every_network(priors):
     ran = []
     prior = priors["pocket"]
     networks = {"encoder": prior.codec.vae.encoder, "decoder": prior.codec.vae.decoder}
@@ -41,10 +64,10 @@ def test_the_warm_up_runs_every_network_and_two_times(priors):
         network.register_forward_hook(lambda *_, name=name: ran.append(name))
         for name, network in networks.items()
     ]
-    seconds = warm_up(prior, (0.2, 0.1, 0.05), 2, 64, 64, torch.device("cpu"))
+    seconds = warm_up(prior, 2, 64, 64, torch.device("cpu"))
     for hook in hooks:
         hook.remove()
-    assert ran == ["encoder", "unet", "unet", "decoder"]
+    assert ran == ["encoder", "unet", "decoder"]
     assert seconds > 0
 
 
@@ -52,13 +75,12 @@ def test_the_warm_up_runs_every_network_and_two_times(priors):
 def test_the_rest_of_the_frames_is_warmed_up_for_too(frames, counts, monkeypatch):
     asked = []
 
-    def told(prior, times, count, height, width, where):
+    def told(prior, count, height, width, where):
         asked.append(count)
         return 1.0
 
     monkeypatch.setattr(running, "warm_up", told)
     shape = torch.Size((frames, 3, 32, 48))
-    assert running.warmed(GaussianPrior.natural(32, 48), vision_xl(), shape, MemoryPlan(4)) == len(
-        counts
-    )
+    prior = GaussianPrior.natural(32, 48)
+    assert running.warmed(prior, shape, MemoryPlan(4)) == len(counts)
     assert asked == counts

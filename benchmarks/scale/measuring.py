@@ -171,7 +171,7 @@ def warmed(
     counts = {1, min(at_once, frames), frames % at_once or at_once}
     device = problem.measurement.device
     return sum(
-        warm_up(prior, (0.1, 0.2), count, height, width, device)
+        warm_up(prior, count, height, width, device)
         for prior in priors
         for count in sorted(counts)
         if count <= frames

@@ -96,7 +96,7 @@ def ready(prior: NetworkPrior, sampler: Sampler, shape: torch.Size, run: Run) ->
         quick = Persistent(fitted_like(fitted, run.inner), plan, tell=notes.append)
     for network in (full, quick) if run.warm else ():
         if network is not None:
-            seconds += warmed(network, sampler, shape, plan)
+            seconds += warmed(network, shape, plan)
     return Ready(plan, full, quick, notes, seconds)
 
 
@@ -241,9 +241,9 @@ def _where_it_stopped(
     return state, trace
 
 
-def warmed(prior: LatentPrior, sampler: Sampler, shape: torch.Size, plan: MemoryPlan) -> float:
+def warmed(prior: LatentPrior, shape: torch.Size, plan: MemoryPlan) -> float:
     """Seconds to warm up for the whole chunks of frames and for the rest."""
     frames, _, height, width = shape
     chunks = {min(plan.frames_at_once, frames), frames % plan.frames_at_once} - {0}
     where = plan.video_device
-    return sum(warm_up(prior, sampler.times, n, height, width, where) for n in sorted(chunks))
+    return sum(warm_up(prior, n, height, width, where) for n in sorted(chunks))

@@ -79,7 +79,8 @@ class AutoencoderCodec:
 
     def _to_network(self, tensor: Tensor) -> Tensor:
         like = next(self.vae.parameters())
-        return tensor.to(like.device, like.dtype, memory_format=torch.channels_last)
+        # Converted there: of two dtypes a copy goes by way of memory that is not pinned.
+        return tensor.to(like.device).to(like.dtype, memory_format=torch.channels_last)
 
     def _shift_and_scale(self, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
         config = self.vae.config

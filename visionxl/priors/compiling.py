@@ -2,7 +2,6 @@
 
 import copy
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,12 +10,16 @@ from attrs import evolve
 from visionxl.priors.flow import NetworkPrior
 from visionxl.protocols import LatentPrior
 
+TIME = 0.2  # of the denoiser's first call: what it computes with is the same at every time
+
 
 def compiled(prior: NetworkPrior, backend: str = "inductor") -> NetworkPrior:
     """The same prior with its denoiser, encoder and decoder compiled; results agree to rounding.
 
-    The first call with every size and number of frames compiles, which takes from seconds to
-    minutes: see :func:`warm_up`. The weights are shared with ``prior``, which stays as it is.
+    A denoiser that repeats a block, as all with transformers do, has its blocks compiled, once for
+    all of a kind: seconds, where the whole takes minutes. Every size and number of frames is
+    compiled at its first call: see :func:`warm_up`. The weights are shared with ``prior``, which
+    stays as it is.
 
     Args:
         prior: to compile.
@@ -26,27 +29,32 @@ def compiled(prior: NetworkPrior, backend: str = "inductor") -> NetworkPrior:
     vae._modules = dict(vae._modules)  # its own list of parts, or the prior's would change
     for name in ("encoder", "decoder"):
         setattr(vae, name, torch.compile(getattr(vae, name), backend=backend))
-    network: Any = torch.compile(prior.network, backend=backend)
     codec = evolve(prior.codec, vae=vae)
+    network = _compiled(prior.network, backend)
     return prior.with_networks(network, codec, prior.conditional, prior.unconditional)
 
 
+def _compiled(network: Any, backend: str) -> Any:
+    """A network whose repeated blocks are compiled, or all of it where diffusers names none."""
+    names = getattr(network, "_repeated_blocks", None)
+    if not names:
+        return torch.compile(network, backend=backend)
+    weights = (*network.parameters(), *network.buffers())
+    own = copy.deepcopy(network, {id(weight): weight for weight in weights})
+    for module in list(own.modules()):
+        for name, child in module.named_children():
+            if type(child).__name__ in names:
+                setattr(module, name, torch.compile(child, backend=backend))
+    return own
+
+
 def warm_up(
-    prior: LatentPrior,
-    times: Sequence[float],
-    frames: int,
-    height: int,
-    width: int,
-    device: torch.device,
+    prior: LatentPrior, frames: int, height: int, width: int, device: torch.device
 ) -> float:
     """Encode, denoise and decode a gray video once; the seconds that it took.
 
-    The compiler takes the first time for a constant and learns at the second that it is not, so
-    two are denoised.
-
     Args:
         prior: to warm up.
-        times: of the run, in (0, 1].
         frames: in one call, as the run will have them.
         height: in pixels.
         width: in pixels.
@@ -54,9 +62,7 @@ def warm_up(
     """
     began = time.perf_counter()
     latent = prior.encode(torch.zeros(frames, 3, height, width, device=device))
-    for moment in times[:2]:
-        latent = prior.denoise(latent, prior.schedule.level(moment)).clean
-    prior.decode(latent)
+    prior.decode(prior.denoise(latent, prior.schedule.level(TIME)).clean)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - began

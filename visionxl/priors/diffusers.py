@@ -246,7 +246,7 @@ class DiffusersPrior:
         height, width = (size * self.codec.factor for size in latent.shape[-2:])
         output = self.unet(
             latent.to(like.device, like.dtype, memory_format=torch.channels_last),
-            self.schedule.index(level.time),
+            torch.tensor(self.schedule.index(level.time), device=like.device),
             **conditioning.keywords(len(latent), height, width),
         )
         return output.sample.to(latent)

@@ -19,7 +19,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the visionxl command does
+from _visionxl import MEMORY
+
+os.environ.update({**MEMORY, **os.environ})  # before torch is loaded, as the visionxl command does
 
 import torch
 from quality import commit, told_of

@@ -244,12 +244,13 @@ def test_info_tells_what_a_report_needs_and_no_secret(monkeypatch, tmp_path, cap
     assert all(f"{name.replace('_bytes', '').replace('_', ' ')}: " in words for name in told)
 
 
-def test_the_command_asks_for_large_pages_unless_told_otherwise(monkeypatch):
-    """Of memory: PyTorch reads it from the environment once it is loaded."""
-    name, seen = "THP_MEM_ALLOC_ENABLE", []
+@pytest.mark.parametrize("name", list(_visionxl.MEMORY))
+def test_the_command_asks_for_memory_that_is_quick_to_have_unless_told_otherwise(name, monkeypatch):
+    """PyTorch reads it from the environment once it is loaded."""
+    seen = []
     monkeypatch.setattr("visionxl.cli.main", lambda: seen.append(os.environ[name]))
     monkeypatch.delenv(name, raising=False)
     _visionxl.main()
     monkeypatch.setenv(name, "0")
     _visionxl.main()
-    assert seen == ["1", "0"]
+    assert seen == [_visionxl.MEMORY[name], "0"]

@@ -242,8 +242,8 @@ def _where_it_stopped(
 
 
 def warmed(prior: LatentPrior, shape: torch.Size, plan: MemoryPlan) -> float:
-    """Seconds to warm up for the whole chunks of frames and for the rest."""
+    """Seconds to warm up for one frame, as some starts have it, whole chunks, and the rest."""
     frames, _, height, width = shape
-    chunks = {min(plan.frames_at_once, frames), frames % plan.frames_at_once} - {0}
+    chunks = {1, min(plan.frames_at_once, frames), frames % plan.frames_at_once} - {0}
     where = plan.video_device
     return sum(warm_up(prior, n, height, width, where) for n in sorted(chunks))

@@ -48,6 +48,7 @@ def _compiled(network: Any, backend: str) -> Any:
     return own
 
 
+@torch.no_grad()  # as runs are: what is compiled with gradients is not used without
 def warm_up(
     prior: LatentPrior, frames: int, height: int, width: int, device: torch.device
 ) -> float:

@@ -53,11 +53,12 @@ def small():
 
 def cases(pocket, small):
     one, three = MemoryPlan(), MemoryPlan(frames_at_once=3)
-    strips = MemoryPlan(vae_tile=32)
+    strips, few = MemoryPlan(vae_tile=32), MemoryPlan(frames_at_once=6, vae_frames=1)
     return {
         "latents count": ("pocket", pocket, "deblur+", "vision_xl", 5, 64, 96, one),
         "videos count": ("pocket", pocket, "sr4+", "vision_tv", 4, 64, 64, one),
         "a chunk": ("small", small, "sr4+", "vision_xl", 5, 64, 96, three),
+        "few in the autoencoder": ("small", small, "sr4+", "vision_xl", 6, 64, 96, few),
         "a mask": ("small", small, "inpaint+", "vision_xl", 4, 64, 64, one),
         "all at once": ("small", small, "deblur+", "vision_xl", 3, 96, 96, three),
         "strips": ("small", small, "sr4", "vision_xl", 1, 96, 96, strips),

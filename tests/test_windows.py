@@ -95,6 +95,7 @@ def test_cores_cover_the_clip_once_and_measured_frames_see_no_others(boundary, f
             assert (first, stop) == (w.begin + 2, w.end - 2)
         elif len(windows) > 1:
             assert first == (0 if w.begin == 0 else w.begin + 2)
+            assert stop == (frames if w.end == frames else w.end - 2)
 
 
 @pytest.mark.parametrize("boundary", ["circular", "reflect", "replicate", "zero"])

@@ -51,7 +51,7 @@ class Oracle(nn.Module):
 
     def forward(self, sample, timestep, encoder_hidden_states=None):
         clean, noise = self.truth
-        level = SCHEDULE.level(timestep / 1000)
+        level = SCHEDULE.level(timestep.item() / 1000)
         velocity = level.signal * noise - level.noise * clean
         output = {"epsilon": noise, "v_prediction": velocity, "sample": clean}[self.prediction]
         if encoder_hidden_states is not None:  # wrong by what the prompt says

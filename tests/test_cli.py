@@ -12,7 +12,7 @@ import pytest
 import torch
 from command_line import make_clip, visionxl
 
-from visionxl import __version__
+from visionxl import __version__, simulate
 from visionxl.cli import order
 from visionxl.cli.memory import check_memory, working_bytes
 from visionxl.errors import InputError
@@ -21,6 +21,8 @@ from visionxl.metrics import psnr
 from visionxl.operators import NONLINEAR_TASKS, TASK_NAMES, TASKS, lift
 from visionxl.priors import compiled
 from visionxl.report import measures
+from visionxl.sizes import cover
+from visionxl.solvers.residual import data_residual
 from visionxl.video import read_clip
 from visionxl.writing import write_clip
 
@@ -41,6 +43,28 @@ def test_every_task_has_a_name(task, place, monkeypatch, capfd):
     assert description is not None
     operator = description.operator(generator_of(0))
     assert lift(operator, values).shape == (9, 3, 32, 48)
+
+
+@pytest.mark.parametrize("task", ["deblur+", "inpaint+", "snapshot"])
+def test_a_longer_clip_is_measured_some_frames_at_a_time(task, place, monkeypatch, capfd):
+    make_clip(Path("long.mkv"), frames=40, height=40, width=60)
+    words = ["simulate", "long.mkv", "--task", task, "--noise", "0.02", "--seed", "3"]
+    words += ["--size", "32x48", "--frames", "35", "--json", "--output"]
+    made = visionxl(monkeypatch, capfd, *words, "y.safetensors")
+    assert made.code == 0, made.err
+    values, description = load_measurement(Path("y.safetensors"))
+    assert description is not None
+    chance, truth = generator_of(3), cover(read_clip("long.mkv", 35).video, 32, 48)
+    problem = simulate(truth, description.operator(chance), 0.02, generator=chance)
+    torch.testing.assert_close(values, problem.measurement, rtol=0, atol=1e-5)
+    assert json.loads(made.out)["measurement_shape"] == list(values.shape)
+    write_clip("truth.safetensors", truth, 25)
+    words = ["truth.safetensors", "truth.safetensors", "--measurement", "y.safetensors"]
+    told = visionxl(monkeypatch, capfd, "evaluate", *words, "--json")
+    assert told.code == 0, told.err
+    expected = data_residual(problem, truth)
+    assert json.loads(told.out)["data_residual"] == pytest.approx(expected, abs=1e-6)
+    assert "psnr infinite" in visionxl(monkeypatch, capfd, "evaluate", *words).out
 
 
 @pytest.mark.parametrize("task", [*TASKS, "bayer", "snapshot", "clip"])

@@ -5,11 +5,20 @@ from fractions import Fraction
 import pytest
 import torch
 from command_line import moving_scene
+from dense import generator
 from safetensors import safe_open
+from safetensors.torch import load_file
 
+from visionxl import ForwardOperator, InverseProblem, simulate
 from visionxl.errors import InputError
-from visionxl.operators import Mask
-from visionxl.streaming import MaskedFrames, TensorFrames, VideoFrames
+from visionxl.files import save_in_pieces
+from visionxl.memory import LiveBytes
+from visionxl.operators import TASK_NAMES, TASKS, Identity, Mask, task_named
+from visionxl.sizes import cover
+from visionxl.solvers.hosted_operator import pieces_of
+from visionxl.solvers.long import simulate_long
+from visionxl.solvers.residual import data_residual, residual_in_pieces
+from visionxl.streaming import CoveringFrames, MaskedFrames, TensorFrames, VideoFrames
 from visionxl.video import read_clip
 from visionxl.writing import write_clip, write_pieces
 
@@ -99,3 +108,90 @@ def test_frames_are_masked_by_the_mask_of_all_or_by_their_own(shape, tmp_path):
     frames = MaskedFrames(TensorFrames(tmp_path / "x.safetensors", "video"), mask)
     assert frames.shape == VIDEO.shape
     assert torch.equal(frames[3:7], Mask(mask).forward(VIDEO)[3:7])
+
+
+# Measuring
+
+
+class Counted:
+    """Frames that come into being when they are asked for."""
+
+    def __init__(self, frames: int, height: int = 32, width: int = 48) -> None:
+        self.shape = (frames, 3, height, width)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, frames: slice) -> torch.Tensor:
+        drawn = [torch.rand(1, *self.shape[1:], generator=generator(t)) for t in self._of(frames)]
+        return torch.cat(drawn) * 2 - 1
+
+    def _of(self, frames: slice) -> range:
+        assert 0 <= frames.start < frames.stop <= len(self)
+        return range(frames.start, frames.stop)
+
+
+@pytest.mark.parametrize("name", [*TASK_NAMES])
+def test_a_long_clip_is_measured_as_a_short_one_is(name):
+    source = Counted(30)
+    operator = task_named(name)(30, 32, 48, generator())
+    expected = simulate(source[0:30], operator, 0.05, generator=generator(3)).measurement
+    found = torch.cat(list(simulate_long(source, operator, 0.05, generator=generator(3))))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    if isinstance(operator, ForwardOperator):
+        problem = InverseProblem(operator, expected, 0.05)
+        residual = residual_in_pieces(pieces_of(operator, source), expected)
+        assert residual == pytest.approx(data_residual(problem, source[0:30]), rel=1e-5)
+
+
+def test_an_operator_that_does_not_tell_its_reach_sees_all_frames():
+    class Backwards:
+        def forward(self, video):
+            return video.flip(0)
+
+    found = list(simulate_long(Counted(40), Backwards(), generator=generator()))
+    assert [torch.equal(piece, Counted(40)[0:40].flip(0)) for piece in found] == [True]
+
+
+def test_measuring_takes_the_memory_of_a_few_frames():
+    operator = TASKS["deblur+"](200, 32, 48, generator())
+    peaks = []
+    for frames in (40, 200):
+        with LiveBytes() as live:
+            for piece in simulate_long(Counted(frames), operator, 0.05, generator=generator()):
+                del piece
+        peaks.append(live.peak)
+    assert peaks[1] < 1.05 * peaks[0]
+    assert peaks[1] < 0.5 * Counted(200)[0:200].nbytes
+
+
+def test_what_is_no_video_is_refused_before_it_is_measured():
+    class Bright(Counted):
+        def __getitem__(self, frames):
+            return 127.5 * (super().__getitem__(frames) + 1)
+
+    with pytest.raises(InputError, match="127"):
+        next(simulate_long(Bright(9), Identity(), generator=generator()))
+
+
+def test_frames_are_covered_as_a_whole_clip_is(tmp_path):
+    video = torch.rand(7, 3, 40, 60, generator=generator()) * 2 - 1
+    write_clip(tmp_path / "x.safetensors", video, 25)
+    frames = CoveringFrames(TensorFrames(tmp_path / "x.safetensors", "video", 5), 24, 24)
+    assert frames.shape == (5, 3, 24, 24)
+    assert len(frames) == 5
+    torch.testing.assert_close(frames[1:4], cover(video, 24, 24)[1:4])
+
+
+def test_tensors_in_pieces_are_safetensors(tmp_path):
+    values, mask = torch.randn(5, 2, 3), torch.tensor([1, 0, 1], dtype=torch.uint8)
+    pieces = (values[:2], values[2:])
+    save_in_pieces(tmp_path / "x.safetensors", "y", iter(pieces), 5, {"a": "b"}, {"mask": mask})
+    found = load_file(tmp_path / "x.safetensors")
+    assert found.keys() == {"y", "mask"}
+    assert torch.equal(found["y"], values)
+    assert torch.equal(found["mask"], mask)
+    with safe_open(tmp_path / "x.safetensors", "pt") as file:
+        assert file.metadata() == {"a": "b"}
+    with pytest.raises(InputError, match="5 frames, and 6"):
+        save_in_pieces(tmp_path / "x.safetensors", "y", iter(pieces), 6, {}, {})

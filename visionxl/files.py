@@ -1,19 +1,30 @@
 """Files are written whole or not at all."""
 
+import json
 import os
 import re
 import shutil
 import signal
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from visionxl.errors import InputError
 
+KINDS = {
+    torch.float32: "F32",
+    torch.float64: "F64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.uint8: "U8",
+}  # what safetensors calls them
 PICTURE = re.compile(r"\d{5,}\.png")  # a frame of a folder that was written here
 
 
@@ -143,6 +154,51 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
         path.chmod(0o666 & ~mask)  # safetensors makes files that only their owner can read
     except SafetensorError as error:
         raise OSError(str(error)) from error
+
+
+def save_in_pieces(
+    path: Path,
+    name: str,
+    pieces: Iterator[Tensor],
+    frames: int,
+    metadata: Mapping[str, str],
+    others: Mapping[str, Tensor],
+) -> None:
+    """Write safetensors with a tensor that comes in pieces: the header, and then the values.
+
+    Args:
+        path: of the file.
+        name: of the tensor.
+        pieces: of it, along its first dimension.
+        frames: of all of them.
+        metadata: of the file.
+        others: tensors that follow.
+    """
+    first = next(pieces)
+    shapes = {name: (first.dtype, [frames, *first.shape[1:]])}
+    shapes |= {other: (tensor.dtype, list(tensor.shape)) for other, tensor in others.items()}
+    described: dict[str, Any] = {"__metadata__": dict(metadata)}
+    begin = 0
+    for key, (dtype, shape) in shapes.items():
+        end = begin + dtype.itemsize * torch.Size(shape).numel()
+        described[key] = {"dtype": KINDS[dtype], "shape": shape, "data_offsets": [begin, end]}
+        begin = end
+    header = json.dumps(described, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    written = 0
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        for piece in chain([first], pieces):
+            file.write(_bytes_of(piece))
+            written += len(piece)
+        for tensor in others.values():
+            file.write(_bytes_of(tensor))
+    if written != frames:
+        raise InputError(f"{name} has {written} frames, and {frames} were announced")
+
+
+def _bytes_of(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data
 
 
 def remove(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Measurements on disk, safetensors that know how they were made; and how noisy one is."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from statistics import NormalDist
@@ -12,10 +12,10 @@ from attrs import asdict, evolve, field, frozen
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError
-from visionxl.files import check_output, save_tensors, whole
+from visionxl.files import check_output, save_in_pieces, whole
 from visionxl.operators import Mask, TemporalAverage, task_named
 from visionxl.operators.composition import find_parts, replace_part
-from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, NonlinearOperator
+from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator
 from visionxl.video import is_lossy
 
 FORMAT = "visionxl measurement 1"
@@ -82,18 +82,31 @@ def generator_of(seed: int) -> Generator:
 
 
 def save_measurement(
-    path: Path, problem: InverseProblem, description: Description, overwrite: bool
+    path: Path,
+    pieces: Iterator[Measurement],
+    frames: int,
+    operator: object,
+    description: Description,
+    overwrite: bool,
 ) -> None:
-    """Write ``y`` as safetensors, with its description and mask, whole or not at all."""
+    """Write ``y`` as safetensors, with its description and mask, whole or not at all.
+
+    Args:
+        path: of the file.
+        pieces: of ``y``, in order.
+        frames: of all of them.
+        operator: that measured it, for its mask.
+        description: of it.
+        overwrite: replace what is there.
+    """
     check_output(path, overwrite)
-    tensors = {"measurement": problem.measurement}
-    masks = find_parts(problem.operator, Mask)
-    if masks:
-        tensors["mask"] = masks[0].mask.to(torch.uint8)
+    masks = find_parts(operator, Mask)
+    others = {"mask": masks[0].mask.to(torch.uint8)} if masks else {}
     facts = asdict(description, recurse=False) | {"rate": str(description.rate)}
     del facts["mask"], facts["sound"], facts["make"]
     with whole(path) as partial:
-        save_tensors(partial, tensors, {FORMAT: json.dumps(facts)})
+        told = {FORMAT: json.dumps(facts)}
+        save_in_pieces(partial, "measurement", pieces, frames, told, others)
 
 
 def load_measurement(path: Path) -> tuple[Tensor, Description | None]:

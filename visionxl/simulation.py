@@ -4,7 +4,13 @@ import torch
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError
-from visionxl.protocols import ForwardOperator, InverseProblem, NonlinearOperator, Video
+from visionxl.protocols import (
+    ForwardOperator,
+    InverseProblem,
+    Measurement,
+    NonlinearOperator,
+    Video,
+)
 
 
 def simulate(
@@ -26,7 +32,7 @@ def simulate(
     Raises:
         InputError: what is given is no such video.
     """
-    _check_video(video)
+    check_video(video)
     if isinstance(operator, type) or not hasattr(operator, "forward"):
         name = getattr(operator, "__name__", type(operator).__name__)
         raise InputError(f"operator {name} has no forward of a value: give one, as {name}(...)")
@@ -36,19 +42,23 @@ def simulate(
         raise InputError(
             f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"
         )
-    measurement = operator.forward(video)
-    if noise_std > 0:
-        noise = torch.randn(
-            measurement.shape, dtype=torch.float32, generator=generator, device=generator.device
-        ).to(measurement)
-        measurement = measurement + noise_std * noise
-    return InverseProblem(operator, measurement, noise_std)
+    return InverseProblem(operator, noisy(operator.forward(video), noise_std, generator), noise_std)
+
+
+def noisy(measurement: Measurement, noise_std: float, generator: Generator) -> Measurement:
+    """A measurement with white Gaussian noise, drawn in float32."""
+    if noise_std <= 0:
+        return measurement
+    noise = torch.randn(
+        measurement.shape, dtype=torch.float32, generator=generator, device=generator.device
+    )
+    return measurement + noise_std * noise.to(measurement)
 
 
 FAR = 16.0  # no video in units of the range [-1, 1] has such values, and one of 0 to 255 has
 
 
-def _check_video(video: object) -> None:
+def check_video(video: object) -> None:
     if not isinstance(video, Tensor):
         raise InputError(
             f"video is a {type(video).__name__}: expected a tensor of torch; of an array take "

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.protocols import Video
+from visionxl.sizes import cover
 from visionxl.video import clip_pictures, read_clip, to_video
 
 
@@ -50,14 +51,16 @@ class TensorFrames:
     Args:
         path: of the file.
         name: of the tensor.
+        most: frames at most, the first ones.
     """
 
-    def __init__(self, path: Path, name: str) -> None:
+    def __init__(self, path: Path, name: str, most: int | None = None) -> None:
         from safetensors import safe_open
 
         self._path, self._name = path, name
         with safe_open(path, framework="pt") as file:
-            self.shape: tuple[int, ...] = tuple(file.get_slice(name).get_shape())
+            count, *size = file.get_slice(name).get_shape()
+        self.shape: tuple[int, ...] = (count if most is None else min(most, count), *size)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -90,6 +93,26 @@ class MaskedFrames:
         return torch.where(mask, self._source[frames], 0)
 
 
+class CoveringFrames:
+    """The frames of a source, scaled and cropped as :func:`visionxl.sizes.cover` does.
+
+    Args:
+        source: of the frames.
+        height: wanted, in pixels.
+        width: wanted, in pixels.
+    """
+
+    def __init__(self, source: "TensorFrames | VideoFrames", height: int, width: int) -> None:
+        self._source, self._size = source, (height, width)
+        self.shape: tuple[int, ...] = (*source.shape[:2], height, width)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, frames: slice) -> Tensor:
+        return cover(self._source[frames], *self._size)
+
+
 class VideoFrames:
     """The frames of a video file, folder of images or animated image, in [-1, 1].
 
@@ -100,11 +123,12 @@ class VideoFrames:
     Args:
         path: of the video.
         kept: frames that stay in memory, 8 bits each, behind the one that was decoded last.
+        most: frames at most, the first ones.
     """
 
-    def __init__(self, path: Path, kept: int) -> None:
-        self._path, self._kept = path, kept
-        pictures, self.rate, self.sound = clip_pictures(path)
+    def __init__(self, path: Path, kept: int, most: int | None = None) -> None:
+        self._path, self._kept, self._most = path, kept, most
+        pictures, self.rate, self.sound = clip_pictures(path, most)
         count, first = 0, None
         for picture in pictures:
             first = picture if first is None else first
@@ -134,6 +158,6 @@ class VideoFrames:
         return to_video(wanted) if wanted else torch.empty(0, *self.shape[1:])
 
     def _begin(self) -> None:
-        self._pictures: Iterator[np.ndarray] = clip_pictures(self._path)[0]
+        self._pictures: Iterator[np.ndarray] = clip_pictures(self._path, self._most)[0]
         self._recent: Any = deque(maxlen=self._kept)
         self._done = 0

@@ -1,7 +1,5 @@
 """Writing videos: mp4, lossless mkv, PNG, safetensors."""
 
-import json
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -11,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from attrs import frozen
 
 from visionxl.errors import InputError
-from visionxl.files import check_output, whole
+from visionxl.files import check_output, save_in_pieces, whole
 from visionxl.protocols import Video
 from visionxl.sizes import fit_to, next_multiple
 from visionxl.video import to_pictures
@@ -38,12 +35,6 @@ ENCODINGS = {
     ".mkv": Encoding("ffv1", "bgr0", {"level": "3", "slicecrc": "1"}, even=False),
 }
 BT709, LIMITED = 1, 1  # FFmpeg's numbers for the colours of high definition
-SAFETENSORS = {
-    torch.float32: "F32",
-    torch.float64: "F64",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-}
 SUFFIXES = (*ENCODINGS, ".safetensors", ".png", "")
 
 
@@ -122,7 +113,7 @@ def write_pieces(
     notes: list[str] = []
     with whole(path) as unfinished:
         if path.suffix.lower() == ".safetensors":
-            _write_tensor(unfinished, pieces(), frames, rate)
+            save_in_pieces(unfinished, "video", pieces(), frames, {"rate": str(rate)}, {})
         elif path.suffix == "":
             unfinished.mkdir()
             _write_pictures(pieces(), lambda index: unfinished / f"{index:05d}.png")
@@ -157,24 +148,6 @@ def _finite_pieces(pieces: Callable[[], Iterator[Video]]) -> Iterator[Video]:
 
 def _fitted(pieces: Callable[[], Iterator[Video]], height: int, width: int) -> Iterator[Video]:
     return (fit_to(piece, height, width) for piece in pieces())
-
-
-def _write_tensor(path: Path, pieces: Iterator[Video], frames: int, rate: Fraction) -> None:
-    """Safetensors with a tensor ``video``: the header, and then the values as they come."""
-    first = next(pieces)
-    shape = [frames, *first.shape[1:]]
-    size = first[0].numel() * first.element_size() * frames
-    kind = SAFETENSORS[first.dtype]
-    described = {
-        "__metadata__": {"rate": str(rate)},
-        "video": {"dtype": kind, "shape": shape, "data_offsets": [0, size]},
-    }
-    header = json.dumps(described, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(header)) + header)
-        for piece in chain([first], pieces):
-            file.write(piece.detach().cpu().contiguous().view(torch.uint8).numpy().data)
 
 
 def _pictures(pieces: Iterator[Video]) -> Iterator[np.ndarray]:

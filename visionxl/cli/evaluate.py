@@ -15,14 +15,16 @@ from visionxl.cli.options import (
     examples,
     say,
 )
-from visionxl.cli.reading import measurement_and_description, resized
+from visionxl.cli.reading import clip_in_frames, measurement_in_frames, resized
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of
-from visionxl.protocols import InverseProblem, Video
+from visionxl.operators.reach import has_reach
+from visionxl.protocols import Video
 from visionxl.report import measures_in_pieces
-from visionxl.solvers.residual import data_residual
+from visionxl.solvers.hosted_operator import pieces_of
+from visionxl.solvers.residual import residual_in_pieces
 from visionxl.streaming import clip_in_pieces
-from visionxl.video import is_lossy, read_clip
+from visionxl.video import is_lossy
 
 PIECE = 16  # frames that are compared at once
 
@@ -55,20 +57,22 @@ def evaluate(
     notes: list[str] = []
     figures: dict[str, Any] = dict(measures_in_pieces(_pairs(video, clip, size, frames, notes)))
     if measurement is not None:
-        restored = read_clip(video, frames).video
-        values, description = measurement_and_description(measurement, MeasurementOptions())
+        values, description = measurement_in_frames(measurement, MeasurementOptions(), kept=0)
         operator = description.operator(generator_of(description.seed))
-        problem = InverseProblem(operator, values, description.noise_std)
-        made = operator.forward(restored).shape
+        restored = clip_in_frames(video, frames).frames
+        first = next(pieces_of(operator, restored))[1]
+        made = len(restored) if has_reach(operator) else len(first), *first.shape[1:]
         if made != values.shape:
             raise InputError(
-                f"--measurement {measurement.name} has shape {tuple(values.shape)}, and of the "
-                f"restored video {tuple(made)} would be measured: give the measurement that it was "
+                f"--measurement {measurement.name} has shape {values.shape}, and of the "
+                f"restored video {made} would be measured: give the measurement that it was "
                 "restored from"
             )
-        figures["data_residual"] = round(data_residual(problem, restored), 6)
+        residual = residual_in_pieces(pieces_of(operator, restored), values)
+        figures["data_residual"] = round(residual, 6)
         figures["noise_std"] = description.noise_std
-    lines = ", ".join(f"{name} {value}" for name, value in figures.items())
+    named = {k: "infinite" if v is None else v for k, v in figures.items()}  # of equal videos
+    lines = ", ".join(f"{name} {value}" for name, value in named.items())
     if video.suffix.lower() != ".safetensors" and is_lossy(video):
         notes.append(
             f"{video.name} went through a lossy codec, which lowers the figures: .mkv has none"

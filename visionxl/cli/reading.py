@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from attrs import evolve
@@ -25,8 +26,15 @@ from visionxl.measurements import (
 from visionxl.operators import lift
 from visionxl.protocols import ForwardOperator, NonlinearOperator, Video
 from visionxl.sizes import cover
-from visionxl.streaming import TensorFrames, VideoFrames
+from visionxl.streaming import CoveringFrames, TensorFrames, VideoFrames
 from visionxl.video import RATE, clip_pictures, read_clip, to_video
+
+
+class Clip(NamedTuple):
+    frames: Read | CoveringFrames
+    rate: Fraction
+    sound: Path | None
+
 
 KNOWN_AS = {"task": "task", "noise": "noise_std", "window": "window"}  # option: description
 
@@ -35,14 +43,34 @@ def resized(
     video: Video, size: str | None
 ) -> Float[Tensor, "frames channels new_height new_width"]:
     """The video scaled to cover HEIGHTxWIDTH, and centre-cropped to it."""
-    if size is None:
-        return video
-    parsed = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
+    return video if size is None else cover(video, *size_of(size))
+
+
+def size_of(words: str) -> tuple[int, int]:
+    """Height and width that ``--size`` tells."""
+    parsed = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", words)
     if parsed is None:
-        raise InputError(f"--size {size!r} is not HEIGHTxWIDTH: write it like 384x640")
+        raise InputError(f"--size {words!r} is not HEIGHTxWIDTH: write it like 384x640")
     height, width = int(parsed[1]), int(parsed[2])
-    check_memory(len(video), 3, height, width)
-    return cover(video, height, width)
+    check_memory(1, 3, height, width)
+    return height, width
+
+
+def clip_in_frames(path: Path, frames: int | None, size: str | None = None) -> Clip:
+    """A clip whose frames are read when they are asked for.
+
+    Args:
+        path: of a video, folder of images, image or safetensors file.
+        frames: at most so many.
+        size: HEIGHTxWIDTH to scale and crop them to.
+    """
+    if path.suffix.lower() == ".safetensors":
+        rate, sound = read_clip(path, 0).rate, None  # says what is wrong with it
+        source: Read = TensorFrames(path, "video", frames)
+    else:
+        source = VideoFrames(path, kept=0, most=frames)
+        rate, sound = source.rate, source.sound
+    return Clip(source if size is None else CoveringFrames(source, *size_of(size)), rate, sound)
 
 
 def check_there(option: str, path: Path) -> None:

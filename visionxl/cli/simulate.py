@@ -1,5 +1,6 @@
 """simulate: a clip into a measurement."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -20,15 +21,17 @@ from visionxl.cli.options import (
 )
 from visionxl.cli.outputs import counted
 from visionxl.cli.own_tasks import find_task
-from visionxl.cli.reading import read_mask, resized
+from visionxl.cli.reading import clip_in_frames, read_mask
 from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of, save_measurement
 from visionxl.operators import TASK_NAMES, Mask, TemporalAverage
 from visionxl.operators.composition import find_parts
-from visionxl.simulation import simulate as make_problem
-from visionxl.video import is_lossy, read_clip
-from visionxl.writing import check_kind, write_clip
+from visionxl.operators.reach import has_reach
+from visionxl.protocols import Measurement
+from visionxl.solvers.long import simulate_long
+from visionxl.video import is_lossy
+from visionxl.writing import check_kind, write_pieces
 
 
 @app.command(
@@ -57,13 +60,12 @@ def simulate(
     """Degrade a clip: make a measurement to restore."""
     check_kind(output)
     check_output(output, overwrite)
-    source = read_clip(clip, frames)
-    video = resized(source.video, size)
-    check_kind(output, len(video))
     if task is None:
         raise InputError("--task is missing: choose one of " + ", ".join(TASK_NAMES))
     found = find_task(task)
-    count, _, height, width = video.shape
+    source = clip_in_frames(clip, frames, size)
+    count, _, height, width = source.frames.shape
+    check_kind(output, count)
     known = read_mask(mask, count)
     description = Description(
         found.name,
@@ -80,13 +82,20 @@ def simulate(
     )
     generator = generator_of(seed)
     operator = description.operator(generator)
-    problem = make_problem(video, operator, description.noise_std, generator=generator)
+    chance = generator.get_state()
+
+    def pieces() -> Iterator[Measurement]:
+        generator.set_state(chance)
+        return simulate_long(source.frames, operator, description.noise_std, generator=generator)
+
+    first = next(pieces())
+    measured = count if has_reach(operator) else len(first)
     notes = []
     if output.suffix.lower() == ".safetensors":
-        save_measurement(output, problem, description, overwrite)
+        save_measurement(output, pieces(), measured, operator, description, overwrite)
     else:
-        notes = write_clip(
-            output, problem.measurement, source.rate, sound=source.sound, overwrite=overwrite
+        notes = write_pieces(
+            output, pieces, measured, source.rate, sound=source.sound, overwrite=overwrite
         )
         lossy = " after a lossy codec" if is_lossy(output) else ""
         drawn = mask is None and find_parts(operator, Mask)
@@ -99,8 +108,8 @@ def simulate(
         "task": task,
         "operator": repr(operator),
         "noise_std": description.noise_std,
-        "video_shape": list(video.shape),
-        "measurement_shape": list(problem.measurement.shape),
+        "video_shape": list(source.frames.shape),
+        "measurement_shape": [measured, *first.shape[1:]],
         "output": str(output),
         "notes": notes,
     }

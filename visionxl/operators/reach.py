@@ -67,6 +67,15 @@ def reach_of(operator: object) -> Reach:
     return reach
 
 
+def has_reach(operator: object) -> bool:
+    """Whether an operator tells how far it sees, and all its parts do."""
+    try:
+        reach_of(operator)
+    except InputError:
+        return False
+    return True
+
+
 def unknown(operator: object) -> InputError:
     """The error for an operator that cannot be cut."""
     return InputError(

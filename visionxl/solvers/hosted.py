@@ -6,11 +6,10 @@ that a device holds no long video whole: :func:`hosted` puts them in place.
 
 from attrs import evolve, frozen
 
-from visionxl.errors import InputError
 from visionxl.init.inversion import CorrectedInversion
 from visionxl.operators.cutting import uncut
 from visionxl.operators.factors import Factored
-from visionxl.operators.reach import reach_of
+from visionxl.operators.reach import has_reach, reach_of
 from visionxl.protocols import (
     Correction,
     DataConsistency,
@@ -86,12 +85,8 @@ def hosted(
             where the operator sees farther: larger windows are faster, and take more memory.
     """
     operator, cut = uncut(problem.operator)
-    try:
-        reach_of(operator)
-    except InputError:
-        return problem, sampler
     goes_round = cut is not None and cut.stop > cut.frames
-    if goes_round or not isinstance(operator, ForwardOperator):
+    if goes_round or not has_reach(operator) or not isinstance(operator, ForwardOperator):
         return problem, sampler
     start = sampler.initializer
     if isinstance(start, CorrectedInversion):
@@ -114,11 +109,11 @@ def frames_together(sampler: Sampler, operator: object) -> int:
 
     Where it works in windows their core counts as ``DEVICE_CORE``.
     """
-    try:
-        reach = reach_of(operator).frames
-    except InputError:  # then nothing is hosted
+    if not has_reach(operator):  # then nothing is hosted
         return 0
-    return DEVICE_CORE + 2 * max(DEVICE_CONTEXT, reach) if in_windows(sampler) else FRAMES
+    if not in_windows(sampler):
+        return FRAMES
+    return DEVICE_CORE + 2 * max(DEVICE_CONTEXT, reach_of(operator).frames)
 
 
 def in_windows(sampler: Sampler) -> bool:

@@ -9,9 +9,9 @@ from torch import Tensor
 from visionxl.operators.cutting import operator_at, uncut
 from visionxl.operators.factors import Factors, Shape, factors_of
 from visionxl.operators.lifting import lift
-from visionxl.operators.reach import reach_of
+from visionxl.operators.reach import has_reach, reach_of
 from visionxl.protocols import Measurement, Video
-from visionxl.solvers.windows import frames_of
+from visionxl.solvers.windows import FrameSource, frames_of
 from visionxl.transfer import moved, room
 
 FRAMES = 8  # at once, of what sees one frame at a time
@@ -20,6 +20,20 @@ FRAMES = 8  # at once, of what sees one frame at a time
 def chunks(frames: int, size: int = FRAMES) -> Iterator[slice]:
     """``0:size``, ``size:2 size`` and so on."""
     return (slice(first, min(first + size, frames)) for first in range(0, frames, size))
+
+
+def pieces_of(operator: Any, video: FrameSource) -> Iterator[tuple[slice, Measurement]]:
+    """Which frames of a video's measurement, and they: some frames at a time where it can be cut.
+
+    Args:
+        operator: linear or not.
+        video: in host memory, or where its frames are read.
+    """
+    if has_reach(uncut(operator)[0]):
+        yield from HostedOperator(operator, "cpu").pieces(video)
+        return
+    measurement = operator.forward(video[0 : len(video)])
+    yield slice(0, len(measurement)), measurement
 
 
 @frozen
@@ -58,8 +72,12 @@ class HostedOperator:
     def factors(self, shape: Shape) -> Factors | None:
         return factors_of(self.operator, shape)
 
-    def pieces(self, video: Video) -> Iterator[tuple[slice, Measurement]]:
-        """Which frames of the measurement, and they, on the device."""
+    def pieces(self, video: FrameSource) -> Iterator[tuple[slice, Measurement]]:
+        """Which frames of the measurement, and they, on the device.
+
+        Args:
+            video: all of it, or where its frames are read.
+        """
         operator, cut = uncut(self.operator)
         first, stop = (0, len(video)) if cut is None else (cut.first, cut.stop)
         context = reach_of(operator).frames
@@ -68,11 +86,13 @@ class HostedOperator:
             if begin < end:
                 yield slice(begin - first, end - first), piece[begin - core.start :][: end - begin]
 
-    def _pieces(self, action: Any, frames: Tensor, context: int) -> Iterator[tuple[slice, Tensor]]:
+    def _pieces(
+        self, action: Any, frames: FrameSource, context: int
+    ) -> Iterator[tuple[slice, Tensor]]:
         operator = uncut(self.operator)[0]
         count, circular = len(frames), reach_of(operator).circular
         if count <= FRAMES + 2 * context:
-            yield slice(0, count), action(operator, frames.to(self.device))
+            yield slice(0, count), action(operator, frames[0:count].to(self.device))
             return
         for core in chunks(count):
             begin, end = core.start - context, core.stop + context

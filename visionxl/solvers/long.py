@@ -21,13 +21,34 @@ from visionxl.protocols import (
     InverseProblem,
     Latent,
     LatentPrior,
+    Measurement,
     State,
     Step,
     StepRecord,
     Video,
 )
+from visionxl.simulation import check_video, noisy
+from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.loop import Sampler, restore
 from visionxl.solvers.windows import FrameSource, Window
+
+
+def simulate_long(
+    frames: FrameSource, operator: object, noise_std: float = 0.0, *, generator: Generator
+) -> Iterator[Measurement]:
+    """The measurement of :func:`visionxl.simulate` in pieces, with the memory of a few frames.
+
+    Args:
+        frames: of the truth, read when they are asked for.
+        operator: linear or not; one that does not tell its reach in time sees all frames at once.
+        noise_std: of white noise, in units of the range [-1, 1].
+        generator: of the noise, on the CPU. It is drawn in order: the measurement is the same,
+            unless a frame of it has an odd number of values.
+    """
+    check_video(frames[0:1])
+    for _, piece in pieces_of(operator, frames):
+        yield noisy(piece, noise_std, generator)
+
 
 Place = Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]
 """(problem, method) -> the same, computed somewhere else."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from visionxl.protocols import InverseProblem, Measurement, Video
 from visionxl.solvers.conjugate_gradient import dot
+from visionxl.solvers.windows import FrameSource
 
 PART = 2**16  # values at once, of what looks at all of them: they stay in a processor's cache
 
@@ -32,12 +33,25 @@ def data_residual(problem: InverseProblem, video: Video) -> float:
     """Root mean square of ``y - A x``, in units of the range [-1, 1]."""
     operator, measurement = problem.operator, problem.measurement
     if isinstance(operator, Piecewise):
-        total = 0.0
-        for frames, answer in operator.pieces(video):
-            total += _square(answer, measurement[frames].to(answer.device))
-    else:
-        total = _square(operator.forward(video), measurement)
+        return residual_in_pieces(operator.pieces(video), measurement)
+    total = _square(operator.forward(video), measurement)
     return math.sqrt(total / measurement.numel())
+
+
+def residual_in_pieces(
+    pieces: Iterator[tuple[slice, Measurement]], measurement: FrameSource
+) -> float:
+    """The same, from some frames of ``A x`` at a time.
+
+    Args:
+        pieces: which frames of the measurement, and what they are of the video.
+        measurement: ``y``.
+    """
+    total, count = 0.0, 0
+    for frames, answer in pieces:
+        total += _square(answer, measurement[frames].to(answer.device))
+        count += answer.numel()
+    return math.sqrt(total / count)
 
 
 def check_residual(problem: InverseProblem, residual: float) -> None:

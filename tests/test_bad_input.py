@@ -56,7 +56,8 @@ def make_bad_files() -> None:
     problem = simulate(
         moving_scene(), description.operator(generator_of(0)), 0.01, generator=generator_of(0)
     )
-    save_measurement(Path("y.safetensors"), problem, description, overwrite=False)
+    y, operator = problem.measurement, problem.operator
+    save_measurement(Path("y.safetensors"), iter([y]), len(y), operator, description, False)
     broken = problem.measurement.clone()
     broken[0, 0, 0, 0] = float("nan")
     save_file({"measurement": broken}, "nan.safetensors")

@@ -150,7 +150,8 @@ class LatentPrior(Protocol):
         ...
 
 
-def _noise_std(_: object, __: object, value: float) -> None:
+def check_noise_std(value: float) -> None:
+    """Raise InputError for what is no standard deviation."""
     try:
         sound = bool(0 <= value < float("inf"))
     except TypeError:
@@ -186,7 +187,7 @@ class InverseProblem:
 
     operator: ForwardOperator = field(converter=_operator)
     measurement: Tensor = field(repr=_shape_of)
-    noise_std: float = field(default=0.0, validator=_noise_std)
+    noise_std: float = field(default=0.0, validator=lambda _, __, std: check_noise_std(std))
 
 
 @frozen(eq=False)

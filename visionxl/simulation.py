@@ -10,6 +10,7 @@ from visionxl.protocols import (
     Measurement,
     NonlinearOperator,
     Video,
+    check_noise_std,
 )
 
 
@@ -42,6 +43,7 @@ def simulate(
         raise InputError(
             f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"
         )
+    check_noise_std(noise_std)
     return InverseProblem(operator, noisy(operator.forward(video), noise_std, generator), noise_std)
 
 

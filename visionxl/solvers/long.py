@@ -26,6 +26,7 @@ from visionxl.protocols import (
     Step,
     StepRecord,
     Video,
+    check_noise_std,
 )
 from visionxl.simulation import check_video, noisy
 from visionxl.solvers.hosted_operator import pieces_of
@@ -45,6 +46,7 @@ def simulate_long(
         generator: of the noise, on the CPU. It is drawn in order: the measurement is the same,
             unless a frame of it has an odd number of values.
     """
+    check_noise_std(noise_std)
     check_video(frames[0:1])
     for _, piece in pieces_of(operator, frames):
         yield noisy(piece, noise_std, generator)

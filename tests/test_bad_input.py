@@ -206,7 +206,7 @@ CASES = {
     ),
     "bytes for a measurement": (
         RESTORE.format("bytes.safetensors") + " --task deblur",
-        ["uint8", "floating point"],
+        ["U8", "floating point"],
     ),
     "one channel": (
         RESTORE.format("gray.safetensors") + " --task deblur",

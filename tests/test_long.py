@@ -15,9 +15,12 @@ from command_line import free_port, make_clip, run_in, visionxl
 
 from visionxl.cli import long
 from visionxl.cli.jobs import LongClip
+from visionxl.cli.memory import working_bytes
 from visionxl.metrics import psnr
 from visionxl.priors import DiffusersPrior
 from visionxl.report import measures
+from visionxl.solvers.windows import CONTEXT
+from visionxl.streaming import TensorFrames, VideoFrames
 from visionxl.video import read_clip
 from visionxl.writing import write_clip
 
@@ -98,6 +101,35 @@ def test_a_clip_in_windows_is_whole_and_near_the_one_restored_at_once(here, monk
     assert 0.01 < record["data_residual"] < 0.03
     assert Path("x.png").stat().st_size > 1000
     assert not FOLDER.exists()
+
+
+def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
+    here, monkeypatch, capfd
+):
+    clip, longest, fitting = torch.rand(103, 3, 32, 48) * 2 - 1, 2 * CONTEXT + 5, []
+    write_clip(Path("long.safetensors"), clip, 25)
+    words = ["long.safetensors", "--task", "deblur", "--noise", "0.01", "--method", "vision_xl"]
+    for path in ("long.safetensors", "long.mkv"):
+        write_clip(Path(path), clip, 25, overwrite=True)
+        monkeypatch.setattr(
+            "visionxl.cli.memory.machine_memory", lambda: working_bytes(longest, 32, 48)
+        )
+        for kind in (TensorFrames, VideoFrames):
+            monkeypatch.setattr(kind, "__getitem__", lambda *_: fitting.append(_))
+        answer = visionxl(monkeypatch, capfd, "restore", path, *words[1:], "--output", "x.mkv")
+        assert answer.code == 2
+        assert f"{longest} frames of this size would fit" in answer.err
+        assert "restore --windows 5)" in answer.err
+    assert fitting == []
+    monkeypatch.undo()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(
+        "visionxl.cli.memory.machine_memory", lambda: working_bytes(longest, 32, 48)
+    )
+    answer = visionxl(
+        monkeypatch, capfd, "restore", *words, "--windows", "5", "--output", "x.mkv", "--steps", "5"
+    )
+    assert answer.code == 0, answer.err
 
 
 def test_an_interrupted_long_clip_goes_on_within_its_window(here, finished, monkeypatch, capfd):

@@ -12,7 +12,7 @@ from attrs import asdict, evolve, field, frozen
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError
-from visionxl.files import check_output, save_in_pieces, whole
+from visionxl.files import KINDS, check_output, save_in_pieces, whole
 from visionxl.operators import Mask, TemporalAverage, task_named
 from visionxl.operators.composition import find_parts, replace_part
 from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator
@@ -113,6 +113,19 @@ def load_measurement(path: Path) -> tuple[Tensor, Description | None]:
     """Read a safetensors measurement, with its description where it has one.
 
     Raises:
+        InputError: as for :func:`described_in`.
+    """
+    from safetensors import safe_open
+
+    name, description = described_in(path)
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(name).float(), description
+
+
+def described_in(path: Path) -> tuple[str, Description | None]:
+    """The name of a measurement's tensor in its file, and how it was made where that tells.
+
+    Raises:
         InputError: missing, unreadable, or without a tensor named measurement or video.
     """
     from safetensors import SafetensorError, safe_open
@@ -122,28 +135,28 @@ def load_measurement(path: Path) -> tuple[Tensor, Description | None]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            kinds = {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
+            mask = file.get_tensor("mask").bool() if "mask" in kinds else None
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"measurement {str(path)!r} cannot be read, it is damaged or no safetensors file "
             f"({error}): make it again with visionxl simulate"
         ) from error
-    measurement = tensors.get("measurement", tensors.get("video"))
-    if measurement is None:
+    name = next((name for name in ("measurement", "video") if name in kinds), None)
+    if name is None:
         raise InputError(
-            f"measurement {str(path)!r} has the tensors {', '.join(tensors)}: expected one named "
+            f"measurement {str(path)!r} has the tensors {', '.join(kinds)}: expected one named "
             "'measurement'"
         )
-    if not measurement.is_floating_point():
+    if kinds[name] not in KINDS.values() or kinds[name] == "U8":
         raise InputError(
-            f"measurement {str(path)!r} is {measurement.dtype}: expected floating point numbers "
+            f"measurement {str(path)!r} is {kinds[name]}: expected floating point numbers "
             "in units of the range [-1, 1]"
         )
-    mask = tensors["mask"].bool() if "mask" in tensors else None
-    return measurement.float(), description_in(path, metadata, mask)
+    return name, _description(path, metadata, mask)
 
 
-def description_in(
+def _description(
     path: Path, metadata: Mapping[str, str], mask: Tensor | None
 ) -> Description | None:
     """How a measurement was made, from its file's metadata; None where they do not tell.

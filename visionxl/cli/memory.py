@@ -4,6 +4,7 @@ import os
 
 from visionxl.errors import InputError
 from visionxl.solvers.motion import arrival_bytes
+from visionxl.solvers.windows import CONTEXT
 
 VIDEOS = 15  # of float32, held at once: tests/test_memory.py bounds it by 12, reports take more
 FIXED = 700_000_000  # interpreter, libraries and the pocket prior's own working memory
@@ -30,11 +31,13 @@ def check_memory(frames: int, channels: int, height: int, width: int) -> None:
     fitting = frames - 1
     while fitting and working_bytes(fitting, height, width, channels) > there:
         fitting -= 1
-    way = (
-        f"{fitting} frames of this size would fit (simulate --frames {fitting})"
-        if fitting
-        else "not one frame of this size would fit: make it smaller (simulate --size)"
-    )
+    if fitting > 2 * CONTEXT:
+        windows = f"restore --windows {fitting - 2 * CONTEXT}"
+        way = f"{fitting} frames of this size would fit, so restore it in windows ({windows})"
+    elif fitting:
+        way = f"{fitting} frames of this size would fit (simulate --frames {fitting})"
+    else:
+        way = "not one frame of this size would fit: make it smaller (simulate --size)"
     raise InputError(
         f"{frames} frames of {height}x{width} take about {needed / 1e9:.0f} GB of memory and this "
         f"machine has {there / 1e9:.0f} GB: {way}"

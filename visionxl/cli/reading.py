@@ -18,10 +18,9 @@ from visionxl.errors import InputError
 from visionxl.measurements import (
     ROUNDING,
     Description,
-    description_in,
+    described_in,
     generator_of,
     least_noise,
-    load_measurement,
 )
 from visionxl.operators import lift
 from visionxl.protocols import ForwardOperator, NonlinearOperator, Video
@@ -95,21 +94,17 @@ def read_mask(path: Path | None, frames: int | None = None) -> Tensor | None:
 def measurement_and_description(
     path: Path, options: MeasurementOptions
 ) -> tuple[Tensor, Description]:
-    """A measurement and how it was made: from its file, or from the options for any video."""
-    if path.suffix.lower() == ".safetensors":
-        values, stored = load_measurement(path)
-        rate, sound = RATE, None
-    else:
-        clip = read_clip(path)
-        values, stored, rate, sound = clip.video, None, clip.rate, clip.sound
-    options = options.seeing(path, values)
-    return values, described(path, stored, tuple(values.shape), rate, sound, options)
+    """A measurement and how it was made, where the machine has the memory to restore it whole."""
+    frames, description = measurement_in_frames(path, options, kept=0)
+    check_memory(description.frames, 3, description.height, description.width)
+    return frames[0 : len(frames)], description
 
 
 def measurement_in_frames(
     path: Path, options: MeasurementOptions, kept: int
 ) -> tuple[Read, Description]:
-    """The same, with frames that are read when they are asked for.
+    """A measurement whose frames are read when they are asked for, and how it was made: from its
+    file, or from the options for any video.
 
     Args:
         path: of the measurement.
@@ -120,21 +115,8 @@ def measurement_in_frames(
         video = VideoFrames(path, kept)
         options = options.seeing(path, video)
         return video, described(path, None, video.shape, video.rate, video.sound, options)
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            metadata = file.metadata() or {}
-            mask = file.get_tensor("mask").bool() if "mask" in names else None
-        name = "measurement" if "measurement" in names else "video"
-        frames = TensorFrames(path, name)
-    except (SafetensorError, OSError) as error:
-        raise InputError(
-            f"measurement {str(path)!r} cannot be read ({error}): expected safetensors with a "
-            "tensor named 'measurement'"
-        ) from error
-    stored = description_in(path, metadata, mask)
+    name, stored = described_in(path)
+    frames = TensorFrames(path, name)
     return frames, described(path, stored, frames.shape, RATE, None, options.seeing(path, frames))
 
 

@@ -14,6 +14,7 @@ from visionxl.operators import (
     TASK_NAMES,
     AveragePool,
     BicubicDownsample,
+    Identity,
     MotionBlur,
     TemporalAverage,
     check_adjoint,
@@ -21,7 +22,8 @@ from visionxl.operators import (
     task_named,
 )
 from visionxl.protocols import ForwardOperator, InverseProblem
-from visionxl.solvers import Unchanged
+from visionxl.solvers import SpaceTimeTV, Unchanged
+from visionxl.solvers.residual import check_result
 from visionxl.video import read_clip
 from visionxl.writing import write_clip
 
@@ -132,6 +134,7 @@ def test_a_wrong_adjoint_is_told_where_a_run_begins(prior):
     with (
         pytest.warns(UserWarning, match="is not the transpose of its forward"),
         pytest.warns(UserWarning, match="does not explain its measurement: y - A x is"),
+        pytest.warns(UserWarning, match="the result has values up to"),
     ):
         restore(wrong, prior, vision_xl(consistency=PlainCG(1)), generator=seeded())
 
@@ -244,9 +247,25 @@ def test_a_video_of_nan_is_not_written_and_a_broadcast_rate_is(tmp_path):
 
 
 def test_a_residual_as_large_as_a_large_noise_is_no_surprise():
-    from visionxl.solvers.residual import check_residual
-
-    noisy = InverseProblem(AveragePool(2), noise(3, 3, 8, 8), 0.5)
-    check_residual(noisy, 1.2)  # a warning is an error here
+    noisy, video = InverseProblem(AveragePool(2), noise(3, 3, 8, 8), 0.5), torch.zeros(3, 3, 16, 16)
+    check_result(noisy, PlainCG(), video, 1.2)  # a warning is an error here
     with pytest.warns(UserWarning, match="does not explain its measurement"):
-        check_residual(evolve(noisy, noise_std=0.1), 1.2)
+        check_result(evolve(noisy, noise_std=0.1), PlainCG(), video, 1.2)
+
+
+def test_of_a_consistency_that_ends_at_the_noise_less_is_let_pass():
+    problem, video = InverseProblem(AveragePool(2), noise(3, 3, 8, 8), 0.1), torch.zeros(3, 3, 8, 8)
+    for consistency in (PlainCG(), SpaceTimeTV()):
+        check_result(problem, consistency, video, 0.125)
+    check_result(problem, PlainCG(), video, 0.13)
+    with pytest.warns(UserWarning, match=r"y - A x is 0\.13, where the noise is 0\.1"):
+        check_result(problem, SpaceTimeTV(), video, 0.13)
+
+
+def test_a_result_far_from_any_video_is_warned_of():
+    y = noise(3, 3, 8, 8).clamp(-1, 1)
+    problem, video = InverseProblem(Identity(), y, 0.1), torch.zeros(3, 3, 8, 8)
+    video[1, 2, 3, 4] = -3.5
+    with pytest.warns(UserWarning, match=r"values up to 3\.5.*noise_std 0\.1"):
+        check_result(problem, PlainCG(), video, 0.1)
+    check_result(evolve(problem, measurement=2 * y), PlainCG(), video, 0.1)  # it is larger itself

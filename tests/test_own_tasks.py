@@ -127,3 +127,104 @@ def test_the_librarys_tasks_are_found_by_their_names():
     assert find_task("sr4+").make is task_named("sr4+")
     with pytest.raises(InputError, match="did you mean 'deblur'"):
         find_task("deblurr")
+
+
+BROKEN = """
+import numpy as np
+import torch
+from visionxl.operators import Identity, Mask
+
+def too_few(frames):
+    return Identity()
+
+def fails(frames, height, width, generator):
+    return 1 / 0
+
+def nothing(frames, height, width, generator):
+    pass
+
+def kind(frames, height, width, generator):
+    return Identity
+
+class One:
+    def forward(self, video):
+        return video
+
+def one_way(frames, height, width, generator):
+    return One()
+
+class Thirds(One):
+    def adjoint(self, measurement):
+        return self.forward(measurement)
+
+    def forward(self, video):
+        return video.unflatten(0, (-1, 7))
+
+def thirds(frames, height, width, generator):
+    return Thirds()
+
+def chance(frames, height, width, generator):
+    return Mask(torch.rand(height, width) > 0.5)
+
+class Held:
+    def __init__(self):
+        self.code = torch.rand(40, 40)
+
+    def __repr__(self):
+        return f"Held({self.code})"
+
+    def forward(self, video):
+        return video * 1.0
+
+    adjoint = forward
+
+def held(frames, height, width, generator):
+    return Held()
+
+class Back(One):
+    def adjoint(self, measurement):
+        raise KeyError("mended later")
+
+def back(frames, height, width, generator):
+    return Back()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", ["which function", "own/broken.py:FUNCTION"]),
+        (":too_few", ["broken.py:too_few raised TypeError", "(frames, height, width, generator)"]),
+        (":fails", ["raised ZeroDivisionError: division by zero"]),
+        (":nothing", ["returned None", "forward(video) and adjoint(measurement)"]),
+        (":kind", ["returned", "Identity", "no operator"]),
+        (":one_way", ["returned One", "adjoint(measurement)"]),
+        (":thirds", ["line 30 of broken.py, in forward, raised RuntimeError"]),
+        (":chance", ["broken.py:chance made two different operators", "generator"]),
+    ],
+)
+def test_what_is_wrong_with_a_task_of_ones_own_is_a_sentence(name, words, place, run):
+    Path("own/broken.py").write_text(BROKEN)
+    answer = run(f"simulate clip.mkv --output y.safetensors --task own/broken.py{name}")
+    assert answer.code == 2
+    assert answer.err.startswith("visionxl: error: ")
+    assert len(answer.err.splitlines()) == 1
+    assert all(word in answer.err for word in words), answer.err
+    assert not Path("y.safetensors").exists()
+
+
+def test_an_operator_that_holds_many_numbers_has_a_short_name(place, run):
+    Path("own/broken.py").write_text(BROKEN)
+    held = "--task own/broken.py:held --output"
+    assert "Held(...), noise 0" in run(f"simulate clip.mkv {held} y.safetensors").out
+    answer = run(f"restore y.safetensors --windows 1 {held} x.mkv")
+    assert "Held(...) cannot be cut into windows" in answer.err
+
+
+def test_an_error_in_ones_own_adjoint_is_told_with_its_place(place, run):
+    Path("own/broken.py").write_text(BROKEN)
+    back = "--task own/broken.py:back --output"
+    assert run(f"simulate clip.mkv {back} y.safetensors").code == 0
+    answer = run(f"restore y.safetensors {back} x.mkv")
+    assert answer.code == 2
+    assert "line 55 of broken.py, in adjoint, raised KeyError: 'mended later'" in answer.err

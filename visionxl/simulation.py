@@ -3,7 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, name_of
 from visionxl.protocols import (
     ForwardOperator,
     InverseProblem,
@@ -33,10 +33,19 @@ def simulate(
     Raises:
         InputError: what is given is no such video.
     """
+    if not isinstance(video, Tensor) and hasattr(video, "forward"):
+        raise InputError(f"video {name_of(video)} is an operator: give the video first, then it")
     check_video(video)
+    if isinstance(operator, str):
+        raise InputError(
+            f"operator {operator!r} is a name: give a value, as visionxl.operators.task_named"
+            f"({operator!r})(*video.shape[:1], *video.shape[2:], generator)"
+        )
     if isinstance(operator, type) or not hasattr(operator, "forward"):
-        name = getattr(operator, "__name__", type(operator).__name__)
-        raise InputError(f"operator {name} has no forward of a value: give one, as {name}(...)")
+        if isinstance(operator, type):
+            name = operator.__name__
+            raise InputError(f"operator {name} is a class: give a value of it, as {name}(...)")
+        raise InputError(f"operator {name_of(operator)} has no method forward(video): give one")
     if not isinstance(noise_std, int | float):
         raise InputError(f"noise_std {noise_std!r}: expected a number, 0 or more")
     if noise_std > 0 and not isinstance(generator, Generator):

@@ -58,10 +58,18 @@ def about_noise(path: Path, noise: float, given: float | None, estimated: bool) 
             f"noise {CODEC} was taken: {path.name} went through a lossy codec, whose errors count "
             "as noise; from a lossless file more can be restored"
         ]
+    if estimated and noise == least == CODEC:
+        return [
+            f"noise {CODEC} was taken, for {path.name} went through a lossy codec: what was "
+            "estimated is less, and its errors are not white"
+        ]
     if estimated:
         return [f"noise {noise:.4g} was estimated: too much where fine texture moves"]
     if given is None and noise == ROUNDING:
-        return [f"noise {ROUNDING} was taken, the rounding of 8 bits: give --noise for more"]
+        return [
+            f"noise {ROUNDING} was taken, the rounding of 8 bits: where there is more, give "
+            "--noise, or --noise estimate to find it"
+        ]
     if given is not None and given < least == CODEC:
         return [
             f"{path.name} went through a lossy codec, whose errors are not in --noise {given:g}: "

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from visionxl.cli.own_tasks import place_in
 from visionxl.errors import InputError
 from visionxl.operators import TASK_NAMES
 from visionxl.planning import ran_out_of_memory
@@ -149,6 +150,9 @@ def explained() -> Iterator[None]:
             sys.exit(2)
         fail(error.format_message())
     except Exception as error:
+        own = place_in(error)
+        if own is not None and not ran_out_of_memory(error):
+            fail(f"{own}, raised {type(error).__name__}: {error}")
         if not ran_out_of_memory(error):
             error.add_note("This should not happen: please report it with what visionxl info says.")
             raise

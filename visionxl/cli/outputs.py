@@ -156,6 +156,8 @@ def columns_of(problem: InverseProblem, restored: Video, truth: Video | None) ->
 def summary(record: dict[str, Any]) -> str:
     frames, _, height, width = record["video_shape"]
     words = [f"restored {counted(frames)} of {height}x{width} in {record['seconds']:.0f} s"]
+    if "warm_up_seconds" in record:
+        words.append(f"after {record['warm_up_seconds']:.0f} s of compiling")
     words.append(f"data residual {record['data_residual']:.4f} (noise {record['noise_std']:g})")
     if "measures" in record:
         after = record["measures"]

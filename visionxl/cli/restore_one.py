@@ -21,7 +21,7 @@ from visionxl.cli.outputs import beside, summary
 from visionxl.cli.reading import read_mask
 from visionxl.cli.running import STEPS
 from visionxl.distributed import Processes
-from visionxl.errors import InputError
+from visionxl.errors import InputError, NotFiniteError
 from visionxl.files import check_output, clear_partials
 from visionxl.measurements import Description
 from visionxl.writing import check_kind
@@ -165,6 +165,7 @@ def _kept(checkpoints: CheckpointFolder) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if not _finished(checkpoints):
+        # What is not finite comes up again where the same command goes on.
+        if isinstance(error, NotFiniteError) or not _finished(checkpoints):
             raise
         raise InputError(f"{error}; {_goodbye(checkpoints)}") from error

@@ -28,6 +28,7 @@ from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRec
 from visionxl.report import Album, Look, run_record
 from visionxl.solvers import Around, FrameByFrame, Sampler, hosted, restore
 from visionxl.solvers.long import Place
+from visionxl.solvers.residual import is_near
 
 STEPS = "step"  # what checkpoints of a run's steps are called
 SHARE = 0.85  # of a GPU's memory: kernels need room that no count sees, and so may others
@@ -162,10 +163,11 @@ def restored(
     record["memory_plan"], record["processes"] = str(plan), run.group.size
     if run.warm:
         record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)
-    if record["data_residual"] > 1.25 * problem.noise_std + 0.002:
+    if not is_near(problem, record["data_residual"]):
         notes.append(
             f"the data residual {record['data_residual']:.4f} is above the noise "
-            f"{problem.noise_std:g}: is it the right task, and the right noise?"
+            f"{problem.noise_std:g}: is it the right task, and the right noise "
+            "(--noise estimate)?"
         )
     return result.video.cpu(), record, notes, album.looks
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from visionxl.cli.options import (
@@ -22,7 +23,7 @@ from visionxl.cli.options import (
 from visionxl.cli.outputs import counted
 from visionxl.cli.own_tasks import find_task
 from visionxl.cli.reading import clip_in_frames, read_mask
-from visionxl.errors import InputError
+from visionxl.errors import InputError, name_of
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of, save_measurement
 from visionxl.operators import TASK_NAMES, Mask, TemporalAverage
@@ -30,6 +31,7 @@ from visionxl.operators.composition import find_parts
 from visionxl.operators.reach import has_reach
 from visionxl.protocols import Measurement
 from visionxl.solvers.long import simulate_long
+from visionxl.solvers.windows import FrameSource
 from visionxl.video import is_lossy
 from visionxl.writing import check_kind, write_pieces
 
@@ -89,6 +91,8 @@ def simulate(
         return simulate_long(source.frames, operator, description.noise_std, generator=generator)
 
     first = next(pieces())
+    if found.code is not None:
+        _check_chance(description, source.frames, first)
     measured = count if has_reach(operator) else len(first)
     notes = []
     if output.suffix.lower() == ".safetensors":
@@ -106,7 +110,7 @@ def simulate(
         )
     facts = {
         "task": task,
-        "operator": repr(operator),
+        "operator": name_of(operator),
         "noise_std": description.noise_std,
         "video_shape": list(source.frames.shape),
         "measurement_shape": [measured, *first.shape[1:]],
@@ -118,5 +122,18 @@ def simulate(
         notes.append(f"the average over {longest} frames is longer than the clip, {count} frames")
     if frames is not None and count < frames:
         notes.append(f"the clip has {count} frames, fewer than --frames {frames}")
-    line = f"{counted(count)} of {height}x{width}, {operator!r}, noise {description.noise_std:g}"
+    what = f"{name_of(operator)}, noise {description.noise_std:g}"
+    line = f"{counted(count)} of {height}x{width}, {what}"
     say(facts, json_, line, notes, [output])
+
+
+def _check_chance(description: Description, frames: FrameSource, first: Measurement) -> None:
+    """Raise InputError where a task of one's own makes another operator every time."""
+    generator = generator_of(description.seed)
+    operator, noise = description.operator(generator), description.noise_std
+    again = next(simulate_long(frames, operator, noise, generator=generator))
+    if again.shape != first.shape or not torch.equal(again, first):
+        raise InputError(
+            f"--task {description.task} made two different operators with the same generator: "
+            "restore would take a third. Draw all that is random from the generator it is given"
+        )

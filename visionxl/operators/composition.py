@@ -6,7 +6,7 @@ from typing import Any
 from attrs import evolve, field, frozen
 from torch import Tensor
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, name_of
 from visionxl.operators.factors import Factors, Shape, compose_factors, factors_of
 from visionxl.operators.lifting import lift
 from visionxl.operators.reach import Reach, reach_of
@@ -26,9 +26,11 @@ class Composable:
 
 
 def _is_operator(_: Any, attribute: Any, value: object) -> None:
-    if not isinstance(value, ForwardOperator):
+    if isinstance(value, type) or not isinstance(value, ForwardOperator):
+        name = f"{value.__name__}, a class," if isinstance(value, type) else name_of(value)
         raise TypeError(
-            f"{attribute.name} {value!r} is no operator: it needs the methods forward and adjoint"
+            f"{attribute.name} {name} is no operator: give a value with the methods forward and "
+            "adjoint"
         )
 
 
@@ -78,7 +80,7 @@ class Composition(Composable, Composed):
         return compose_factors(outer, inner) if outer and inner else None
 
     def __repr__(self) -> str:
-        return f"{self.outer!r} @ {self.inner!r}"
+        return f"{name_of(self.outer)} @ {name_of(self.inner)}"
 
 
 def replace_part(operator: Any, kind: type, change: Callable[[Any], Any]) -> Any:

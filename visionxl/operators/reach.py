@@ -79,7 +79,7 @@ def has_reach(operator: object) -> bool:
 def unknown(operator: object) -> InputError:
     """The error for an operator that cannot be cut."""
     return InputError(
-        f"{operator!r} cannot be cut into windows, for how far it sees along time is not known: "
-        "restore the clip as a whole, or give the operator a method reach() that returns "
+        f"{name_of(operator)} cannot be cut into windows, for how far it sees along time is not "
+        "known: restore the clip as a whole, or give the operator a method reach() that returns "
         "Reach(frames, circular=...)"
     )

@@ -1,5 +1,6 @@
 """NaN and infinity stop a run where they come up, and say where."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -46,6 +47,14 @@ def check_finite(
                 raise NotFiniteError(f"the part before {stage}", frame, name, BEFORE)
             raise NotFiniteError(stage, frame, name, WAYS_OUT[stage])
     return answer
+
+
+def check_number(residual: float, dtype: torch.dtype) -> float:
+    """The residual. Raises NotFiniteError where a correction is so large that it is none."""
+    if not math.isfinite(residual):
+        name = str(dtype).removeprefix("torch.")
+        raise NotFiniteError("consistency", None, name, WAYS_OUT["consistency"])
+    return residual
 
 
 @contextmanager

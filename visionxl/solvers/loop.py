@@ -42,9 +42,9 @@ from visionxl.solvers.contract import (
     check_start,
     check_state,
 )
-from visionxl.solvers.finite import step_named
+from visionxl.solvers.finite import check_number, step_named
 from visionxl.solvers.frames import FrameByFrame
-from visionxl.solvers.residual import check_residual, data_residual
+from visionxl.solvers.residual import check_result, data_residual
 
 LowPass = Callable[[Video, NoiseLevel], Video]
 """(video, level) -> video: what is taken off before a video is encoded again."""
@@ -153,10 +153,11 @@ def trajectory(
                 latent = sampler.renoise(clean, denoised.noise, passage, generator)
                 check_same_shape("renoise", sampler.renoise, clean, latent)
                 following = State(index + 1, latent, generator.get_state())
+            residual = check_number(data_residual(problem, corrected.video), corrected.video.dtype)
         record = StepRecord(
             index=index,
             time=level.time,
-            data_residual=data_residual(problem, corrected.video),
+            data_residual=residual,
             iterations=corrected.iterations,
             residuals=corrected.residuals,
             stopped=corrected.stopped,
@@ -248,7 +249,7 @@ def restore(
         del step
     assert video is not None  # that of the last step, which nothing follows
     if not isinstance(sampler.consistency, Unchanged) or sampler.finish is not None:
-        check_residual(problem, trace[-1].data_residual)
+        check_result(problem, sampler.consistency, video, trace[-1].data_residual)
     return Restoration(video, tuple(trace))
 
 

@@ -17,6 +17,8 @@ PART = 2**16  # values at once, of what looks at all of them: they stay in a pro
 
 # A result may miss y by so much, and so many times the noise and the size of y.
 MISSED, NOISES, SIZES = 0.05, 3.0, 0.2
+NEAR, NOISES_NEAR = 0.002, 1.25  # one of a consistency that ends at the noise
+FAR = 3.0  # times what a video's values, and the measurement's, reach
 
 
 @runtime_checkable
@@ -54,16 +56,38 @@ def residual_in_pieces(
     return math.sqrt(total / count)
 
 
-def check_residual(problem: InverseProblem, residual: float) -> None:
-    """Warn of a result that is much farther from its measurement than the noise."""
+def is_near(problem: InverseProblem, residual: float) -> bool:
+    """Whether a result is about as far from its measurement as the noise, or nearer."""
+    return residual <= NEAR + NOISES_NEAR * problem.noise_std
+
+
+def check_result(
+    problem: InverseProblem, consistency: object, video: Video, residual: float
+) -> None:
+    """Warn of a result that is farther from its measurement than the noise, or far outside [-1, 1].
+
+    A consistency whose answer ends at the noise says ``fits_noise = True``, as
+    :class:`SpaceTimeTV` does. Of others much is let pass.
+    """
     y = problem.measurement
     size = math.sqrt(dot(y, y) / y.numel())
-    if size and residual > MISSED + NOISES * problem.noise_std + SIZES * size:
+    missed = residual > MISSED + NOISES * problem.noise_std + SIZES * size
+    if getattr(consistency, "fits_noise", False):
+        missed = not is_near(problem, residual)
+    if size and missed:
         warnings.warn(
             f"the result does not explain its measurement: y - A x is {residual:.3g}, where the "
             f"noise is {problem.noise_std:g} and y itself {size:.3g} (root mean squares). Look for "
             "a wrong operator or noise, or a consistency that diverges or does nothing "
             "(visionxl.testing.check_consistency)",
+            stacklevel=4,
+        )
+    most, reach = (values.abs().max().item() for values in (video, y))
+    if most > FAR * max(1.0, reach):
+        warnings.warn(
+            f"the result has values up to {most:.3g}, and a video's are between -1 and 1: it "
+            "follows the errors of the measurement. Look for a wrong operator, or for more noise "
+            f"than noise_std {problem.noise_std:g} (visionxl.measurements.estimate_noise)",
             stacklevel=4,
         )
 

@@ -1,6 +1,7 @@
 """Consistency that knows how videos change: noise-aware, with directional total variation."""
 
 import math
+from typing import ClassVar
 
 import torch
 from attrs import field, frozen
@@ -85,6 +86,7 @@ class SpaceTimeTV:
             irons out less of a fine texture and leaves more of the noise; 0 for none.
     """
 
+    fits_noise: ClassVar[bool] = True  # what it answers ends as far from the measurement
     spread: Spread = field(factory=lambda: ConstantSpread(0.4))
     strength: float = field(default=1.0, validator=from_zero)
     floor: float = field(default=0.02, validator=above_zero)

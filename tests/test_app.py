@@ -195,6 +195,7 @@ def restorer(limits=None):
 
 
 @pytest.mark.parametrize("simulate", [True, False])
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_the_page_gives_what_the_commands_give(simulate, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     make_clip(Path("x.mkv"), 3, 32, 48)

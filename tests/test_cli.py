@@ -279,6 +279,7 @@ def test_a_folder_in_diffusers_layout_is_a_prior(place, sdxl_folder, monkeypatch
     assert read_clip("x.mkv").video.shape == (2, 3, 64, 96)
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_a_plain_video_one_frame_and_a_folder_of_pictures(place, monkeypatch, capfd):
     words = ["restore", "clip.mkv", "--task", "deblur+", "--noise", "0.02", "--output", "frames"]
     answer = visionxl(monkeypatch, capfd, *words)

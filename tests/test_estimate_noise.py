@@ -167,6 +167,7 @@ def test_what_a_lossy_codec_wrote_has_the_codecs_noise(
     assert word is None or any(word in note for note in record["notes"])
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_no_less_than_the_rounding_of_8_bits_is_taken(measured, monkeypatch, capfd):
     words = ["restore", "y.mkv", "--task", "deblur", "--noise", "0", "--output", "x.mkv"]
     answer = visionxl(monkeypatch, capfd, *words)
@@ -176,6 +177,7 @@ def test_no_less_than_the_rounding_of_8_bits_is_taken(measured, monkeypatch, cap
     assert json.loads(Path("x.json").read_text())["noise_std"] == ROUNDING
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_a_restoration_of_a_coded_video_does_not_end_below_it(measured, monkeypatch, capfd):
     """Told the rounding of 8 bits alone, it ends 10 dB below."""
     words = ["simulate", str(DEMO_CLIP), "--task", "deblur", "--frames", "3", "--size", "64x96"]

@@ -103,6 +103,7 @@ def test_a_clip_in_windows_is_whole_and_near_the_one_restored_at_once(here, monk
     assert not FOLDER.exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
     here, monkeypatch, capfd
 ):

@@ -231,6 +231,7 @@ def test_ddnm_has_the_measurement_exactly_and_leaves_the_null_space_to_the_prior
     assert moved.abs().max() > 0.1
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_diffpir_bears_the_noise_that_ddnm_hands_on():
     problem = problem_of(GaussianBlur(1.0), 0.05)
     errors = {m: relative_error(restored(m(), problem), TRUTH) for m in (ddnm, diffpir)}
@@ -370,6 +371,7 @@ def test_the_step_of_ddnm_plus_has_the_schedules_variance_with_the_measurements_
     assert means[0] == pytest.approx(means[1], rel=0.06)
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_ddnm_plus_bears_the_noise_that_ddnm_hands_on():
     problem = problem_of(GaussianBlur(1.0), noise_std=0.1)
     plain, plus = (relative_error(restored(m(), problem), TRUTH) for m in (ddnm, ddnm_plus))

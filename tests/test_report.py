@@ -387,6 +387,7 @@ def test_looks_outlive_an_interruption(place, monkeypatch, capfd):
     assert None not in json.loads(Path("x.json").read_text())["stages"]
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_a_long_clip_has_a_page_of_its_first_window(place, monkeypatch, capfd):
     make_clip(Path("long.mkv"), frames=9, height=32, width=48)
     words = ["restore", "long.mkv", "--task", "deblur", "--windows", "4", "--output", "x.mkv"]

@@ -135,6 +135,7 @@ RUN = [page for page in WITH_COMMANDS if not all(map(reasons, commands_of(page))
 
 
 @pytest.mark.parametrize("page", RUN, ids=lambda p: p.name)
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_every_command_line_runs(page, at_home, monkeypatch):
     for words in commands_of(page):
         if not reasons(words):

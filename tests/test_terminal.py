@@ -160,7 +160,7 @@ def test_sigterm_is_told_by_every_command(monkeypatch, tmp_path, capfd):
     def terminated(*_, **__):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(simulate, "make_problem", terminated)
+    monkeypatch.setattr(simulate, "simulate_long", terminated)
     answer = visionxl(monkeypatch, capfd, "simulate", "clip.mkv", "--task", "sr4")
     assert answer.code == 143
     assert answer.err == "stopped: nothing half-written is left behind\n"
@@ -170,7 +170,7 @@ def test_sigterm_is_told_by_every_command(monkeypatch, tmp_path, capfd):
 def test_what_should_not_happen_asks_for_a_report(monkeypatch, tmp_path, capfd):
     monkeypatch.chdir(tmp_path)
     make_clip(Path("clip.mkv"))
-    monkeypatch.setattr(simulate, "make_problem", lambda *_, **__: 1 // 0)
+    monkeypatch.setattr(simulate, "simulate_long", lambda *_, **__: 1 // 0)
     with pytest.raises(ZeroDivisionError) as raised:
         visionxl(monkeypatch, capfd, "simulate", "clip.mkv", "--task", "sr4")
     assert "visionxl info" in raised.value.__notes__[0]

@@ -446,6 +446,7 @@ def test_a_start_from_a_frame_counted_from_the_end_is_that_of_the_whole_clip():
     torch.testing.assert_close(found, whole, atol=1e-12, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_the_warning_of_a_difference_does_not_hang_on_the_measurements_unit():
     problem = problem_of(Scale(1e-5) @ EveryFifth())
     with pytest.warns(UserWarning, match=r"at\(frames, count\)"):

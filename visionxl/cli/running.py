@@ -221,9 +221,9 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
     )
     try:
         return fastest(options(), memory, f"{frames} frames of {height}x{width}")[0]
-    except InputError:
+    except InputError as error:
         if run.memory is not None:
-            raise
+            raise InputError(str(error).replace("budget", "--memory", 1)) from error
         return min(options(), key=lambda option: option[1].peak)[0]  # the count is an estimate
 
 

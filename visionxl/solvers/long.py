@@ -37,7 +37,7 @@ from visionxl.solvers.windows import FrameSource, Window
 def simulate_long(
     frames: FrameSource, operator: object, noise_std: float = 0.0, *, generator: Generator
 ) -> Iterator[Measurement]:
-    """What :func:`~visionxl.simulation.simulate` measures, in pieces: with the memory of a few frames.
+    """What :func:`~visionxl.simulation.simulate` measures, with the memory of a few frames.
 
     Args:
         frames: of the truth, read when they are asked for.

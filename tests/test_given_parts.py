@@ -146,6 +146,16 @@ class Still:
         return Correction(estimate, 1, (), "done")
 
 
+def test_a_correction_too_large_to_measure_stops_the_run(problem, prior):
+    class Huge:
+        def correct(self, estimate, problem, level):
+            most = torch.finfo(estimate.dtype).max
+            return Correction(torch.full_like(estimate, most / 100), 1, (), "done")
+
+    with pytest.raises(NotFiniteError, match=r"consistency answered.*step 0.*check_adjoint"):
+        restore(problem, prior, vision_xl(consistency=Huge()), generator=seeded())
+
+
 def test_a_result_that_does_not_explain_its_measurement_is_warned_of(problem, prior):
     with pytest.warns(UserWarning, match=r"does not explain.*noise is 0\.02.*does nothing"):
         restore(problem, prior, vision_xl(consistency=Still()), generator=seeded())

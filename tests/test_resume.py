@@ -1,6 +1,7 @@
 """A run that is cut off goes on to the same bytes, and what is finished is never lost."""
 
 import json
+import math
 import os
 import resource
 import shutil
@@ -19,6 +20,7 @@ from safetensors.torch import save_file
 from visionxl.checkpoints import CheckpointFolder, difference, only_run
 from visionxl.cli import restore_one, running
 from visionxl.errors import InputError
+from visionxl.solvers import loop
 
 SCRIPT = Path(sys.executable).with_name("visionxl")
 RESTORE = ["restore", "y.safetensors", "--output", "x.mkv", "--seed", "3"]
@@ -175,6 +177,15 @@ def test_an_interrupted_run_is_not_begun_anew_by_accident(
     assert "went on" not in answer.out
     assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
     assert not FOLDER.exists()
+
+
+def test_an_error_that_would_come_up_again_does_not_ask_to_resume(here, monkeypatch, capfd):
+    residuals = iter([0.02, math.inf])
+    monkeypatch.setattr(loop, "data_residual", lambda *_: next(residuals))
+    answer = visionxl(monkeypatch, capfd, *RESTORE)
+    assert answer.code == 2
+    assert "consistency answered NaN or infinity (step 1" in answer.err
+    assert "--resume" not in answer.err
 
 
 def test_resume_is_harmless_where_there_is_nothing_to_resume(here, finished, monkeypatch, capfd):

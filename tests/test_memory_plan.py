@@ -197,7 +197,7 @@ def test_a_gpu_is_planned_for_without_being_asked(small, monkeypatch):
     assert planned().video_device.type == "cpu"
     has(tight // 2)  # what cannot fit is tried all the same: the count is an estimate
     assert planned() == min(options, key=lambda option: option[1].peak)[0]
-    with pytest.raises(InputError, match="budget"):
+    with pytest.raises(InputError, match="--memory 4 MB"):
         planned(memory=tight // 2)
 
 

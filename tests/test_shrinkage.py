@@ -277,6 +277,7 @@ class Darker:
         return Correction(estimate - 1.5, 0, residuals=(), stopped="darker")
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_a_finish_that_leaves_the_measurement_is_warned_of_beside_no_consistency_too():
     truth = PRIOR.sample(4, 1, generator())
     problem = simulate(truth, AveragePool(2), 0.05, generator=generator(1))

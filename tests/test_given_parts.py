@@ -7,7 +7,16 @@ import pytest
 import torch
 from attrs import evolve, frozen
 
-from visionxl import Correction, GaussianPrior, InputError, PlainCG, restore, simulate, vision_xl
+from visionxl import (
+    Correction,
+    GaussianPrior,
+    InputError,
+    PlainCG,
+    PocketPrior,
+    restore,
+    simulate,
+    vision_xl,
+)
 from visionxl.errors import NotFiniteError
 from visionxl.metrics import difference_psnr, psnr
 from visionxl.operators import (
@@ -179,6 +188,20 @@ def test_a_start_that_is_none_is_named(problem, prior, answer, words):
 
     with pytest.raises(InputError, match=words):
         restore(problem, prior, vision_xl(initializer=Begins()), generator=seeded())
+
+
+def test_latents_that_a_network_cannot_take_are_the_starts_own():
+    class Begins:
+        def start(self, problem, prior, levels, generator):
+            return prior.encode(problem.measurement)[:, 1:]
+
+    pocket, video = PocketPrior.load(), noise(2, 3, 32, 32)
+    problem = simulate(video, Identity(), generator=seeded())
+    with pytest.raises(InputError, match=r"Begins: start returned latents of .* make start return"):
+        restore(problem, pocket, vision_xl(initializer=Begins()), generator=seeded())
+    gray = simulate(video[:, :1], Identity(), generator=seeded())
+    with pytest.raises(InputError, match="video has 1 channels, and the autoencoder takes 3"):
+        restore(gray, pocket, vision_xl(), generator=seeded())
 
 
 def test_what_a_network_was_given_is_told_from_what_it_answered(problem, prior):

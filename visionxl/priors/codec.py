@@ -51,6 +51,12 @@ class AutoencoderCodec:
 
     def encode(self, video: Video) -> Latent:
         """The mode of the encoder's posterior, shifted and scaled to about unit variance."""
+        channels = self.vae.config.in_channels // self.patch**2
+        if video.shape[1] != channels:
+            raise InputError(
+                f"video has {video.shape[1]} channels, and the autoencoder takes {channels}: make "
+                "the operator's videos have as many; a gray one is video.expand(-1, 3, -1, -1)"
+            )
         check_multiple(video, self.factor)
         return self._in_parts(self._encode, video)
 

@@ -1,4 +1,4 @@
-"""What is checked where a problem enters and at every step."""
+"""What is checked where a problem and a method enter."""
 
 import math
 import warnings
@@ -6,24 +6,17 @@ import warnings
 import torch
 from torch import Tensor
 
-from visionxl.errors import InputError, NotFiniteError, name_of
-from visionxl.operators.lifting import lift
+from visionxl.errors import InputError, name_of
 from visionxl.protocols import (
-    Correction,
     DataConsistency,
     ForwardOperator,
     Initializer,
     InverseProblem,
-    Latent,
-    LatentPrior,
-    NoiseLevel,
-    NoiseSchedule,
     NonlinearOperator,
     State,
-    Video,
 )
-from visionxl.solvers.conjugate_gradient import NOT_A_NUMBER, dot
-from visionxl.solvers.finite import WAYS_OUT, check_finite
+from visionxl.solvers.answers import check_answer
+from visionxl.solvers.conjugate_gradient import dot
 
 
 def check_problem(problem: InverseProblem) -> int:
@@ -62,7 +55,7 @@ def check_problem(problem: InverseProblem) -> int:
         )
     back = "adjoint" if isinstance(operator, ForwardOperator) else "lift"
     video = getattr(operator, back)(measurement)
-    _check_answer(operator, back, measurement, video)
+    check_answer(operator, back, measurement, video)
     _check_sound(operator, back, video)
     if video.ndim != 4:
         raise InputError(
@@ -70,7 +63,7 @@ def check_problem(problem: InverseProblem) -> int:
             "video of 4 dimensions (frames, channels, height, width)"
         )
     again = operator.forward(video)
-    _check_answer(operator, "forward", measurement, again)
+    check_answer(operator, "forward", measurement, again)
     _check_sound(operator, "forward", again)
     if again.shape != measurement.shape:
         raise InputError(
@@ -157,21 +150,6 @@ def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:
         )
 
 
-def _check_answer(part: object, method: str, given: Tensor, answer: object) -> Tensor:
-    if not isinstance(answer, Tensor):
-        raise InputError(
-            f"{name_of(part)}: {method} returned {type(answer).__name__}; make it return a tensor"
-        )
-    for name in ("dtype", "device"):
-        expected, came = getattr(given, name), getattr(answer, name)
-        if expected != came:
-            raise InputError(
-                f"{name_of(part)}: {method} returned {name} {came} for an argument of {expected}; "
-                f"make it keep its argument's {name} (create constants with tensor.to(argument))"
-            )
-    return answer
-
-
 def check_state(state: State | None, steps: int, frames: int) -> None:
     """Raise InputError for a state that belongs to a run of fewer steps, or of other frames."""
     if state is None:
@@ -186,108 +164,3 @@ def check_state(state: State | None, steps: int, frames: int) -> None:
             f"state is before step {state.index}, and the sampler has the steps 0 to {steps - 1}: "
             "give a state of a run of this sampler"
         )
-
-
-def check_frames(prior: object, method: str, given: Tensor, answer: object) -> Tensor:
-    """What a prior's method returned: a tensor of as many frames, of the same dtype and device."""
-    checked = _check_answer(prior, method, given, answer)
-    if checked.ndim != 4 or len(checked) != len(given):
-        raise InputError(
-            f"{name_of(prior)}: {method} returned shape {tuple(checked.shape)} for {len(given)} "
-            "frames; make it return four dimensions, the first one frames"
-        )
-    return checked
-
-
-def check_correction(consistency: object, estimate: Tensor, correction: object) -> None:
-    """Raise InputError where a consistency did not return a Correction of the estimate's kind."""
-    if not isinstance(correction, Correction):
-        raise InputError(
-            f"{name_of(consistency)}: correct returned {type(correction).__name__}; make it return "
-            "Correction(video, iterations, residuals, stopped)"
-        )
-    video = _check_answer(consistency, "correct", estimate, correction.video)
-    if video.shape != estimate.shape:
-        raise InputError(
-            f"{name_of(consistency)}: correct returned a video of {tuple(video.shape)} for an "
-            f"estimate of {tuple(estimate.shape)}; make it keep the shape"
-        )
-    check_finite("decode", estimate)
-    check_finite("consistency", video)
-    if correction.stopped == NOT_A_NUMBER:  # the solver kept what it had before
-        dtype = str(video.dtype).removeprefix("torch.")
-        raise NotFiniteError("consistency", None, dtype, WAYS_OUT["consistency"])
-
-
-def check_decoded(
-    prior: object, initializer: object, problem: InverseProblem, decoded: Video
-) -> None:
-    """Raise InputError where a prior decodes videos that the operator cannot have measured."""
-    expected, why = tuple(problem.measurement.shape), None
-    try:
-        measured = tuple(problem.operator.forward(decoded).shape)
-        if measured == expected:
-            return
-        seen = f"turns that into {measured}, where the measurement has {expected}"
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, ValueError, IndexError) as error:
-        seen, why = f"cannot measure that ({error})", error
-    frames = len(lift(problem.operator, problem.measurement))
-    if len(decoded) != frames:
-        raise InputError(
-            f"initializer {name_of(initializer)}: start returned latents of {len(decoded)} frames "
-            f"for a video of {frames}; make it return as many, one per frame"
-        ) from why
-    own = getattr(prior, "prior", prior)  # and not what hands it a few frames at a time
-    raise InputError(
-        f"{name_of(own)}: decode returned shape {tuple(decoded.shape)} and "
-        f"{name_of(problem.operator)} {seen}: make encode and decode keep height and width, and "
-        "denoise the latents' shape (visionxl.testing.check_prior tries it); Padded(prior, ...) "
-        "fits sizes"
-    ) from why
-
-
-def check_start(initializer: object, latent: object) -> Latent:
-    """The latents that an initializer returned, if they are some."""
-    if not isinstance(latent, Tensor) or latent.ndim != 4:
-        what = tuple(latent.shape) if isinstance(latent, Tensor) else type(latent).__name__
-        raise InputError(
-            f"initializer {name_of(initializer)}: start returned {what}; make it return latents of "
-            "4 dimensions, as prior.encode does, one per frame"
-        )
-    return check_finite("start", latent)
-
-
-def check_schedule(prior: LatentPrior) -> None:
-    """Raise InputError for a prior whose schedule is none."""
-    if isinstance(prior.schedule, type) or not isinstance(prior.schedule, NoiseSchedule):
-        raise InputError(
-            f"schedule of {name_of(prior)} is {prior.schedule!r}: expected a value with "
-            "level(time), such as visionxl.priors.DiscreteSchedule.stable_diffusion()"
-        )
-
-
-def check_first(level: NoiseLevel) -> None:
-    """Raise InputError for a level to begin at that is none, or noise alone."""
-    if not isinstance(level, NoiseLevel):
-        raise InputError(
-            f"the prior's schedule returned {type(level).__name__}: make its level(time) return "
-            "NoiseLevel(time, signal, noise)"
-        )
-    if not level.signal > 0:
-        raise InputError(
-            f"time {level.time} is noise alone in the prior's schedule: begin nearer to the clean "
-            "end, for instance at 0.9"
-        )
-
-
-def check_same_shape(name: str, part: object, given: Tensor, answer: object) -> Tensor:
-    """What a low-pass or a renoise returned: a tensor of its argument's shape, dtype and device."""
-    checked = _check_answer(part, name, given, answer)
-    if checked.shape != given.shape:
-        raise InputError(
-            f"{part!r}: {name} returned shape {tuple(checked.shape)} for an argument of "
-            f"{tuple(given.shape)}; make it keep the shape"
-        )
-    return check_finite(name, checked)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
-from visionxl.solvers.contract import check_frames
+from visionxl.solvers.answers import check_frames
 from visionxl.solvers.finite import check_finite, network_dtype
 from visionxl.transfer import room
 from visionxl.validators import from_one

@@ -4,6 +4,7 @@ import time
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from itertools import islice, pairwise
 from typing import Protocol, runtime_checkable
 
@@ -28,18 +29,21 @@ from visionxl.protocols import (
     StepRecord,
     Video,
 )
-from visionxl.solvers.consistency import Unchanged
-from visionxl.solvers.contract import (
+from visionxl.solvers.answers import (
     check_correction,
     check_decoded,
     check_first,
+    check_same_shape,
+    check_schedule,
+    check_start,
+    first_seen,
+)
+from visionxl.solvers.consistency import Unchanged
+from visionxl.solvers.contract import (
     check_given,
     check_linear,
     check_parts,
     check_problem,
-    check_same_shape,
-    check_schedule,
-    check_start,
     check_state,
 )
 from visionxl.solvers.finite import check_number, step_named
@@ -134,7 +138,9 @@ def trajectory(
     for index in range(first, len(levels)):
         level, began, following = levels[index], time.perf_counter(), None
         with step_named(index), torch.no_grad():
-            denoised = prior.denoise(latent, level)
+            seen = first_seen(sampler.initializer, latent) if index == first else nullcontext()
+            with seen:
+                denoised = prior.denoise(latent, level)
             decoded = prior.decode(denoised.clean)
             if index == first:
                 check_decoded(prior, sampler.initializer, problem, decoded)

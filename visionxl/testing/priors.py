@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from visionxl.protocols import Denoised, LatentPrior, NoiseLevel
-from visionxl.solvers.contract import check_schedule
+from visionxl.solvers.answers import check_schedule
 from visionxl.testing.laws import (
     ContractError,
     Draws,

@@ -210,6 +210,29 @@ def test_check_adjoint_tells_a_right_adjoint_from_a_wrong_one():
     assert check_adjoint(LostFactor(), (2, 1, 4, 4)) > 1e-3
 
 
+class NoAdjoint:
+    def forward(self, video):
+        return video.numpy()
+
+
+class NoTensor(NoAdjoint):
+    def adjoint(self, measurement):
+        return measurement
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind", "words"),
+    [
+        (NoAdjoint(), InputError, "NoAdjoint has no method adjoint"),
+        (NoTensor, InputError, "has no method forward: give a value"),
+        (NoTensor(), TypeError, "forward of NoTensor returned ndarray"),
+    ],
+)
+def test_check_adjoint_names_what_is_missing(operator, kind, words):
+    with pytest.raises(kind, match=words):
+        check_adjoint(operator, (2, 3, 4, 5))
+
+
 def test_check_adjoint_names_the_wrong_shape():
     with pytest.raises(ValueError, match=r"returned \(1, 1, 4, 4\).*\(2, 1, 4, 4\)"):
         check_adjoint(LostFrame(), (2, 1, 4, 4))
@@ -573,6 +596,7 @@ ERRORS = {
     "no sigma": (lambda: GaussianBlur(0.0), "sigma 0.0"),
     "negative sigma": (lambda: GaussianBlur(-1.0), "sigma -1.0"),
     "sigma that is not a number": (lambda: GaussianBlur(float("nan")), "sigma nan"),
+    "sigma that is a word": (lambda: GaussianBlur("wide"), "sigma 'wide' is not a number above 0"),
     "negative length": (lambda: MotionBlur(-2.0), "length -2.0"),
     "even kernel": (lambda: Blur(torch.ones(3, 4)), r"kernel of shape \(3, 4\)"),
     "kernel with NaN": (lambda: Blur([[float("nan")]]), "kernel has values that are not finite"),

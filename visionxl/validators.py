@@ -1,6 +1,7 @@
 """attrs validators that values all over the package share."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from visionxl.errors import InputError
@@ -14,17 +15,23 @@ def from_one(_: object, attribute: Any, value: int) -> None:
 
 def from_zero(_: object, attribute: Any, value: Any) -> None:
     """A finite number from 0."""
-    if not 0 <= value < math.inf:
-        raise InputError(f"{attribute.name} {value} is not a number from 0")
+    _check(lambda: 0 <= value < math.inf, attribute, value, "a number from 0")
 
 
 def share(_: object, attribute: Any, value: Any) -> None:
     """A number from 0 to 1."""
-    if not 0 <= value <= 1:
-        raise InputError(f"{attribute.name} {value} is not a number from 0 to 1")
+    _check(lambda: 0 <= value <= 1, attribute, value, "a number from 0 to 1")
 
 
 def above_zero(_: object, attribute: Any, value: Any) -> None:
     """A finite number above 0."""
-    if not 0 < value < math.inf:
-        raise InputError(f"{attribute.name} {value} is not a number above 0")
+    _check(lambda: 0 < value < math.inf, attribute, value, "a number above 0")
+
+
+def _check(holds: Callable[[], bool], attribute: Any, value: object, expected: str) -> None:
+    try:
+        if holds():
+            return
+    except (TypeError, ValueError, RuntimeError):  # what cannot be compared is no number
+        pass
+    raise InputError(f"{attribute.name} {value!r} is not {expected}")

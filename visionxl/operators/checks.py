@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Generator, Tensor
 
-from visionxl.errors import name_of
+from visionxl.errors import InputError, name_of
 from visionxl.protocols import ForwardOperator, Video
 
 
@@ -35,9 +35,16 @@ def check_adjoint(
         answers a value that is not finite.
 
     Raises:
+        InputError: it is no value with the methods forward and adjoint.
         ValueError: the adjoint does not return a video of ``shape``.
-        TypeError: it returns no tensor.
+        TypeError: one of them returns no tensor.
     """
+    for method in ("forward", "adjoint"):
+        if isinstance(operator, type) or not callable(getattr(operator, method, None)):
+            raise InputError(
+                f"{name_of(operator)} has no method {method}: give a value with forward(video) and "
+                "adjoint(measurement)"
+            )
     generator = torch.Generator().manual_seed(seed)
 
     def random(size: Sequence[int]) -> Tensor:
@@ -46,14 +53,9 @@ def check_adjoint(
     worst = 0.0
     for _ in range(trials):
         video = random(shape)
-        measured = operator.forward(video)
+        measured = _tensor(operator, "forward", operator.forward(video))
         measurement = random(measured.shape)
-        projected = operator.adjoint(measurement)
-        if not isinstance(projected, Tensor):
-            raise TypeError(
-                f"adjoint of {name_of(operator)} returned {type(projected).__name__}: it has to "
-                "return a tensor"
-            )
+        projected = _tensor(operator, "adjoint", operator.adjoint(measurement))
         if projected.shape != video.shape:
             raise ValueError(
                 f"adjoint of {name_of(operator)} returned {tuple(projected.shape)} for a video of "
@@ -67,6 +69,15 @@ def check_adjoint(
             return math.inf
         worst = max(worst, abs(left - right) / scale if scale else 0.0)
     return worst
+
+
+def _tensor(operator: object, method: str, answer: object) -> Tensor:
+    if not isinstance(answer, Tensor):
+        raise TypeError(
+            f"{method} of {name_of(operator)} returned {type(answer).__name__}: it has to return "
+            "a tensor"
+        )
+    return answer
 
 
 def normal(operator: ForwardOperator, video: Video) -> Video:

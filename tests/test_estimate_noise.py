@@ -208,6 +208,16 @@ def test_restore_says_what_else_to_give(words, sentence, measured, monkeypatch, 
     assert sentence in answer.err
 
 
+def test_a_measurement_that_looks_noisier_than_its_format_is_told_of():
+    clip = cover(read_clip(DEMO_CLIP, 9).video, 96, 160)
+    noisy = clip + 0.03 * torch.randn(clip.shape, generator=chance())
+    words = about_noise(Path("y.png"), ROUNDING, None, False, noisy)[0]
+    assert "and it looks like 0.03" in words
+    assert "--noise estimate" in words
+    (calm,) = about_noise(Path("y.png"), ROUNDING, None, False, torch.zeros(9, 3, 8, 8))
+    assert "looks like" not in calm
+
+
 def test_nothing_was_taken_for_a_measurement_of_floating_point_numbers():
     assert about_noise(Path("y.safetensors"), 0.001, 0.001, False) == []
     assert "was taken" in about_noise(Path("y.png"), ROUNDING, 0.001, False)[0]

@@ -1,7 +1,8 @@
 """What restore does with one measurement: as a whole, or a window at a time.
 
-Both kinds have the same methods: ``checksum`` of the measurement and the mask; ``truth``, which
-reads the original clip in the size that was measured, or tells where it is, with words on it;
+Both kinds have the ``source`` of the measured frames, and the same methods: ``checksum`` of the
+measurement and the mask; ``truth``, which reads the original clip in the size that was measured, or
+tells where it is, with words on it;
 ``run``, whose answer has a ``record`` and ``notes``; and ``write``, which takes the answer and the
 truth, and tells the files that it wrote: the video, a picture, a page and the record.
 """
@@ -32,7 +33,7 @@ from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import Composition, Mask
-from visionxl.protocols import ForwardOperator, InverseProblem, Video
+from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 from visionxl.report import Look, measures
 from visionxl.solvers.windows import CONTEXT
 from visionxl.streaming import MaskedFrames, clip_in_pieces
@@ -69,6 +70,10 @@ class WholeClip:
         if mask is not None:
             values = mask.forward(values)
         return cls(InverseProblem(operator, values, description.noise_std), description)
+
+    @property
+    def source(self) -> Measurement:
+        return self.problem.measurement
 
     def checksum(self, mask: Tensor | None) -> str:
         return checksum_of(self.problem.measurement, mask)

@@ -9,6 +9,7 @@ from visionxl.measurements import CODEC, ROUNDING, estimate_noise, least_noise
 from visionxl.streaming import MaskedFrames, TensorFrames, VideoFrames
 
 ENOUGH = 25  # frames to estimate the noise from
+MUCH = 2.0  # times the noise that was taken: worth a word
 Read = TensorFrames | VideoFrames
 Frames = Read | MaskedFrames
 
@@ -28,9 +29,14 @@ class MeasurementOptions:
         """With the noise of the first frames, where it is to be estimated: the file's at least."""
         if not self.estimate_noise:
             return self
-        first = measurement[0 : min(ENOUGH, len(measurement))]
-        axes = (0, -2, -1) if len(first) > 2 else (-2, -1)
-        return evolve(self, noise=max(estimate_noise(first, axes), ROUNDING, least_noise(path)))
+        return evolve(self, noise=max(noise_in(measurement), ROUNDING, least_noise(path)))
+
+
+def noise_in(measurement: Tensor | Frames) -> float:
+    """What the first frames look like."""
+    first = measurement[0 : min(ENOUGH, len(measurement))]
+    axes = (0, -2, -1) if len(first) > 2 else (-2, -1)
+    return estimate_noise(first, axes)
 
 
 def about_mask(mask: Tensor | None) -> list[str]:
@@ -43,7 +49,13 @@ def about_mask(mask: Tensor | None) -> list[str]:
     ]
 
 
-def about_noise(path: Path, noise: float, given: float | None, estimated: bool) -> list[str]:
+def about_noise(
+    path: Path,
+    noise: float,
+    given: float | None,
+    estimated: bool,
+    measurement: Tensor | Frames | None = None,
+) -> list[str]:
     """A word on the noise that was taken, where there is something to say.
 
     Args:
@@ -51,6 +63,7 @@ def about_noise(path: Path, noise: float, given: float | None, estimated: bool) 
         noise: that was taken.
         given: by the option.
         estimated: whether it was to be.
+        measurement: to say what it looks like, where only the file's format told.
     """
     least = least_noise(path)
     if given is None and least == noise == CODEC:
@@ -66,8 +79,10 @@ def about_noise(path: Path, noise: float, given: float | None, estimated: bool) 
     if estimated:
         return [f"noise {noise:.4g} was estimated: too much where fine texture moves"]
     if given is None and noise == ROUNDING:
+        seen = noise if measurement is None else noise_in(measurement)
+        looks = f", and it looks like {seen:.2g}" if seen > MUCH * noise else ""
         return [
-            f"noise {ROUNDING} was taken, the rounding of 8 bits: where there is more, give "
+            f"noise {ROUNDING} was taken, the rounding of 8 bits{looks}: where there is more, give "
             "--noise, or --noise estimate to find it"
         ]
     if given is not None and given < least == CODEC:

@@ -97,7 +97,8 @@ def restore_one(
             answer = job.run(order, settings, priors, checkpoints, group, truth)
             answer.notes.extend(about_truth)
             noise = job.description.noise_std
-            answer.notes.extend(about_noise(measurement, noise, order.noise, order.estimate_noise))
+            given = order.noise, order.estimate_noise
+            answer.notes.extend(about_noise(measurement, noise, *given, job.source))
             if options.mask is not None:
                 answer.notes.extend(about_mask(job.description.mask))
             answer.record["run"] = run

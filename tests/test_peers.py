@@ -421,7 +421,7 @@ class Closed:
 
 @pytest.mark.parametrize("name", ["latent_dps", "psld", "resample"])
 def test_without_gradients_they_refuse_before_the_first_evaluation(name):
-    with pytest.raises(InputError, match=r"decode of the prior.*diffpir\(\)"):
+    with pytest.raises(InputError, match=r"decode of the prior.*method diffpir"):
         restored(METHODS[name](), problem_of(), Closed())
 
 
@@ -435,12 +435,12 @@ class Halved(Closed):
 
 @pytest.mark.parametrize("name", ["ddnm_plus", "daps"])
 def test_with_an_autoencoder_they_refuse_before_the_first_evaluation(name):
-    with pytest.raises(InputError, match=r"latents are the pixels.*diffpir\(\)"):
+    with pytest.raises(InputError, match=r"latents are the pixels.*method diffpir"):
         restored(METHODS[name](), problem_of(), Halved())
 
 
 def test_without_factors_ddnm_refuses_before_the_first_evaluation():
-    with pytest.raises(InputError, match=r"NullSpace needs.*diffpir\(\)"):
+    with pytest.raises(InputError, match=r"NullSpace needs.*method diffpir"):
         restored(ddnm(), problem_of(UNFACTORED), Closed())
 
 

@@ -193,5 +193,6 @@ def check_gradients(problem: InverseProblem, prior: LatentPrior) -> None:
         if not prior.decode(latent).requires_grad:
             raise InputError(
                 "this method follows gradients, and decode of the prior lets none through: write "
-                "it with operations of torch and without no_grad, or use diffpir() or vision_xl()"
+                "it with operations of torch and without no_grad, or use the method diffpir or "
+                "vision_xl"
             )

@@ -7,7 +7,7 @@ import torch
 from attrs import frozen
 from torch import Generator, Tensor
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, name_of
 from visionxl.protocols import (
     Correction,
     InverseProblem,
@@ -103,7 +103,7 @@ def _modes_of(problem: InverseProblem, video: Video) -> Modes:
     if modes is None:
         raise InputError(
             f"NullSpace needs the singular values of an operator with factors, and "
-            f"{problem.operator!r} has none: use diffpir() or vision_xl()"
+            f"{name_of(problem.operator)} has none: use the method diffpir or vision_xl"
         )
     return modes
 

@@ -42,8 +42,8 @@ def check_pixels(name: str, problem: InverseProblem, prior: LatentPrior) -> None
     if latent.shape != frame.shape:
         raise InputError(
             f"{name} needs a prior whose latents are the pixels, and this one turns a frame of "
-            f"{tuple(frame.shape[1:])} into {tuple(latent.shape[1:])}: use diffpir(), latino() or "
-            "vision_xl()"
+            f"{tuple(frame.shape[1:])} into {tuple(latent.shape[1:])}: use the method diffpir, "
+            "latino or vision_xl"
         )
 
 

@@ -19,7 +19,8 @@ def main() -> None:
     if before is not signal.SIG_IGN:  # as nohup and a shell's & have it
         signal.signal(signal.SIGINT, _leave)
     for name, value in MEMORY.items():
-        os.environ.setdefault(name, value)
+        if name == "THP_MEM_ALLOC_ENABLE" or "PYTORCH_ALLOC_CONF" not in os.environ:
+            os.environ.setdefault(name, value)
     from visionxl.cli import main as run
 
     signal.signal(signal.SIGINT, before)

@@ -58,6 +58,7 @@ def make_bad_files() -> None:
     )
     y, operator = problem.measurement, problem.operator
     save_measurement(Path("y.safetensors"), iter([y]), len(y), operator, description, False)
+    save_file({"video": torch.zeros(5, 3, 32, 48, dtype=torch.uint8)}, "levels.safetensors")
     broken = problem.measurement.clone()
     broken[0, 0, 0, 0] = float("nan")
     save_file({"measurement": broken}, "nan.safetensors")
@@ -151,6 +152,14 @@ CASES = {
         ["cuda:77", "visionxl info"],
     ),
     "an output of no known kind": (RESTORE.format("y.safetensors") + "x", ["mp4x", ".mkv"]),
+    "a clip of tensors that is not there": (
+        "simulate gone.safetensors --task deblur --output out.safetensors",
+        ["gone.safetensors", "does not exist"],
+    ),
+    "a clip of bytes": (
+        "simulate levels.safetensors --task deblur --output out.safetensors",
+        ["levels.safetensors", "U8", "floating point"],
+    ),
     "noise below zero": (
         "simulate clip.mkv --task deblur --noise -0.1 --output out.safetensors",
         ["-0.1", "noise"],

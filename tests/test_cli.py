@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import make_clip, visionxl
+from safetensors.torch import save_file
 
 from visionxl import __version__, simulate
 from visionxl.cli import order
@@ -65,6 +66,25 @@ def test_a_longer_clip_is_measured_some_frames_at_a_time(task, place, monkeypatc
     expected = data_residual(problem, truth)
     assert json.loads(told.out)["data_residual"] == pytest.approx(expected, abs=1e-6)
     assert "psnr infinite" in visionxl(monkeypatch, capfd, "evaluate", *words).out
+
+
+def test_no_noise_is_seen_in_the_holes_of_a_mask(place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", "inpaint", "--noise", "0.002", "--output", "y.mkv"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "y.mkv", "--task", "inpaint", "--method", "vision_xl", "--output", "x.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 0, answer.err
+    assert "the rounding of 8 bits" in answer.out
+    assert "looks like" not in answer.out
+
+
+def test_a_result_that_is_not_finite_is_not_called_perfect(place, monkeypatch, capfd):
+    video = read_clip("clip.mkv").video
+    video[4, 0, 3, 3] = float("nan")
+    save_file({"video": video}, "x.safetensors")
+    answer = visionxl(monkeypatch, capfd, "evaluate", "x.safetensors", "clip.mkv")
+    assert answer.code == 2
+    assert "x.safetensors has values that are not finite" in answer.err
 
 
 @pytest.mark.parametrize("task", [*TASKS, "bayer", "snapshot", "clip"])

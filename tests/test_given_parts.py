@@ -18,6 +18,7 @@ from visionxl import (
     vision_xl,
 )
 from visionxl.errors import NotFiniteError
+from visionxl.init import EncodedBackProjection
 from visionxl.metrics import difference_psnr, psnr
 from visionxl.operators import (
     TASK_NAMES,
@@ -202,6 +203,16 @@ def test_latents_that_a_network_cannot_take_are_the_starts_own():
     gray = simulate(video[:, :1], Identity(), generator=seeded())
     with pytest.raises(InputError, match="video has 1 channels, and the autoencoder takes 3"):
         restore(gray, pocket, vision_xl(), generator=seeded())
+
+
+@pytest.mark.parametrize("kind", [torch.OutOfMemoryError, RuntimeError])
+def test_what_else_a_denoiser_raises_is_not_the_starts(kind, problem, prior, monkeypatch):
+    def fails(*_):
+        raise kind("CUDA error: out of it")
+
+    monkeypatch.setattr(GaussianPrior, "denoise", fails)
+    with pytest.raises(kind, match="out of it"):
+        restore(problem, prior, vision_xl(initializer=EncodedBackProjection()), generator=seeded())
 
 
 def test_what_a_network_was_given_is_told_from_what_it_answered(problem, prior):

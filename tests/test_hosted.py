@@ -407,3 +407,11 @@ def test_a_finish_in_windows_counts_like_a_consistency():
     assert not in_windows(vision_xl())
     assert in_windows(finished)
     assert frames_together(finished, GaussianBlur(1.0)) == 25
+
+
+def test_in_host_memory_too_the_default_ends_at_the_noise():
+    problem = InverseProblem(AveragePool(2), torch.zeros(9, 3, 16, 24), 0.1)
+    for part in (SpaceTimeTV(), NoiseAware()):
+        method = hosted(problem, vision_xl(consistency=part), "cpu")[1]
+        fits = getattr(method.consistency, "fits_noise", False)
+        assert fits == isinstance(part, SpaceTimeTV)

@@ -59,7 +59,9 @@ class TensorFrames:
 
         self._path, self._name = path, name
         with safe_open(path, framework="pt") as file:
-            count, *size = file.get_slice(name).get_shape()
+            tensor = file.get_slice(name)
+            count, *size = tensor.get_shape()
+            self.kind: str = tensor.get_dtype()  # as safetensors calls it
         self.shape: tuple[int, ...] = (count if most is None else min(most, count), *size)
 
     def __len__(self) -> int:

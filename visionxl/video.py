@@ -57,9 +57,9 @@ def read_clip(path: str | Path, frames: int | None = None) -> Clip:
         raise InputError(f"frames {frames}: expected a number from 1, or None for all")
     if path.suffix.lower() == ".safetensors" and path.is_file() and path.stat().st_size:
         return _tensor(path, frames)
+    pictures, rate, sound = clip_pictures(path, frames)
     if frames == 0:
         raise InputError("frames 0: expected a number from 1, or None for all")
-    pictures, rate, sound = clip_pictures(path, frames)
     return Clip(to_video(pictures), rate, sound)
 
 

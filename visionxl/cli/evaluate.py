@@ -92,6 +92,8 @@ def _pairs(
     for restored in videos:
         original = next(truths, restored[:0])
         there = len(restored)
+        if not bool(restored.isfinite().all()):
+            raise InputError(f"the restored video {video.name} has values that are not finite")
         if len(original) < there:
             found = compared + len(original)
             raise InputError(

@@ -1,10 +1,10 @@
 """What restore does with one measurement: as a whole, or a window at a time.
 
-Both kinds have the ``source`` of the measured frames, and the same methods: ``checksum`` of the
-measurement and the mask; ``truth``, which reads the original clip in the size that was measured, or
-tells where it is, with words on it;
-``run``, whose answer has a ``record`` and ``notes``; and ``write``, which takes the answer and the
-truth, and tells the files that it wrote: the video, a picture, a page and the record.
+Both kinds have what is ``shown``, measured frames that may tell their noise, and the same methods:
+``checksum`` of the measurement and the mask; ``truth``, which reads the original clip in the size
+that was measured, or tells where it is, with words on it; ``run``, whose answer has a ``record``
+and ``notes``; and ``write``, which takes the answer and the truth, and tells the files that it
+wrote: the video, a picture, a page and the record.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import Composition, Mask
+from visionxl.operators.composition import find_parts
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 from visionxl.report import Look, measures
 from visionxl.solvers.windows import CONTEXT
@@ -45,6 +46,12 @@ def _outermost_mask(operator: Any) -> Mask | None:
     while isinstance(operator, Composition):
         operator = operator.outer
     return operator if isinstance(operator, Mask) else None
+
+
+def shown(frames: Any, operator: object) -> Any:
+    """The measured frames, where they are colour frames without holes, and more than two."""
+    plain = len(frames.shape) == 4 and len(frames) > 2 and frames.shape[1] == 3
+    return frames if plain and not find_parts(operator, Mask) else None
 
 
 @frozen(eq=False)
@@ -72,8 +79,8 @@ class WholeClip:
         return cls(InverseProblem(operator, values, description.noise_std), description)
 
     @property
-    def source(self) -> Measurement:
-        return self.problem.measurement
+    def shown(self) -> Measurement | None:
+        return shown(self.problem.measurement, self.problem.operator)
 
     def checksum(self, mask: Tensor | None) -> str:
         return checksum_of(self.problem.measurement, mask)
@@ -133,6 +140,10 @@ class LongClip:
             mask.forward(torch.empty(read.shape, device="meta"))  # it has to fit
             source = MaskedFrames(read, mask.mask)
         return cls(measurement, source, operator, description)
+
+    @property
+    def shown(self) -> Frames | None:
+        return shown(self.source, self.operator)
 
     def checksum(self, mask: Tensor | None) -> str:
         """Of the file: its values would have to be read twice."""

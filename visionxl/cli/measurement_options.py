@@ -79,7 +79,8 @@ def about_noise(
     if estimated:
         return [f"noise {noise:.4g} was estimated: too much where fine texture moves"]
     if given is None and noise == ROUNDING:
-        seen = noise if measurement is None else noise_in(measurement)
+        large = measurement is not None and min(measurement.shape[-2:]) > 2
+        seen = noise_in(measurement) if measurement is not None and large else noise
         looks = f", and it looks like {seen:.2g}" if seen > MUCH * noise else ""
         return [
             f"noise {ROUNDING} was taken, the rounding of 8 bits{looks}: where there is more, give "

@@ -10,6 +10,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
+import torch
 from attrs import frozen
 from torch import Generator
 
@@ -71,7 +72,7 @@ def _checked(make: Callable[..., Any], file: str, function: str) -> Callable[...
     def checked(frames: int, height: int, width: int, generator: Generator) -> Any:
         try:
             operator = make(frames, height, width, generator)
-        except InputError:
+        except (InputError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             raise InputError(

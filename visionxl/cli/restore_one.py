@@ -94,11 +94,11 @@ def restore_one(
             clear_partials(path)
         with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):
             group.share(True)
+            given = order.noise, order.estimate_noise
+            told = about_noise(measurement, job.description.noise_std, *given, job.shown)
             answer = job.run(order, settings, priors, checkpoints, group, truth)
             answer.notes.extend(about_truth)
-            noise = job.description.noise_std
-            given = order.noise, order.estimate_noise
-            answer.notes.extend(about_noise(measurement, noise, *given, job.source))
+            answer.notes.extend(told)
             if options.mask is not None:
                 answer.notes.extend(about_mask(job.description.mask))
             answer.record["run"] = run

@@ -113,7 +113,8 @@ def first_seen(initializer: object, latent: Latent) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "memory" in str(error):
+        # A wrong shape is a plain one; the rest are others' or a device's.
+        if type(error) is not RuntimeError or "memory" in str(error) or "CUDA" in str(error):
             raise
         raise InputError(
             f"initializer {name_of(initializer)}: start returned latents of {tuple(latent.shape)}, "

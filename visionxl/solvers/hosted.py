@@ -59,6 +59,10 @@ class _Plain:
 
     consistency: DataConsistency
 
+    @property
+    def fits_noise(self) -> bool:
+        return getattr(self.consistency, "fits_noise", False)
+
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         operator = problem.operator
         plain = operator.operator if isinstance(operator, HostedOperator) else operator

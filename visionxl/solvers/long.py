@@ -47,9 +47,23 @@ def simulate_long(
             unless a frame of it has an odd number of values.
     """
     check_noise_std(noise_std)
-    check_video(frames[0:1])
-    for _, piece in pieces_of(operator, frames):
+    for _, piece in pieces_of(operator, _Checked(frames)):
         yield noisy(piece, noise_std, generator)
+
+
+class _Checked:
+    """Frames that are checked to be a video's as they are read."""
+
+    def __init__(self, frames: FrameSource) -> None:
+        self._frames = frames
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, frames: slice) -> Video:
+        video = self._frames[frames]
+        check_video(video)
+        return video
 
 
 Place = Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]

@@ -138,8 +138,9 @@ def trajectory(
     for index in range(first, len(levels)):
         level, began, following = levels[index], time.perf_counter(), None
         with step_named(index), torch.no_grad():
-            seen = first_seen(sampler.initializer, latent) if index == first else nullcontext()
-            with seen:
+            plain = state is None and sampler.condition is unconditioned
+            new = index == first and plain
+            with first_seen(sampler.initializer, latent) if new else nullcontext():
                 denoised = prior.denoise(latent, level)
             decoded = prior.decode(denoised.clean)
             if index == first:

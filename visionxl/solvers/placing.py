@@ -58,6 +58,10 @@ class ByWindow:
     core: int = DEVICE_CORE
     context: int = DEVICE_CONTEXT
 
+    @property
+    def fits_noise(self) -> bool:
+        return getattr(self.consistency, "fits_noise", False)
+
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         core = self.core
         while True:

@@ -166,8 +166,7 @@ def restored(
     if not is_near(problem, record["data_residual"]):
         notes.append(
             f"the data residual {record['data_residual']:.4f} is above the noise "
-            f"{problem.noise_std:g}: is it the right task, and the right noise "
-            "(--noise estimate)?"
+            f"{problem.noise_std:g}: is it the right task, and the right noise?"
         )
     return result.video.cpu(), record, notes, album.looks
 

@@ -22,6 +22,7 @@ from visionxl.solvers.finite import WAYS_OUT, check_finite
 
 
 def check_answer(part: object, method: str, given: Tensor, answer: object) -> Tensor:
+    """The answer of a part's method: a tensor of its argument's dtype, on its device."""
     if not isinstance(answer, Tensor):
         raise InputError(
             f"{name_of(part)}: {method} returned {type(answer).__name__}; make it return a tensor"

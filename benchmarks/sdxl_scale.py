@@ -93,9 +93,7 @@ def measuring(options: argparse.Namespace, command: str) -> str:
                 records.append(record)
                 if options.json:
                     save(options.json, setup, records, made)
-                told = record.error or f"{record.seconds:.2f} s"
-                named = f"{record.row} {record.frames} frames of {record.height}x{record.width}"
-                print(f"{named}: {told}", file=sys.stderr, flush=True)
+                print(record.words, file=sys.stderr, flush=True)
     return report(setup, records)
 
 

@@ -3,11 +3,13 @@
 import json
 import math
 import operator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import scale.measuring
 import sdxl_scale
+import sdxl_tables
 import torch
 from attrs import evolve
 from command_line import Answer
@@ -447,3 +449,35 @@ def test_the_papers_networks_have_the_usual_order_of_values_and_then_ours_again(
     for mine, other, after in zip(ours, theirs, again, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4)
         assert torch.equal(mine, after)
+
+
+def test_one_process_measures_every_setup(capsys, tmp_path, monkeypatch):
+    eager = partial(scale.measuring.compiled, backend="eager")
+    monkeypatch.setattr(scale.measuring, "compiled", eager)
+    few = [("host", "paper"), ("device", "fast"), ("device-compiled", "fast")]
+    monkeypatch.setattr(sdxl_tables, "cases", lambda toy: [(*one, 32, 32, 1) for one in few])
+    words = [str(tmp_path), "--toy", "--device", "cpu"]
+    sdxl_tables.main(words)
+    capsys.readouterr()
+    files = {path.stem: json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert {name: told["setup"]["compiled"] for name, told in files.items()} == {
+        "host": False,
+        "device": False,
+        "host-compiled": True,
+        "device-compiled": True,
+    }
+    for name, told in files.items():
+        own = ["fast"] if "device" in name else []
+        assert [record["row"] for record in told["records"]] == ["paper", *own]
+        assert all(record["error"] is None for record in told["records"])
+    sdxl_tables.main(words)
+    answer = capsys.readouterr()
+    assert answer.err == ""  # nothing is measured again
+    assert answer.out.count("| fast |") == 2 * 3  # of three tables
+
+
+def test_the_tables_have_every_row_and_no_case_twice():
+    for toy in (True, False):
+        found = list(sdxl_tables.cases(toy))
+        assert len(set(found)) == len(found)
+        assert {row for _, row, *_ in found} == set(ROWS)

@@ -38,7 +38,7 @@ NOT_RUN = {  # a line in which the first is found is not run, and the second say
     r"benchmarks/posterior\.py": "test_posterior_benchmark.py runs its rows",
     r"benchmarks/processes\.py": "it starts many processes; test_distributed.py does",
     r"benchmarks/quality\.py": "test_quality_benchmark.py runs it",
-    r"benchmarks/sdxl_scale\.py": "test_sdxl_scale.py runs it",
+    r"benchmarks/sdxl_(scale|tables)\.py": "test_sdxl_scale.py runs it",
 }
 IN_SMALL = {  # words that are added to a command; of an option that takes one, the last counts
     "simulate": "--size 32x48 --frames 2 --overwrite",

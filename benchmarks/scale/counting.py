@@ -5,6 +5,7 @@ as PyTorch's counter has them; what works value by value (norms, activations) is
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -47,6 +48,7 @@ def cost_of(action: Callable[[], object]) -> Cost:
         return Cost(counter.get_total_flops(), peak_bytes_of(action))
 
 
+@lru_cache(maxsize=8)
 def stage_costs(networks: Networks, height: int, width: int) -> dict[str, Cost]:
     """Of one frame, by stage. ``networks`` are on the meta device."""
     full, tiny = networks.full, networks.tiny

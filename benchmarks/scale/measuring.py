@@ -75,13 +75,12 @@ class Bench:
         dtype = DTYPES[setup.dtype]
         rate = matmul_rate(device, dtype)
         networks = build(config, device, dtype)
-        ours = networks
-        if setup.compiled:
-            quick: list[Any] = [compiled(prior) for prior in (networks.full, networks.tiny)]
-            ours = Networks(*quick)
-        counts = ((ours.full, setup.vae_frames), (ours.tiny, TINY_AT_ONCE))
-        ours = Networks(*(evolve(p, codec=evolve(p.codec, frames_at_once=n)) for p, n in counts))
-        return cls(setup, device, networks, ours, build(config, META, dtype), rate)
+        ours, hollow = ours_of(networks, setup), build(config, META, dtype)
+        return cls(setup, device, networks, ours, hollow, rate)
+
+    def under(self, setup: Setup) -> "Bench":
+        """The same networks, on the same device and in the same dtype, otherwise set up."""
+        return evolve(self, setup=setup, ours=ours_of(self.networks, setup))
 
     def place(self, problem: InverseProblem, sampler: Sampler) -> tuple[InverseProblem, Sampler]:
         """Ours, where videos are kept apart from the networks: computed on their device."""
@@ -110,6 +109,15 @@ class Bench:
             video = video.to(self.device, DTYPES[self.setup.dtype])
             return simulate(video, operator, generator=generator)
         return simulate(video.to(self.setup.video_device), operator, NOISE, generator=generator)
+
+
+def ours_of(networks: Networks, setup: Setup) -> Networks:
+    """Those of our rows."""
+    priors: list[Any] = [networks.full, networks.tiny]
+    if setup.compiled:
+        priors = [compiled(prior) for prior in priors]
+    counts = zip(priors, (setup.vae_frames, TINY_AT_ONCE), strict=True)
+    return Networks(*(evolve(p, codec=evolve(p.codec, frames_at_once=n)) for p, n in counts))
 
 
 def measured(

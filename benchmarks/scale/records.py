@@ -84,6 +84,12 @@ class Record:
         return self.height, self.width, self.frames
 
     @property
+    def words(self) -> str:
+        """What it is, and what it took."""
+        named = f"{self.row} {self.frames} frames of {self.height}x{self.width}"
+        return f"{named}: {self.error or f'{self.seconds:.2f} s'}"
+
+    @property
     def floor_seconds(self) -> float:
         """``flop`` at the rate of large matrix products."""
         return self.flop / self.matmul_rate

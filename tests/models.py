@@ -126,14 +126,16 @@ def sdxl(folder: Path, *, guidance_embedded: bool = False) -> Path:
     return folder / "model"
 
 
-def stable_diffusion(folder: Path, prediction_type: str = "epsilon") -> Path:
-    """Stable Diffusion 1.5 in small."""
+def stable_diffusion(
+    folder: Path, prediction_type: str = "epsilon", *, guidance_embedded: bool = False
+) -> Path:
+    """Stable Diffusion 1.5 in small; with ``guidance_embedded`` as LCM distils it."""
     torch.manual_seed(2)
     pipeline = StableDiffusionPipeline(
         vae=autoencoder(scaling_factor=0.18215),
         text_encoder=text_encoder(16),
         tokenizer=tokenizer(folder / "words"),
-        unet=unet(16),
+        unet=unet(16, time_cond_proj_dim=16 if guidance_embedded else None),
         scheduler=DDIMScheduler(
             **BETAS, prediction_type=prediction_type, clip_sample=False, steps_offset=1
         ),

@@ -340,7 +340,7 @@ def test_errors_name_the_value_and_the_way_out(case):
 
 
 def test_composing_with_what_is_no_operator_is_refused():
-    with pytest.raises(TypeError, match="inner 3 is no operator"):
+    with pytest.raises(InputError, match="inner 3 is no operator"):
         NonlinearComposition(Gamma(), 3)
 
 

@@ -24,6 +24,7 @@ from visionxl.operators import (
     TASK_NAMES,
     AveragePool,
     BicubicDownsample,
+    GaussianBlur,
     Identity,
     MotionBlur,
     TemporalAverage,
@@ -33,6 +34,7 @@ from visionxl.operators import (
 )
 from visionxl.protocols import ForwardOperator, InverseProblem
 from visionxl.solvers import SpaceTimeTV, Unchanged
+from visionxl.solvers.contract import check_problem
 from visionxl.solvers.residual import check_result
 from visionxl.video import read_clip
 from visionxl.writing import write_clip
@@ -315,3 +317,20 @@ def test_a_result_far_from_any_video_is_warned_of():
     with pytest.warns(UserWarning, match=r"11% of the result's.* beyond 2,.*noise_std 0\.1"):
         check_result(problem, PlainCG(), video, 0.1)
     check_result(evolve(problem, measurement=2 * y), PlainCG(), video, 0.1)  # it is larger itself
+
+
+def test_an_adjoint_that_loses_a_border_is_told(prior):
+    class Cropped(GaussianBlur):
+        def adjoint(self, measurement):
+            video = super().adjoint(measurement)
+            video[..., :1, :] = 0  # <A A^T y, y> and |A^T y|^2 are still the same
+            return video
+
+    truth = prior.sample(3, 3, seeded()) + 0.5
+    wrong = simulate(truth, Cropped(sigma=1.0), 0.02, generator=seeded())
+    with pytest.warns(UserWarning, match=r"not the transpose.*the sum of A\^T y"):
+        check_problem(wrong)
+    right = evolve(wrong, operator=GaussianBlur(sigma=1.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_problem(right)

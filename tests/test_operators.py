@@ -578,7 +578,7 @@ def test_composition_is_associative_and_reads_as_written():
 
 
 def test_composing_with_what_is_no_operator_is_refused():
-    with pytest.raises(TypeError, match="inner 3 is no operator"):
+    with pytest.raises(InputError, match="inner 3 is no operator"):
         Composition(GaussianBlur(1.0), 3)
 
 

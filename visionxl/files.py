@@ -42,6 +42,11 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise InputError(
             f"output {str(path)!r}: the folder {str(folder)!r} cannot be written; choose another"
         )
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(
+            f"output {str(path)!r} is a device or a pipe: what is written takes the place of a "
+            "file or a folder; choose another name"
+        )
     if path.exists() and not overwrite:
         raise InputError(
             f"output {str(path)!r} exists: choose another name, or overwrite it (--overwrite)"

@@ -53,7 +53,13 @@ def simulate(
             f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"
         )
     check_noise_std(noise_std)
-    return InverseProblem(operator, noisy(operator.forward(video), noise_std, generator), noise_std)
+    measured = operator.forward(video)
+    if isinstance(measured, Tensor) and measured.is_complex():
+        raise InputError(
+            f"{name_of(operator)} measures complex numbers: give real and imaginary part as two "
+            "channels, as torch.view_as_real does"
+        )
+    return InverseProblem(operator, noisy(measured, noise_std, generator), noise_std)
 
 
 def noisy(measurement: Measurement, noise_std: float, generator: Generator) -> Measurement:

@@ -27,7 +27,7 @@ from visionxl.interop.deepinv import DeepinvOperator
 from visionxl.operators.blur import gaussian_taps
 from visionxl.protocols import ForwardOperator
 
-WINDOW, SIGMA, FACTOR = 7, 3.0, 4  # the paper's, as visionxl.operators.TASKS has them
+WINDOW, ALONE, SIGMA, FACTOR = 7, 13, 3.0, 4  # the paper's, as visionxl.operators.TASKS has them
 
 
 @frozen(eq=False)
@@ -71,8 +71,8 @@ def inpainting(mask: Tensor) -> Inpainting:
     return Inpainting(size, mask=mask.float().expand(size))
 
 
-def average() -> Blur:
-    filter = torch.full((1, 1, WINDOW, 1, 1), 1 / WINDOW)
+def average(window: int = WINDOW) -> Blur:
+    filter = torch.full((1, 1, window, 1, 1), 1 / window)
     return Blur(filter=filter, padding="circular", use_fft=True)
 
 
@@ -100,7 +100,7 @@ def peers(height: int, width: int, mask: Tensor) -> dict[str, Callable[[], Peer]
         "deblur": lambda: Peer(blur(), False),
         "sr4": lambda: Peer(pool(height, width), False),
         "inpaint": lambda: Peer(inpainting(mask), False),
-        "temporal": lambda: Peer(average(), True),
+        "temporal": lambda: Peer(average(ALONE), True),
         "deblur+": lambda: Peer(after_average(blur()), True),
         "sr4+": lambda: Peer(after_average(pool(height, width)), True),
         "inpaint+": lambda: Peer(after_average(inpainting(mask)), True),

@@ -28,9 +28,10 @@ prior = PocketPrior.load()
 # Two ways to renoise
 # -------------------
 #
-# After each step the loop goes back to noise: a share :math:`\eta` of it is fresh, the rest is the
-# noise that the model predicted. The library draws the fresh noise once and gives it to all frames.
-# This part draws one for each frame instead; nothing else is different.
+# After each step the loop goes back to noise: :math:`\eta` times fresh noise and
+# :math:`\sqrt{1 - \eta^2}` times the noise that the model predicted. The library draws the fresh
+# noise once and gives it to all frames. This part draws one for each frame instead; nothing else
+# is different.
 
 
 @frozen
@@ -51,7 +52,8 @@ class NoiseOfItsOwn:
 #
 # Eight times the same frame, four times too small, without noise. The truth does not change, and
 # neither does the measurement, so whatever changes in the restoration was made up. To see the
-# effect well we start late in the schedule, where the model makes up more, with a share of 0.8.
+# effect well we start late in the schedule, where the model makes up more, with an :math:`\eta`
+# of 0.8.
 
 
 def restored(truth, renoise):
@@ -135,10 +137,10 @@ for name, video in {"shared": shared, "of its own": own}.items():
 # %%
 # (Infinity: with shared noise, all frames of the restoration are equal, as they are in the truth.)
 #
-# A scene that moves, and the paper's share
+# A scene that moves, and the paper's eta
 # -----------------------------------------
 #
-# The library's share of fresh noise is the paper's, 0.2, and so the effect is smaller. It is there
+# The library's :math:`\eta` is the paper's, 0.2, and so the effect is smaller. It is there
 # for a video that moves, too.
 
 videos = {"truth": clip}
@@ -146,7 +148,7 @@ for eta in (0.2, 0.8):
     for name, renoise in {"shared": SharedNoise(eta), "of its own": NoiseOfItsOwn(eta)}.items():
         videos[name] = video = restored(clip, renoise)
         print(
-            f"share {eta}, {name:10s}  PSNR of frames {psnr(video, clip):.1f} dB, "
+            f"eta {eta}, {name:10s}  PSNR of frames {psnr(video, clip):.1f} dB, "
             f"of their differences {difference_psnr(video, clip):.1f} dB"
         )
 
@@ -155,6 +157,6 @@ for eta in (0.2, 0.8):
 # noise of the measurement makes of each frame goes on flickering. For that the consistency has to
 # look at several frames at once, as :class:`~visionxl.solvers.SpaceTimeTV` does.
 #
-# The three again, in motion, with the share of 0.8:
+# The three again, in motion, with the :math:`\eta` of 0.8:
 
 moving = film(videos)

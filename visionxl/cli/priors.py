@@ -54,10 +54,14 @@ def prior_named(
             f"--guidance {text['guidance']!r}: prior {name!r} has no text encoder; leave it out"
         )
     kind = _kind_of(name)
-    for option, kinds in (("unet", (SDXLPrior,)), ("lora", (SDXLPrior, DiffusersPrior))):
-        if option in text and kind not in kinds:
+    both = "SDXL and Stable Diffusion 1 and 2"
+    for option, names, others in (
+        ("unet", "SDXL", (DiffusersPrior, FlowPrior)),
+        ("lora", both, (FlowPrior,)),
+    ):
+        if option in text and kind in others:
             raise InputError(
-                f"--{option} {text[option]!r}: prior {name!r} takes none, but SDXL does; leave it "
+                f"--{option} {text[option]!r}: prior {name!r} takes none, only {names}; leave it "
                 "out"
             )
     return kind.from_pretrained(name, dtype=DTYPES[dtype], device=place, **text)

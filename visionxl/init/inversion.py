@@ -14,8 +14,10 @@ from visionxl.protocols import DataConsistency, InverseProblem, Latent, LatentPr
 def ddim_invert(latent: Latent, prior: LatentPrior, levels: Sequence[NoiseLevel]) -> Latent:
     """Carry clean latents up to ``levels[0]`` along the denoiser's own noise.
 
-    DDIM (Song et al. 2021) run backwards: at each level the predicted clean latent and
-    noise are mixed again at the next higher one. The clean latent stands for the lowest level.
+    DDIM (Song et al. 2021) run backwards: at each level the predicted noise, and the clean latent
+    that belongs to it, are mixed again at the next higher one. With guidance the noise is the
+    unguided one, as in the paper's code: guidance works on the way back alone. The clean latent
+    stands for the lowest level.
 
     Args:
         latent: clean latents.
@@ -24,8 +26,9 @@ def ddim_invert(latent: Latent, prior: LatentPrior, levels: Sequence[NoiseLevel]
     """
     rising = list(reversed(levels))
     for level, following in pairwise(rising):
-        denoised = prior.denoise(latent, level)
-        latent = denoised.clean * following.signal + denoised.noise * following.noise
+        noise = prior.denoise(latent, level).noise
+        clean = (latent - level.noise * noise) / level.signal
+        latent = clean * following.signal + noise * following.noise
     return latent
 
 

@@ -3,12 +3,12 @@
 from visionxl.operators.blur import Blur, GaussianBlur, MotionBlur
 from visionxl.operators.boundary import Boundary
 from visionxl.operators.checks import check_adjoint, estimate_norm, normal
-from visionxl.operators.composition import Composable, Composition
+from visionxl.operators.composition import Composable, Composition, NonlinearComposition
 from visionxl.operators.differentiable import Differentiable
 from visionxl.operators.factors import Factored, Factors, factors_of
 from visionxl.operators.lifting import Liftable, lift
 from visionxl.operators.masking import Mask
-from visionxl.operators.nonlinear import Clip, FourierMagnitude, Gamma, NonlinearComposition
+from visionxl.operators.nonlinear import Clip, FourierMagnitude, Gamma
 from visionxl.operators.patterns import bayer, interlaced
 from visionxl.operators.pointwise import Grayscale, Identity, Scale
 from visionxl.operators.pooling import AveragePool, BicubicDownsample

@@ -1,7 +1,7 @@
 """``A @ B``: one operator after another."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 from attrs import evolve, field, frozen
 from torch import Tensor
@@ -10,7 +10,7 @@ from visionxl.errors import InputError, name_of
 from visionxl.operators.factors import Factors, Shape, compose_factors, factors_of
 from visionxl.operators.lifting import lift
 from visionxl.operators.reach import Reach, reach_of
-from visionxl.protocols import ForwardOperator, Measurement, Video
+from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator, Video
 
 
 class Composable:
@@ -18,20 +18,57 @@ class Composable:
 
     __slots__ = ()
 
-    def __matmul__(self, inner: ForwardOperator) -> "Composition":
-        return Composition(self, inner)
+    @overload
+    def __matmul__(self, inner: ForwardOperator) -> "Composition": ...
+    @overload
+    def __matmul__(self, inner: NonlinearOperator) -> "NonlinearComposition": ...
+    def __matmul__(self, inner: Any) -> Any:
+        return _composed(self, inner)
 
-    def __rmatmul__(self, outer: ForwardOperator) -> "Composition":
-        return Composition(outer, self)
+    @overload
+    def __rmatmul__(self, outer: ForwardOperator) -> "Composition": ...
+    @overload
+    def __rmatmul__(self, outer: NonlinearOperator) -> "NonlinearComposition": ...
+    def __rmatmul__(self, outer: Any) -> Any:
+        return _composed(outer, self)
 
 
-def _is_operator(_: Any, attribute: Any, value: object) -> None:
+class NonlinearComposable:
+    """Gives an operator that is not linear ``@``, with any other."""
+
+    __slots__ = ()
+
+    def __matmul__(self, inner: ForwardOperator | NonlinearOperator) -> "NonlinearComposition":
+        return NonlinearComposition(self, inner)
+
+    def __rmatmul__(self, outer: ForwardOperator | NonlinearOperator) -> "NonlinearComposition":
+        return NonlinearComposition(outer, self)
+
+
+def _composed(outer: Any, inner: Any) -> Any:
+    linear = [isinstance(part, ForwardOperator) for part in (outer, inner)]
+    nonlinear = [isinstance(part, NonlinearOperator) for part in (outer, inner)]
+    mixed = any(other and not same for same, other in zip(linear, nonlinear, strict=True))
+    return NonlinearComposition(outer, inner) if mixed else Composition(outer, inner)
+
+
+def is_operator(_: Any, attribute: Any, value: object) -> None:
+    """attrs validator: a value with an operator's methods, linear or not."""
+    if isinstance(value, type) or not isinstance(value, ForwardOperator | NonlinearOperator):
+        raise _no_operator(attribute.name, value, ", or forward, linearize and lift")
+
+
+def is_linear(_: Any, attribute: Any, value: object) -> None:
+    """attrs validator: a value with a linear operator's methods."""
     if isinstance(value, type) or not isinstance(value, ForwardOperator):
-        name = f"{value.__name__}, a class," if isinstance(value, type) else name_of(value)
-        raise TypeError(
-            f"{attribute.name} {name} is no operator: give a value with the methods forward and "
-            "adjoint"
-        )
+        raise _no_operator(attribute.name, value)
+
+
+def _no_operator(name: str, value: object, more: str = "") -> InputError:
+    what = f"{value.__name__}, a class," if isinstance(value, type) else name_of(value)
+    return InputError(
+        f"{name} {what} is no operator: give a value with the methods forward and adjoint{more}"
+    )
 
 
 class Composed:
@@ -50,8 +87,8 @@ class Composition(Composable, Composed):
     Forward: ``outer(inner(x))``. Adjoint: ``inner^T(outer^T(y))``. Written ``outer @ inner``.
     """
 
-    outer: Any = field(validator=_is_operator)
-    inner: Any = field(validator=_is_operator)
+    outer: Any = field(validator=is_linear)
+    inner: Any = field(validator=is_linear)
 
     def forward(self, video: Video) -> Measurement:
         video = self.inner.forward(video)  # the name lets go of a video that nobody else has
@@ -81,6 +118,35 @@ class Composition(Composable, Composed):
 
     def __repr__(self) -> str:
         return f"{name_of(self.outer)} @ {name_of(self.inner)}"
+
+
+@frozen(repr=False)
+class NonlinearComposition(NonlinearComposable, Composed):
+    """``outer`` after ``inner``, one of which is not linear.
+
+    Forward: ``outer(inner(x))``. Jacobian: by the chain rule, that of ``outer`` at ``inner(x)``
+    after that of ``inner`` at ``x``. Written ``outer @ inner``.
+    """
+
+    outer: Any = field(validator=is_operator)
+    inner: Any = field(validator=is_operator)
+
+    def forward(self, video: Video) -> Measurement:
+        return self.outer.forward(self.inner.forward(video))
+
+    def linearize(self, video: Video) -> ForwardOperator:
+        outer = _jacobian(self.outer, self.inner.forward(video))
+        return Composition(outer, _jacobian(self.inner, video))
+
+    def lift(self, measurement: Measurement) -> Video:
+        return lift(self.inner, lift(self.outer, measurement))
+
+    def __repr__(self) -> str:
+        return f"{name_of(self.outer)} @ {name_of(self.inner)}"
+
+
+def _jacobian(operator: ForwardOperator | NonlinearOperator, video: Tensor) -> ForwardOperator:
+    return operator if isinstance(operator, ForwardOperator) else operator.linearize(video)
 
 
 def replace_part(operator: Any, kind: type, change: Callable[[Any], Any]) -> Any:

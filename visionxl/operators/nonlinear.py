@@ -8,57 +8,10 @@ from attrs import field, frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.operators.composition import Composable, Composed, Composition
-from visionxl.operators.lifting import lift
+from visionxl.operators.composition import Composable, NonlinearComposable
 from visionxl.operators.masking import Mask
-from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator, Video
+from visionxl.protocols import ForwardOperator, Measurement, Video
 from visionxl.validators import above_zero
-
-
-class NonlinearComposable:
-    """Gives an operator that is not linear ``@``, on the left of any other."""
-
-    __slots__ = ()
-
-    def __matmul__(self, inner: ForwardOperator | NonlinearOperator) -> "NonlinearComposition":
-        return NonlinearComposition(self, inner)
-
-
-def _is_operator(_: Any, attribute: Any, value: object) -> None:
-    if not isinstance(value, ForwardOperator | NonlinearOperator):
-        raise TypeError(
-            f"{attribute.name} {value!r} is no operator: it needs the methods forward and adjoint, "
-            "or forward, linearize and lift"
-        )
-
-
-@frozen(repr=False)
-class NonlinearComposition(NonlinearComposable, Composed):
-    """``outer`` after ``inner``, one of which is not linear.
-
-    Forward: ``outer(inner(x))``. Jacobian: by the chain rule, that of ``outer`` at ``inner(x)``
-    after that of ``inner`` at ``x``. Written ``outer @ inner`` where ``outer`` is not linear.
-    """
-
-    outer: Any = field(validator=_is_operator)
-    inner: Any = field(validator=_is_operator)
-
-    def forward(self, video: Video) -> Measurement:
-        return self.outer.forward(self.inner.forward(video))
-
-    def linearize(self, video: Video) -> ForwardOperator:
-        outer = _jacobian(self.outer, self.inner.forward(video))
-        return Composition(outer, _jacobian(self.inner, video))
-
-    def lift(self, measurement: Measurement) -> Video:
-        return lift(self.inner, lift(self.outer, measurement))
-
-    def __repr__(self) -> str:
-        return f"{self.outer!r} @ {self.inner!r}"
-
-
-def _jacobian(operator: ForwardOperator | NonlinearOperator, video: Tensor) -> ForwardOperator:
-    return operator if isinstance(operator, ForwardOperator) else operator.linearize(video)
 
 
 @frozen(eq=False, repr=False)

@@ -16,10 +16,10 @@ from visionxl.protocols import ForwardOperator, Measurement, Video
 
 def _operators(value: Any) -> tuple[ForwardOperator, ...]:
     operators = tuple(value)
-    wrong = [o for o in operators if not isinstance(o, ForwardOperator)]
+    wrong = [o for o in operators if isinstance(o, type) or not isinstance(o, ForwardOperator)]
     if wrong or not operators:
         raise InputError(
-            f"operators {operators!r}: give one or more objects with the methods forward, adjoint"
+            f"operators {operators!r}: give one or more values with the methods forward, adjoint"
         )
     return operators
 

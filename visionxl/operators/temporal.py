@@ -34,7 +34,7 @@ class TemporalAverage(Composable):
     Args:
         window: number of frames, odd.
         boundary: what stands for frames before the first and after the last. The paper's is
-            circular, with a window of 7 (arXiv 2412.00156).
+            circular, with a window of 7, or of 13 alone (arXiv 2412.00156).
     """
 
     window: int = field(default=7, validator=check_odd)

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from visionxl.errors import InputError, nearest
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
-from visionxl.priors.loading import load_parts, load_pipeline, release, without_text
+from visionxl.priors.loading import (
+    embedded_guidance,
+    load_parts,
+    load_pipeline,
+    release,
+    without_text,
+)
 from visionxl.priors.normalising import with_large_norms
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
@@ -111,7 +117,8 @@ class DiffusersPrior:
             source: a hub id, or a folder saved by ``save_pretrained``. Only safetensors are read.
             prompt: the text is encoded once, and the text encoder released.
             negative_prompt: likewise.
-            guidance: CFG++ scale, such as 0.6; None for the prompt alone.
+            guidance: CFG++ scale, such as 0.6; None for the prompt alone. For a model with an
+                embedded guidance (LCM) it is the embedded scale, 1 if None.
             lora: a LoRA to add to the weights, such as a few-step one (LCM): a safetensors file,
                 there or of the hub as ``owner/name/file``. It needs the package peft.
             dtype: of the networks; videos and latents keep their own.
@@ -137,13 +144,14 @@ class DiffusersPrior:
                 prompt, device, 1, do_classifier_free_guidance=True, negative_prompt=negative_prompt
             )
         release(pipeline, "text_encoder")
+        shared = embedded_guidance(pipeline, guidance, positive)
         return cls.assemble(
             pipeline.unet,
             pipeline.vae,
             pipeline.scheduler,
-            conditional=Conditioning({"encoder_hidden_states": positive}),
-            unconditional=Conditioning({"encoder_hidden_states": negative}),
-            guidance=guidance,
+            conditional=Conditioning({"encoder_hidden_states": positive, **shared}),
+            unconditional=Conditioning({"encoder_hidden_states": negative, **shared}),
+            guidance=None if shared else guidance,
         )
 
     @classmethod
@@ -162,6 +170,14 @@ class DiffusersPrior:
             raise InputError(
                 f"scheduler {type(scheduler).__name__} has no alphas_cumprod: give one of a "
                 "discrete variance-preserving model, such as DDIMScheduler"
+            )
+        told = getattr(unet.config, "in_channels", None)
+        made = getattr(vae.config, "latent_channels", told)
+        if told not in (None, made):
+            raise InputError(
+                f"unet {type(unet).__name__} takes {told} channels and the autoencoder makes "
+                f"latents of {made}: one for inpainting or upscaling is told more than latents; "
+                "give the base model"
             )
         for network in (unet, vae):
             with_large_norms(network.eval().requires_grad_(False))

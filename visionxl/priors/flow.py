@@ -10,7 +10,7 @@ from attrs import evolve, field, frozen
 from visionxl.errors import InputError
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
 from visionxl.priors.diffusers import Conditioning, DiffusersPrior
-from visionxl.priors.loading import load_pipeline, release
+from visionxl.priors.loading import INDEX, load_pipeline, release
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
 
@@ -94,8 +94,9 @@ class FlowPrior:
         Raises:
             InputError: no such model there, or it cannot be reached.
         """
-        left_out = _left_out(Path(source))
+        left_out = _left_out(source)
         pipeline = load_pipeline(source, dtype, device, denoiser="transformer", **left_out)
+        _check_kind(source, type(pipeline).__name__)
         with torch.no_grad():  # the graph would hold on to the text encoders
             texts = pipeline.encode_prompt(
                 prompt, None, None, device, negative_prompt=negative_prompt
@@ -193,13 +194,24 @@ NetworkPrior = DiffusersPrior | FlowPrior
 """A prior of diffusers' networks: a denoiser and an autoencoder."""
 
 
-def _left_out(folder: Path) -> dict[str, None]:
+def _check_kind(source: str | Path, kind: str) -> None:
+    if not kind.startswith("StableDiffusion3"):
+        raise InputError(
+            f"prior {str(source)!r} is a {kind}: of models with a transformer those of Stable "
+            "Diffusion 3's layout are read; another is wrapped in a few lines of Python (docs, "
+            "Your prior)"
+        )
+
+
+def _left_out(source: str | Path) -> dict[str, None]:
     """The parts that a saved Stable Diffusion 3 may be without, and is."""
     try:
-        index = json.loads((folder / "model_index.json").read_text())
+        index = json.loads((Path(source) / INDEX).read_text())
     except (OSError, ValueError):
         return {}
-    third = ("text_encoder_3", "tokenizer_3")
-    if index.get("_class_name") != "StableDiffusion3Pipeline":
+    kind, third = str(index.get("_class_name")), ("text_encoder_3", "tokenizer_3")
+    if "transformer" in index:
+        _check_kind(source, kind)  # before its weights are read
+    if kind != "StableDiffusion3Pipeline":
         return {}
     return {name: None for name in third if not (index.get(name) or [None])[0]}

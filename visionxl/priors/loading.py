@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from visionxl.errors import InputError
 
@@ -33,6 +34,19 @@ def dtype_keyword(dtype: torch.dtype) -> dict[str, Any]:
     return {"dtype" if (int(major), int(minor)) >= (0, 40) else "torch_dtype": dtype}
 
 
+def check_place(dtype: object, device: object) -> None:
+    """Raise InputError for a dtype that networks cannot have, or a device that is not there."""
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InputError(f"dtype {dtype!r} is none of networks: give torch.float32, bfloat16, ...")
+    try:
+        torch.empty(1, device=torch.device(cast(Any, device)))
+    except (RuntimeError, AssertionError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"device {str(device)!r} cannot be used ({reason}): visionxl info lists the devices"
+        ) from error
+
+
 def load_pipeline(
     source: str | Path,
     dtype: torch.dtype,
@@ -53,10 +67,12 @@ def load_pipeline(
     """
     from diffusers import DiffusionPipeline
 
+    check_place(dtype, device)
     _check_source("prior", source, INDEX)
+    options = {"use_safetensors": True, "variant": _variant(Path(source) / denoiser)}
     try:
         pipeline = DiffusionPipeline.from_pretrained(
-            source, use_safetensors=True, **dtype_keyword(dtype), **components
+            source, **options, **dtype_keyword(dtype), **components
         )
     except UNREADABLE as error:
         raise _not_loaded("prior", source, error) from error
@@ -73,6 +89,22 @@ def load_pipeline(
     return pipeline.to(device)
 
 
+def _variant(folder: Path) -> str | None:
+    """``fp16``, where a folder has the weights in no other way."""
+    files = [file.name for file in folder.glob("*.safetensors")] if folder.is_dir() else []
+    return "fp16" if files and all(".fp16." in name for name in files) else None
+
+
+def embedded_guidance(pipeline: Any, guidance: float | None, like: Tensor) -> dict[str, Tensor]:
+    """What a U-Net is told of the guidance, where that is embedded in it (LCM, Luo et al. 2023);
+    else nothing. The scale is 1 if ``guidance`` is None."""
+    size = getattr(pipeline.unet.config, "time_cond_proj_dim", None)
+    if size is None:
+        return {}
+    scale = torch.tensor([(1.0 if guidance is None else guidance) - 1])
+    return {"timestep_cond": pipeline.get_guidance_scale_embedding(scale, size).to(like)}
+
+
 def load_parts(
     source: str | Path, dtype: torch.dtype, device: torch.device | str
 ) -> tuple[Any, Any, Any]:
@@ -80,8 +112,10 @@ def load_parts(
 
     As ``save_pretrained`` of each writes them: ``unet/``, ``vae/`` and ``scheduler/``.
     """
+    import diffusers
     from diffusers import DDIMScheduler, UNet2DModel
 
+    check_place(dtype, device)
     folder, network = Path(source), cast(Any, UNet2DModel)
     try:
         kind = network.load_config(folder / "unet")["_class_name"]
@@ -93,7 +127,9 @@ def load_parts(
         options = {"use_safetensors": True, **dtype_keyword(dtype)}
         unet = network.from_pretrained(folder / "unet", **options).to(device)
         vae = load_autoencoder(folder / "vae", dtype).to(device)
-        return unet, vae, DDIMScheduler.from_pretrained(folder / "scheduler")
+        config: Any = cast(Any, DDIMScheduler).load_config(folder / "scheduler")
+        scheduler: Any = getattr(diffusers, config["_class_name"])
+        return unet, vae, scheduler.from_pretrained(folder / "scheduler")
     except InputError:
         raise
     except UNREADABLE as error:

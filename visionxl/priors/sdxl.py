@@ -7,7 +7,13 @@ import torch
 
 from visionxl.errors import InputError
 from visionxl.priors.diffusers import Conditioning, DiffusersPrior
-from visionxl.priors.loading import load_autoencoder, load_pipeline, load_unet, release
+from visionxl.priors.loading import (
+    embedded_guidance,
+    load_autoencoder,
+    load_pipeline,
+    load_unet,
+    release,
+)
 
 FP16_SAFE_AUTOENCODER = "madebyollin/sdxl-vae-fp16-fix"
 
@@ -73,6 +79,11 @@ class SDXLPrior(DiffusersPrior):
                 f"prior {str(source)!r} is a {type(pipeline).__name__}, not SDXL: "
                 "use DiffusersPrior.from_pretrained"
             )
+        if pipeline.config.get("requires_aesthetics_score"):
+            raise InputError(
+                f"prior {str(source)!r} is SDXL's refiner, which is told other things than the "
+                "base model: give that one"
+            )
         if half and autoencoder is None and getattr(pipeline.vae.config, "force_upcast", False):
             pipeline.vae.to(torch.float32)
         conditional, unconditional = _conditionings(
@@ -100,12 +111,7 @@ def _conditionings(
         embeds, negative_embeds, pooled, negative_pooled = pipeline.encode_prompt(
             prompt, device=device, do_classifier_free_guidance=True, negative_prompt=negative
         )
-    shared: dict[str, torch.Tensor] = {}
-    size = pipeline.unet.config.time_cond_proj_dim
-    if size is not None:  # the guidance is embedded (LCM, Luo et al. 2023)
-        scale = torch.tensor([(1.0 if guidance is None else guidance) - 1])
-        embedded = pipeline.get_guidance_scale_embedding(scale, embedding_dim=size)
-        shared["timestep_cond"] = embedded.to(embeds)
+    shared = embedded_guidance(pipeline, guidance, embeds)
     pairs = ((embeds, pooled), (negative_embeds, negative_pooled))
     conditional, unconditional = (
         Conditioning({"encoder_hidden_states": e, **shared}, {"text_embeds": p}, with_size=True)

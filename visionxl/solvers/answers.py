@@ -143,7 +143,8 @@ def check_first(level: NoiseLevel) -> None:
     if not level.signal > 0:
         raise InputError(
             f"time {level.time} is noise alone in the prior's schedule: begin nearer to the clean "
-            "end, for instance at 0.9"
+            "end, for instance at 0.9 (attrs.evolve(method, times=...)), or take a method whose "
+            "first time is earlier, such as vision_tv"
         )
 
 

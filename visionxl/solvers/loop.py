@@ -57,7 +57,9 @@ Renoise = Callable[[Latent, Latent, Passage, Generator], Latent]
 """(clean, noise, level, generator) -> latents at ``level``, a Passage, which is a NoiseLevel."""
 
 Condition = Callable[[LatentPrior, InverseProblem], LatentPrior]
-"""(prior, problem) -> the prior given the measurement, as far as its denoiser is to know it."""
+"""(prior, problem) -> the prior given the measurement, as far as its denoiser is to know it.
+
+The start is made with the prior as it is: it may see one frame alone."""
 
 
 @runtime_checkable
@@ -125,12 +127,12 @@ def trajectory(
     off, but where a method needs them: no consistency is written to be differentiated. With the
     ``following`` of an earlier step as ``state`` it goes on from there, as if never interrupted.
     """
-    prior = sampler.condition(prior, problem)
+    unguided, prior = prior, sampler.condition(prior, problem)
     levels = [prior.schedule.level(t) for t in sampler.times]
     check_first(levels[0])
     if state is None:
         with torch.no_grad():
-            latent, first = sampler.initializer.start(problem, prior, levels, generator), 0
+            latent, first = sampler.initializer.start(problem, unguided, levels, generator), 0
             latent = check_start(sampler.initializer, latent)
     else:
         latent, first = state.latent, state.index

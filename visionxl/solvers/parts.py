@@ -88,7 +88,8 @@ class SharedNoise:
     (VISION-XL, arXiv 2412.00156).
 
     Args:
-        eta: share of fresh noise, 0 (DDIM) to 1; the paper's is 0.2.
+        eta: amplitude of the fresh noise, 0 (DDIM) to 1; the paper's is 0.2, which is 4 % of the
+            variance.
     """
 
     eta: float = field(default=0.2, validator=share)

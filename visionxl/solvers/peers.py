@@ -26,7 +26,8 @@ def dds(*, count: int = 50, iterations: int = 5, eta: float = 0.85) -> Sampler:
 
     ``iterations`` CG steps on ``A^T A x = A^T y`` from the denoised estimate, then the predicted
     noise and a share of fresh noise. Linear operators; one evaluation a step. Plain CG fits the
-    noise of a measurement, and stopping early is its only guard.
+    noise of a measurement, and stopping early is its only guard: for noisy ones the authors' code
+    solves damped equations (docs/methods).
 
     Args:
         count: steps.
@@ -100,8 +101,8 @@ def ddnm_plus(*, count: int = 50) -> Sampler:
 
     Each mode is corrected as far as the noise that comes with it is less than what the step adds,
     and the step adds the rest (:class:`NullSpaceNoise`). After the last step, a mode is corrected
-    as far as its noise is below the level's. Operators with factors, priors whose latents are the
-    pixels; one evaluation a step.
+    as far as its noise is below the level's. Without the paper's time travel. Operators with
+    factors, priors whose latents are the pixels; one evaluation a step.
 
     Args:
         count: steps.
@@ -193,8 +194,9 @@ def psld(*, count: int = 50, spread: ScheduleSpread | None = None, gluing: float
 def resample(*, count: int = 50, iterations: int = 50, strength: float = 40.0) -> Sampler:
     """ReSample (Song et al., ICLR 2024): latents optimised to fit, and resampled around DDIM's.
 
-    :class:`HardConsistency` at every step, then :class:`Resample`. Any differentiable operator; up
-    to ``iterations`` gradients through the decoder a step.
+    :class:`HardConsistency` at every step (in the authors' code at every tenth of the later two
+    thirds), then :class:`Resample`. Any differentiable operator; up to ``iterations`` gradients
+    through the decoder a step.
 
     Args:
         count: steps.

@@ -2,10 +2,11 @@
 
 Patches of a frame and of its neighbours, followed along the motion, are taken into cosines over
 time, height, width and colour. What a video shows stands in few large coefficients there, what is
-left of noise in many small ones, which are set to 0. That is the denoiser of V-BM3D (Dabov, Foi &
-Egiazarian 2007) with the optical flow in place of its search for similar patches. A denoiser and a
-consistency in turns, from a large error to a small one, are plug-and-play (Venkatakrishnan, Bouman
-& Wohlberg 2013; with falling error Zhang et al. 2022).
+left of noise in many small ones, which are set to 0. That is like the first stage of V-BM3D (Dabov,
+Foi & Egiazarian 2007) on volumes along the motion, as V-BM4D has them (Maggioni, Boracchi, Foi &
+Egiazarian 2012), without their groups of similar ones. A denoiser and a consistency in turns, from
+a large error to a small one, are plug-and-play (Venkatakrishnan, Bouman & Wohlberg 2013; with
+falling error Zhang et al. 2022).
 """
 
 from collections.abc import Iterator

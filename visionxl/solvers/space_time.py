@@ -86,7 +86,7 @@ class SpaceTimeTV:
             irons out less of a fine texture and leaves more of the noise; 0 for none.
     """
 
-    fits_noise: ClassVar[bool] = True  # what it answers ends as far from the measurement
+    fits_noise: ClassVar[bool] = True  # its answers end no farther from the measurement
     spread: Spread = field(factory=lambda: ConstantSpread(0.4))
     strength: float = field(default=1.0, validator=from_zero)
     floor: float = field(default=0.02, validator=above_zero)

@@ -38,11 +38,13 @@ from visionxl.operators.cutting import operator_at
 from visionxl.operators.reach import Reach, reach_of
 from visionxl.solvers import ByWindow, hosted
 from visionxl.solvers.hosted import HostedLowPass, frames_together, keeps_modes
-from visionxl.solvers.hosted_closed_form import HostedClosedForm
+from visionxl.solvers.hosted_closed_form import HostedClosedForm, _placed
 from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.long import restore_windows
+from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import optical_flow
 from visionxl.solvers.parts import ScheduledLowPass
+from visionxl.solvers.placing import WindowSize
 from visionxl.solvers.windows import windows_of
 
 PRIOR = GaussianPrior.natural(16, 16)
@@ -415,3 +417,25 @@ def test_in_host_memory_too_the_default_ends_at_the_noise():
         method = hosted(problem, vision_xl(consistency=part), "cpu")[1]
         fits = getattr(method.consistency, "fits_noise", False)
         assert fits == isinstance(part, SpaceTimeTV)
+
+
+def test_a_window_that_was_too_large_is_not_tried_again():
+    problem, size = problem_of(OPERATORS["blur"]), WindowSize(FRAMES)
+    cramped = Cramped(30)
+    first, second = (ByWindow(cramped, "cpu", core=FRAMES, size=size) for _ in range(2))
+    with pytest.warns(UserWarning, match="went on with 20"):
+        first.correct(TRUTH, problem, LEVEL)
+    second.correct(TRUTH, problem, LEVEL)
+    assert cramped.asked == [FRAMES, 27, 27, 27, 27]
+
+
+def test_a_device_is_given_nothing_that_grows_with_the_clip():
+    operator = GaussianBlur(1.0) @ TemporalAverage(3)
+
+    def values(frames):
+        modes = Modes.of(operator, torch.zeros(frames, 3, 16, 16))
+        placed = _placed(modes, "meta")
+        kept = [t for svd in placed.axes[1:] if svd for t in (svd.left, svd.values, svd.right)]
+        return placed.unit.numel() + sum(t.numel() for t in kept)
+
+    assert values(5) == values(50)

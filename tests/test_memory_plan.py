@@ -2,6 +2,8 @@
 
 import json
 import math
+import warnings
+from copy import deepcopy
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -37,7 +39,7 @@ from visionxl.planning.counts import count_held, count_networks, weight_bytes
 from visionxl.planning.structures import sdxl_structure
 from visionxl.priors import DiffusersPrior
 from visionxl.priors.attention import SlicedAttention
-from visionxl.solvers import method_named
+from visionxl.solvers import ddnm, dds, latent_dps, method_named, psld, resample
 from visionxl.solvers.placing import DEVICE_CORE
 
 
@@ -538,3 +540,53 @@ def test_a_call_of_few_frames_is_not_tried_again_with_as_many():
     persistent.decode(torch.zeros(2, 3, 16, 16))
     assert persistent.plan == MemoryPlan(1)
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("method", [latent_dps, psld, resample])
+def test_methods_with_gradients_are_given_no_strips(method):
+    small_prior = benchmark.stable_diffusion()
+    given = small_prior, 128, 96, 3
+    found = {p.vae_tile for p, _ in plans(*given, sampler=method(), device="cuda")}
+    assert found == {None}
+    assert {p.vae_tile for p, _ in plans(*given, device="cuda")} != {None}
+    persistent = Persistent(small_prior, MemoryPlan(1, vae_frames=1, offload=True))
+    latent = torch.zeros(1, 4, 8, 12)
+    assert persistent._smaller(latent.clone().requires_grad_()) is None
+    assert persistent._smaller(latent) is not None
+
+
+@pytest.mark.parametrize("method", [dds, ddnm])
+def test_a_count_says_nothing_of_results_that_nobody_sees(method):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert count_held(method(count=7), TASKS["deblur+"], 25).consistency > 0
+
+
+def test_a_network_that_two_priors_share_comes_back_from_the_others_turns():
+    prior = benchmark.stable_diffusion()
+    tiny = evolve(prior, codec=evolve(prior.codec, vae=deepcopy(prior.codec.vae)))
+    one = Persistent(prior, MemoryPlan(offload=True), device="meta")
+    other = Persistent(tiny, MemoryPlan(), device="meta")
+    latent, video = (x.to("meta") for x in latents_and_video())
+    level = prior.schedule.level(0.1)
+    one.decode(latent)
+    assert where(prior.unet) == {"cpu"}  # it waits while the autoencoder works
+    other.denoise(latent, level)
+    other.encode(video)
+    assert where(prior.unet) == {"meta"}
+    one.decode(latent)
+    assert where(prior.unet) == {"cpu"}  # and its weights are still there
+    one.denoise(latent, level)
+    assert where(prior.unet) == {"meta"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "FIND was unable to find an engine to execute this computation",
+    ],
+)
+def test_what_libraries_say_of_a_full_gpu_is_understood(words):
+    assert ran_out_of_memory(RuntimeError(words))

@@ -1,5 +1,6 @@
 """How much memory was taken, and how much a calculation takes, counted without a device."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,18 @@ from weakref import finalize
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+RAN_OUT = re.compile(
+    "out of memory|not enough memory|can't allocate|ALLOC_FAILED|unable to find an engine",
+    re.IGNORECASE,
+)  # the last is cuDNN's, where there is no room for what a convolution needs beside its result
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error tells that memory ran out, on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and RAN_OUT.search(str(error)) is not None
 
 
 class LiveBytes(TorchDispatchMode):

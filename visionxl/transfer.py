@@ -26,6 +26,14 @@ def room(like: Tensor, *shape: int) -> Tensor:
     return like.new_zeros(shape)
 
 
+def pinned(tensor: Tensor) -> Tensor:
+    """A tensor in host memory, in pinned memory where that can be had and it is not there yet."""
+    if not torch.cuda.is_initialized() or tensor.device.type != "cpu" or tensor.is_pinned():
+        return tensor
+    there = room(tensor, *tensor.shape)
+    return there.copy_(tensor) if there.is_pinned() else tensor
+
+
 def moved(tensor: Tensor, like: Tensor) -> Tensor:
     """``tensor`` with the dtype and on the device of ``like``."""
     if tensor.device.type == "cpu" or like.device.type != "cpu":

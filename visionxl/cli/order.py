@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 
 from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli.priors import prior_named, with_autoencoder
 from visionxl.cli.running import Run
 from visionxl.distributed import Processes
 from visionxl.priors import compiled
+from visionxl.priors.compiling import compiled_codec
 from visionxl.priors.flow import NetworkPrior
 from visionxl.solvers import Sampler
 from visionxl.solvers.methods import method_named
@@ -55,7 +56,10 @@ class Order:
         quick = None if inner is None else with_autoencoder(prior, inner)
         if not self.compile:
             return prior, quick
-        return compiled(prior), None if quick is None else compiled(quick)
+        full = compiled(prior)
+        if quick is None:
+            return full, None
+        return full, evolve(full, codec=compiled_codec(quick.codec))  # one denoiser for both
 
     def sampler(self) -> Sampler:
         """The method."""

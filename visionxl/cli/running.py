@@ -19,7 +19,7 @@ from visionxl.distributed import Processes, SplitFrames
 from visionxl.distributed.frames import EVERY
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of
-from visionxl.operators import lift
+from visionxl.operators import TASK_NAMES, TASKS, lift, task_named
 from visionxl.planning import MemoryPlan, Persistent
 from visionxl.planning.choice import VIDEO_DEVICES, fastest, plans, uncounted
 from visionxl.priors import warm_up
@@ -173,7 +173,7 @@ def restored(
 
 def shared_by(group: Processes, prior: LatentPrior, frames_at_once: int) -> LatentPrior:
     """The prior, whose frames are shared out over processes."""
-    return SplitFrames(FrameByFrame(prior, frames_at_once), group)
+    return SplitFrames(FrameByFrame(prior, frames_at_once, checks=False), group)
 
 
 def words_of_place(plan: MemoryPlan) -> str:
@@ -215,6 +215,7 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
         width,
         frames,
         sampler=sampler,
+        task=_task_of(run),
         device=run.device,
         frames_at_once=run.frames_at_once,
     )
@@ -224,6 +225,12 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
         if run.memory is not None:
             raise InputError(str(error).replace("budget", "--memory", 1)) from error
         return min(options(), key=lambda option: option[1].peak)[0]  # the count is an estimate
+
+
+def _task_of(run: Run) -> Any:
+    """What was measured; one of the user's own counts as a blur and a temporal average."""
+    name = run.settings.get("task")
+    return task_named(name) if name in TASK_NAMES else TASKS["deblur+"]
 
 
 def _where_it_stopped(

@@ -248,7 +248,8 @@ def _own_device(device: str, number: int) -> str:
     if number >= torch.cuda.device_count():
         raise InputError(
             f"process {number} of this machine has no GPU, for there are "
-            f"{torch.cuda.device_count()}: start as many processes as GPUs"
+            f"{torch.cuda.device_count()}: start as many processes as GPUs, and let each see all "
+            "of them (CUDA_VISIBLE_DEVICES; Slurm's --gpus-per-node and not --gpus-per-task)"
         )
     torch.cuda.set_device(number)
     return f"cuda:{number}"

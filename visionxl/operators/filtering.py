@@ -19,23 +19,31 @@ from visionxl.operators.differentiable import by_adjoint
 Taps = Sequence[float]
 
 
+@lru_cache(maxsize=64)  # every frame asks for them, and a GPU would wait for each
+def _places(index: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The source of every position, 0 outside; the positions outside; and those inside."""
+    inside = [k for k, i in enumerate(index) if i != OUTSIDE]
+    outside = [k for k, i in enumerate(index) if i == OUTSIDE]
+    with torch.inference_mode(False):
+        sources, *places = (
+            torch.tensor(numbers, dtype=torch.long, device=device)
+            for numbers in ([max(i, 0) for i in index], outside, inside)
+        )
+    return sources, places[0], places[1]
+
+
 def extend(tensor: Tensor, dim: int, index: Sequence[int]) -> Tensor:
     """``tensor`` with ``index`` as the source of every position along ``dim``."""
-    inside = torch.tensor([max(i, 0) for i in index], device=tensor.device)
-    extended = tensor.index_select(dim, inside)
-    outside = [k for k, i in enumerate(index) if i == OUTSIDE]
-    if outside:
-        extended.index_fill_(dim, torch.tensor(outside, device=tensor.device), 0)
-    return extended
+    sources, outside, _ = _places(tuple(index), tensor.device)
+    extended = tensor.index_select(dim, sources)
+    return extended.index_fill_(dim, outside, 0) if len(outside) else extended
 
 
 def fold(extended: Tensor, dim: int, index: Sequence[int], size: int) -> Tensor:
     """The adjoint of :func:`extend`: every position is added to its source."""
-    kept = [k for k, i in enumerate(index) if i != OUTSIDE]
-    sources = torch.tensor([index[k] for k in kept], dtype=torch.long, device=extended.device)
-    if len(kept) < len(index):
-        places = torch.tensor(kept, dtype=torch.long, device=extended.device)
-        extended = extended.index_select(dim, places)
+    sources, outside, kept = _places(tuple(index), extended.device)
+    if len(outside):
+        extended, sources = extended.index_select(dim, kept), sources[kept]
     shape = list(extended.shape)
     shape[dim] = size
     return extended.new_zeros(shape).index_add_(dim, sources, extended)

@@ -1,6 +1,7 @@
 """How a camera samples time: rows read one after another, lost frames, changing exposures."""
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,6 +18,19 @@ from visionxl.operators.temporal import check_odd
 from visionxl.protocols import Measurement, Video
 from visionxl.randomness import draw_uniform
 from visionxl.validators import from_zero
+
+
+@lru_cache(maxsize=4)
+def _hats(
+    readout: float, height: int, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, ...]:
+    """The share of each row that comes from the frame itself, the next one, and so on."""
+    delay = readout * torch.arange(height, dtype=torch.float64) / height
+    with torch.inference_mode(False):
+        return tuple(
+            (1 - (delay - k).abs()).clamp(min=0)[:, None].to(device, dtype)
+            for k in range(int(delay.max()) + 2)
+        )
 
 
 @frozen
@@ -41,10 +55,9 @@ class RollingShutter(Composable):
     def _reads(self, video: Tensor) -> list[tuple[int, int, Tensor]]:
         """(t, source, weight): ``y[t]`` has so much of that frame in each row, (height, 1)."""
         frames, _, height, _ = video.shape
-        delay = self.readout * torch.arange(height, dtype=torch.float64) / height
-        last = int(delay.max()) + 1
+        hats = _hats(self.readout, height, video.dtype, video.device)
+        last = len(hats) - 1
         index = extension(frames, 0, last, self.boundary)
-        hats = [(1 - (delay - k).abs()).clamp(min=0)[:, None].to(video) for k in range(last + 1)]
         return [
             (t, index[t + k], hats[k])
             for t in range(frames)

@@ -1,5 +1,6 @@
 """Blurs that change over the image plane."""
 
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -82,7 +83,7 @@ class VaryingBlur(Composable):
                 f"{tuple(video.shape)}: make them for height {video.shape[-2]} and width "
                 f"{video.shape[-1]}"
             )
-        return self.weights.to(video)
+        return _maps_on(self, video.dtype, video.device)
 
     def forward(self, video: Video) -> Video:
         result = torch.zeros_like(video)
@@ -102,3 +103,10 @@ class VaryingBlur(Composable):
     def __repr__(self) -> str:
         height, width = self.weights.shape[1:]
         return f"VaryingBlur(blurs={self.blurs!r}, weights=<{height}x{width}>)"
+
+
+@lru_cache(maxsize=2)
+def _maps_on(blur: VaryingBlur, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Its weights: every call asks for them, and they are as large as frames."""
+    with torch.inference_mode(False):
+        return blur.weights.to(device, dtype)

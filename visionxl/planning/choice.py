@@ -14,7 +14,7 @@ from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
 from visionxl.priors.tiling import striped
 from visionxl.protocols import LatentPrior
 from visionxl.solvers.hosted_closed_form import MODES_KEPT
-from visionxl.solvers.loop import Sampler
+from visionxl.solvers.loop import Sampler, unconditioned
 from visionxl.solvers.methods import vision_tv
 from visionxl.solvers.motion import arrival_bytes
 from visionxl.solvers.placing import DEVICE_CORE
@@ -155,7 +155,8 @@ def plans(
     counted: dict[int | None, Networks] = {}
     longer = held.windows and 0 < held.together < frames
     cores = _cores(frames) if longer else [DEVICE_CORE]
-    for plan in _fastest_first(prior, place, (height, width), counts, cores, dtype):
+    strips = sampler.condition is unconditioned  # which let no gradients through
+    for plan in _fastest_first(prior, place, (height, width), counts, cores, dtype, strips):
         if plan.vae_tile not in counted:
             counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))
         networks = counted[plan.vae_tile]
@@ -248,9 +249,10 @@ def _fastest_first(
     counts: Sequence[int],
     cores: Sequence[int],
     dtype: torch.dtype | None,
+    strips: bool,
 ) -> Iterator[MemoryPlan]:
     tiles: list[int | None] = [None]
-    if striped(diffusers_prior_of(prior).codec.vae):
+    if strips and striped(diffusers_prior_of(prior).codec.vae):
         tiles += [t for t in (MOST_TILE, MOST_TILE // 2, LEAST_TILE) if t < size[0]]
     coded = coded_at_once(prior, *size)
     alone = place.type == HOST.type  # one memory for all: neither turns nor moves save any

@@ -1,5 +1,6 @@
 """Bytes that a prior's networks and the loop take, counted without a device."""
 
+import warnings
 from functools import lru_cache
 from inspect import signature
 from typing import Any
@@ -198,7 +199,8 @@ def _count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     problem = simulate(video, task(frames, SIDE, SIDE, generator), 0.01, generator=generator)
     shortened = evolve(_brief(sampler), times=sampler.times[:2])
     shortened = evolve(shortened, initializer=_brief(sampler.initializer))
-    with torch.no_grad(), LiveBytes() as live:
+    with torch.no_grad(), warnings.catch_warnings(), LiveBytes() as live:
+        warnings.simplefilter("ignore")  # of a result that nobody sees
         restore(problem, _Pooled(), shortened, generator=generator)
     measurement = problem.measurement.nbytes / video.nbytes
     together = frames_together(sampler, problem.operator)

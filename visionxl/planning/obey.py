@@ -19,6 +19,7 @@ from visionxl.priors.padding import Padded
 from visionxl.priors.tiling import StripedAutoencoder
 from visionxl.protocols import LatentPrior
 from visionxl.solvers.frames import Around
+from visionxl.transfer import room
 
 
 def planned(
@@ -70,8 +71,8 @@ def planned(
     if plan.offload:
         obeying = Around(obeying, Turns(Guest.of(network, place), Guest.of(vae, place)))
     elif device is not None:
-        network.to(place)
-        vae.to(place)
+        arrive(network, place)
+        arrive(vae, place)
     return attending(obeying) if plan.attention == "sliced" else obeying
 
 
@@ -109,6 +110,13 @@ def moved(
         for tensors in (conditioning.arguments, conditioning.added)
     )
     return evolve(conditioning, arguments=arguments, added=added)
+
+
+def arrive(network: nn.Module, place: torch.device) -> None:
+    """Move a network, in the place of weights that may wait elsewhere for others: those stay."""
+    for module, name, weight in list(_weights(network)):
+        if weight.device != place:
+            setattr(module, name, _like(weight, weight.detach().to(place)))
 
 
 @frozen(eq=False)
@@ -159,8 +167,10 @@ def _like(weight: Tensor, values: Tensor) -> Tensor:
 def _waiting(weight: Tensor, place: torch.device) -> Tensor:
     if place.type != "cuda":
         return weight.to("cpu")
+    if weight.is_pinned():
+        return weight
     waiting = weight.detach().to("cpu")
-    return weight if weight.is_pinned() else waiting.pin_memory()
+    return room(waiting, *waiting.shape).copy_(waiting)
 
 
 @frozen(eq=False)

@@ -1,27 +1,20 @@
 """Going on with a smaller plan where memory runs out."""
 
-import re
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 from attrs import evolve
+from torch import Tensor
 
+from visionxl.memory import ran_out_of_memory
 from visionxl.planning.obey import device_of, networks_of, planned
 from visionxl.planning.plan import MemoryPlan
 from visionxl.priors.tiling import striped
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
 from visionxl.solvers.frames import FrameByFrame
 
-WORDS = re.compile("out of memory|not enough memory|can't allocate", re.IGNORECASE)
 T = TypeVar("T")
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether an error tells that memory ran out, on any device."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and WORDS.search(str(error)) is not None
 
 
 class Persistent:
@@ -66,20 +59,22 @@ class Persistent:
         return self._given.schedule
 
     def encode(self, video: Video) -> Latent:
-        return self._persist("encode", len(video), lambda prior: prior.encode(video))
+        return self._persist("encode", video, lambda prior: prior.encode(video))
 
     def decode(self, latent: Latent) -> Video:
-        return self._persist("decode", len(latent), lambda prior: prior.decode(latent))
+        return self._persist("decode", latent, lambda prior: prior.decode(latent))
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        return self._persist("denoise", len(latent), lambda prior: prior.denoise(latent, level))
+        return self._persist("denoise", latent, lambda prior: prior.denoise(latent, level))
 
-    def _persist(self, stage: str, frames: int, call: Callable[[LatentPrior], T]) -> T:
+    def _persist(self, stage: str, given: Tensor, call: Callable[[LatentPrior], T]) -> T:
         while True:
+            if self._taken_away():
+                self._prior = planned(self._given, evolve(self.plan, dtype=None), self._device)
             try:
-                return call(FrameByFrame(self._prior, self.plan.frames_at_once))
+                return call(FrameByFrame(self._prior, self.plan.frames_at_once, checks=False))
             except (RuntimeError, MemoryError) as error:
-                smaller = self._smaller(frames)
+                smaller = self._smaller(given)
                 if smaller is None or not ran_out_of_memory(error):
                     raise
             # Only here is the error gone, and with it the tensors that its frames held.
@@ -89,17 +84,26 @@ class Persistent:
             self.plan = smaller
             self._prior = planned(self._given, evolve(smaller, dtype=None), self._device)
 
-    def _smaller(self, frames: int) -> MemoryPlan | None:
-        """Fewer frames than there were in the call that failed, or the next smaller plan."""
+    def _taken_away(self) -> bool:
+        """Whether a network that both have was sent to host memory by another prior's turns."""
+        networks = networks_of(self._given)
+        if networks is None or self._device is None or self.plan.offload:
+            return False
+        return device_of(networks.network).type != torch.device(self._device).type
+
+    def _smaller(self, given: Tensor) -> MemoryPlan | None:
+        """Fewer frames than were given in the call that failed, or the next smaller plan."""
+        followed = torch.is_grad_enabled() and given.requires_grad
         networks = networks_of(self._given)
         plan: MemoryPlan | None = self.plan
         while plan is not None:
             before = plan
             plan = plan.smaller(
                 autoencoder=networks is not None,
-                tiles=networks is not None and striped(networks.codec.vae),
+                # Strips let no gradients through.
+                tiles=networks is not None and striped(networks.codec.vae) and not followed,
                 offload=networks is not None and torch.device(self._device or "cpu").type != "cpu",
             )
-            if plan is not None and before.frames_at_once <= frames:
+            if plan is not None and before.frames_at_once <= len(given):
                 return plan
         return None

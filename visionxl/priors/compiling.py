@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from attrs import evolve
 
+from visionxl.priors.codec import AutoencoderCodec
 from visionxl.priors.flow import NetworkPrior
 from visionxl.protocols import LatentPrior
 
@@ -25,13 +26,17 @@ def compiled(prior: NetworkPrior, backend: str = "inductor") -> NetworkPrior:
         prior: to compile.
         backend: of ``torch.compile``.
     """
-    vae = copy.copy(prior.codec.vae)
-    vae._modules = dict(vae._modules)  # its own list of parts, or the prior's would change
+    network, codec = _compiled(prior.network, backend), compiled_codec(prior.codec, backend)
+    return prior.with_networks(network, codec, prior.conditional, prior.unconditional)
+
+
+def compiled_codec(codec: AutoencoderCodec, backend: str = "inductor") -> AutoencoderCodec:
+    """The same autoencoder, its encoder and its decoder compiled."""
+    vae = copy.copy(codec.vae)
+    vae._modules = dict(vae._modules)  # its own list of parts, or the given one's would change
     for name in ("encoder", "decoder"):
         setattr(vae, name, torch.compile(getattr(vae, name), backend=backend))
-    codec = evolve(prior.codec, vae=vae)
-    network = _compiled(prior.network, backend)
-    return prior.with_networks(network, codec, prior.conditional, prior.unconditional)
+    return evolve(codec, vae=vae)
 
 
 def _compiled(network: Any, backend: str) -> Any:

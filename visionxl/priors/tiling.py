@@ -19,6 +19,7 @@ from attrs import field, frozen
 from torch import Tensor, nn
 
 from visionxl.errors import InputError
+from visionxl.transfer import room
 from visionxl.validators import from_one
 
 
@@ -166,7 +167,7 @@ class Strips:
         """A group norm with the mean and variance of whole frames, for strips of them."""
         accurate = torch.promote_types(frames.dtype, torch.float32)
         parts = [
-            torch.var_mean(_groups(strip.to(self.device, accurate), norm), 2, correction=0)
+            torch.var_mean(_groups(strip.to(self.device).to(accurate), norm), 2, correction=0)
             for strip in frames.split(self.rows, -2)
         ]
         share = [s.shape[-2] / frames.shape[-2] for s in frames.split(self.rows, -2)]
@@ -186,9 +187,7 @@ class Strips:
         return waiting
 
     def _waiting(self, part: Tensor, height: int) -> Tensor:
-        shape = (*part.shape[:-2], height, part.shape[-1])
-        pinned = part.device.type == "cuda" and self.host.type == "cpu"
-        return torch.empty(shape, dtype=part.dtype, device=self.host, pin_memory=pinned)
+        return room(part.new_empty(0, device=self.host), *part.shape[:-2], height, part.shape[-1])
 
 
 def _put(values: Tensor, place: Tensor) -> None:

@@ -53,14 +53,14 @@ def svd_of(matrix: _Matrix) -> tuple[Tensor, Tensor, Tensor]:
     return left[:, kept], values[kept], right[:, kept]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def decompose(
     operator: Factored, shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> Spectrum | None:
     """The singular value decomposition of every axis, and the mask; None without factors.
 
-    Kept for the last two operators, because every step needs it again: as usual tensors, whatever
-    mode the caller is in.
+    Kept for the last four operators, which the windows of a clip have by turns, because every step
+    needs it again: as usual tensors, whatever mode the caller is in.
     """
     with torch.inference_mode(False), torch.no_grad():
         factors = factors_of(operator, shape)

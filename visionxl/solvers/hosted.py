@@ -24,10 +24,10 @@ from visionxl.solvers.hosted_closed_form import HostedClosedForm
 from visionxl.solvers.hosted_operator import FRAMES, HostedOperator, chunks
 from visionxl.solvers.loop import LowPass, Sampler
 from visionxl.solvers.parts import ScheduledLowPass
-from visionxl.solvers.placing import DEVICE_CONTEXT, DEVICE_CORE, ByWindow
+from visionxl.solvers.placing import DEVICE_CONTEXT, DEVICE_CORE, ByWindow, WindowSize
 from visionxl.solvers.shrinkage import MotionShrinkage
 from visionxl.solvers.space_time import SpaceTimeTV
-from visionxl.transfer import room
+from visionxl.transfer import pinned, room
 
 WINDOWED = (SpaceTimeTV, MotionShrinkage)  # couple distant frames little
 EXACT = (NoiseAware, ClosedForm)  # in closed form where the operator has factors
@@ -92,20 +92,22 @@ def hosted(
     goes_round = cut is not None and cut.stop > cut.frames
     if goes_round or not has_reach(operator) or not isinstance(operator, ForwardOperator):
         return problem, sampler
-    start = sampler.initializer
+    start, windows = sampler.initializer, WindowSize(core)
     if isinstance(start, CorrectedInversion):
-        start = evolve(start, consistency=_hosted(start.consistency, problem, device, core))
+        start = evolve(start, consistency=_hosted(start.consistency, problem, device, windows))
     low_pass = sampler.low_pass
     if isinstance(low_pass, ScheduledLowPass):
         low_pass = HostedLowPass(low_pass, device)
-    consistency = _hosted(sampler.consistency, problem, device, core)
+    consistency = _hosted(sampler.consistency, problem, device, windows)
     finish = sampler.finish
     if finish is not None:
-        finish = _hosted(finish, problem, device, core)
+        finish = _hosted(finish, problem, device, windows)
     method = evolve(
         sampler, consistency=consistency, initializer=start, low_pass=low_pass, finish=finish
     )
-    return evolve(problem, operator=HostedOperator(problem.operator, device)), method
+    measurement = pinned(problem.measurement)  # it goes to the device more than once a step
+    there = HostedOperator(problem.operator, device)
+    return evolve(problem, operator=there, measurement=measurement), method
 
 
 def frames_together(sampler: Sampler, operator: object) -> int:
@@ -137,10 +139,10 @@ def _consistencies(sampler: Sampler) -> list[DataConsistency | None]:
 
 
 def _hosted(
-    consistency: DataConsistency, problem: InverseProblem, device: str, core: int
+    consistency: DataConsistency, problem: InverseProblem, device: str, windows: WindowSize
 ) -> DataConsistency:
     if isinstance(consistency, WINDOWED):
-        return _Plain(ByWindow(consistency, device, core))
+        return _Plain(ByWindow(consistency, device, windows.core, size=windows))
     if isinstance(consistency, EXACT) and isinstance(problem.operator, Factored):
         exact = ClosedForm(consistency.spread, consistency.least_noise)
         return _Plain(HostedClosedForm(exact, device, otherwise=consistency))

@@ -114,12 +114,12 @@ def _placed(modes: Modes, device: str) -> Modes:
         None if svd is None else AxisSVD(*(t.to(device) for t in (svd.left, svd.values, svd.right)))
         for svd in modes.axes
     )
-    return evolve(modes, axes=axes, values=modes.values.to(device))
+    return evolve(modes, axes=axes, unit=modes.unit.to(device))
 
 
 def _plane_values(modes: Modes, like: Tensor) -> Tensor:
     """The singular values of a frame, flat."""
-    values = modes.values.new_ones(like.shape[1:])
+    values = modes.unit.expand(like.shape[1:])
     for axis, svd in enumerate(modes.axes[1:]):
         if svd is not None:
             values = values * svd.values.view([-1 if i == axis else 1 for i in range(3)])

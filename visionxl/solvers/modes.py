@@ -20,14 +20,14 @@ class Modes:
     Args:
         axes: the decomposition along frames, channels, height and width; None for the identity.
         mask: of 0 and 1, broadcasting to the video, or None.
-        values: ``S``, broadcasting to (frames, channels, rows, columns) of the modes.
         shape: of the modes.
+        unit: the number 1, of their dtype and on their device.
     """
 
     axes: tuple[AxisSVD | None, ...]
     mask: Tensor | None
-    values: Tensor
     shape: tuple[int, ...]
+    unit: Tensor
 
     @classmethod
     def of(cls, operator: object, like: Video) -> "Modes | None":
@@ -37,13 +37,18 @@ class Modes:
             return None
         axes, mask = spectrum
         axes = tuple(None if svd is None else _strong(svd) for svd in axes)
-        values = like.new_ones(1, 1, 1, 1)
-        for axis, svd in enumerate(axes):
-            if svd is not None:
-                values = values * svd.values.view([-1 if i == axis else 1 for i in range(4)])
         sizes = zip(like.shape, axes, strict=True)
         shape = tuple(size if svd is None else len(svd.values) for size, svd in sizes)
-        return cls(axes, mask, values, shape)
+        return cls(axes, mask, shape, like.new_ones(()))
+
+    @property
+    def values(self) -> Tensor:
+        """``S``, broadcasting to (frames, channels, rows, columns) of the modes."""
+        values = self.unit.view(1, 1, 1, 1)
+        for axis, svd in enumerate(self.axes):
+            if svd is not None:
+                values = values * svd.values.view([-1 if i == axis else 1 for i in range(4)])
+        return values
 
     def determined(self, damping: float) -> float:
         """``trace of A^T A (A^T A + damping)^-1``: how many numbers of a video are measured."""
@@ -56,9 +61,10 @@ class Modes:
 
     def step(self, measurement: Measurement, total: float) -> DataStep:
         """``v + V (S / (S^2 + total)) (U^T y - S V^T v)``, in place: exact."""
-        gain = self.values / (self.values.square() + total)
+        values = self.values
+        gain = values / (values.square() + total)
         target = self.measured(measurement) * gain
-        gain = gain * self.values
+        gain = gain * values
 
         def pull(modes: Modes, video: Video, target: Tensor) -> None:
             found = modes.analyse(video)

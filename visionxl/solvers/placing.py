@@ -3,8 +3,9 @@
 import warnings
 
 import torch
-from attrs import frozen
+from attrs import Factory, define, field, frozen
 
+from visionxl.memory import ran_out_of_memory
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.windows import least_context, windows_of
 from visionxl.transfer import moved, room
@@ -37,6 +38,16 @@ class OnDevice:
         return Correction(video, found.iterations, found.residuals, found.stopped)
 
 
+@define(eq=False)
+class WindowSize:
+    """The frames of a window that are kept: fewer, from where the device's memory ran out on.
+
+    Several consistencies of a run may share one.
+    """
+
+    core: int
+
+
 @frozen
 class ByWindow:
     """``consistency`` on ``device``, a window of frames at a time.
@@ -51,31 +62,34 @@ class ByWindow:
         core: frames of a window that are kept. Where the device's memory runs out it is halved,
             down to ``DEVICE_CORE``.
         context: frames on each side of it, or more, where the operator sees farther.
+        size: stands for ``core``, where several share one.
     """
 
     consistency: DataConsistency
     device: str
     core: int = DEVICE_CORE
     context: int = DEVICE_CONTEXT
+    size: WindowSize = field(
+        default=Factory(lambda self: WindowSize(self.core), takes_self=True), eq=False, repr=False
+    )
 
     @property
     def fits_noise(self) -> bool:
         return getattr(self.consistency, "fits_noise", False)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        core = self.core
         while True:
+            core = self.size.core
             try:
                 return self._correct(core, estimate, problem, level)
-            except torch.OutOfMemoryError:
-                if core <= DEVICE_CORE:
+            except (RuntimeError, MemoryError) as error:
+                if core <= DEVICE_CORE or not ran_out_of_memory(error):
                     raise
             # Only here is the error gone, and with it the tensors that its frames held.
             torch.cuda.empty_cache()
-            smaller = max(core // 2, DEVICE_CORE)
+            self.size.core = smaller = max(core // 2, DEVICE_CORE)
             words = "the device's memory ran out with windows of {} frames: went on with {}"
             warnings.warn(words.format(core, smaller), stacklevel=2)
-            core = smaller
 
     def _correct(
         self, core: int, estimate: Video, problem: InverseProblem, level: NoiseLevel

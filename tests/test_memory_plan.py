@@ -563,7 +563,7 @@ def test_a_count_says_nothing_of_results_that_nobody_sees(method):
 
 
 def test_a_network_that_two_priors_share_comes_back_from_the_others_turns():
-    prior = benchmark.stable_diffusion()
+    prior = evolve(benchmark.stable_diffusion(), guidance=None)
     tiny = evolve(prior, codec=evolve(prior.codec, vae=deepcopy(prior.codec.vae)))
     one = Persistent(prior, MemoryPlan(offload=True), device="meta")
     other = Persistent(tiny, MemoryPlan(), device="meta")

@@ -51,6 +51,10 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise InputError(
             f"output {str(path)!r} exists: choose another name, or overwrite it (--overwrite)"
         )
+    if path.is_dir() and path.suffix:
+        raise InputError(
+            f"output {str(path)!r} is a folder, and {path.suffix} means a file: choose another name"
+        )
     if path.is_dir():
         foreign = sorted(f.name for f in path.iterdir() if not PICTURE.fullmatch(f.name))
         if foreign:

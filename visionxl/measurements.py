@@ -12,15 +12,21 @@ from attrs import asdict, evolve, field, frozen
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError
-from visionxl.files import KINDS, check_output, save_in_pieces, whole
+from visionxl.files import check_output, save_in_pieces, whole
 from visionxl.operators import Mask, TemporalAverage, task_named
 from visionxl.operators.composition import find_parts, replace_part
 from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator
-from visionxl.video import is_lossy
+from visionxl.validators import from_one, from_zero
+from visionxl.video import FLOATING, is_lossy, rate_of
 
 FORMAT = "visionxl measurement 1"
 ROUNDING = round(2 / 255 / 12**0.5, 5)  # standard deviation of rounding to 8 bits
 CODEC = 0.07  # what to say of a lossy codec's errors, which are not white (docs/noise.rst)
+
+
+def _seed(_: object, __: object, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+        raise InputError(f"seed {value!r} is not a whole number from 0, below 2**63")
 
 
 @frozen(eq=False)
@@ -45,11 +51,11 @@ class Description:
     """
 
     task: str
-    frames: int
-    height: int
-    width: int
-    noise_std: float = 0.0
-    seed: int = 0
+    frames: int = field(validator=from_one)
+    height: int = field(validator=from_one)
+    width: int = field(validator=from_one)
+    noise_std: float = field(default=0.0, validator=from_zero)
+    seed: int = field(default=0, validator=_seed)
     window: int | None = None
     rate: Fraction = Fraction(25)
     mask: Tensor | None = field(default=None, repr=False)
@@ -100,8 +106,10 @@ def save_measurement(
         overwrite: replace what is there.
     """
     check_output(path, overwrite)
-    masks = find_parts(operator, Mask)
-    others = {"mask": masks[0].mask.to(torch.uint8)} if masks else {}
+    # A task of one's own draws its masks again, and may have several.
+    drawn = find_parts(operator, Mask) if description.make is None else []
+    mask = drawn[0].mask if drawn else description.mask
+    others = {} if mask is None else {"mask": mask.to(torch.uint8)}
     facts = asdict(description, recurse=False) | {"rate": str(description.rate)}
     del facts["mask"], facts["sound"], facts["make"]
     with whole(path) as partial:
@@ -137,18 +145,21 @@ def described_in(path: Path) -> tuple[str, Description | None]:
             metadata = file.metadata() or {}
             kinds = {key: file.get_slice(key).get_dtype() for key in file.keys()}  # noqa: SIM118
             mask = file.get_tensor("mask").bool() if "mask" in kinds else None
+            name = next((name for name in ("measurement", "video") if name in kinds), None)
+            shape = None if name is None else file.get_slice(name).get_shape()
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"measurement {str(path)!r} cannot be read, it is damaged or no safetensors file "
             f"({error}): make it again with visionxl simulate"
         ) from error
-    name = next((name for name in ("measurement", "video") if name in kinds), None)
     if name is None:
         raise InputError(
             f"measurement {str(path)!r} has the tensors {', '.join(kinds)}: expected one named "
             "'measurement'"
         )
-    if kinds[name] not in KINDS.values() or kinds[name] == "U8":
+    if not shape:
+        raise InputError(f"measurement {str(path)!r} is a single number: expected frames")
+    if kinds[name] not in FLOATING:
         raise InputError(
             f"measurement {str(path)!r} is {kinds[name]}: expected floating point numbers "
             "in units of the range [-1, 1]"
@@ -168,8 +179,9 @@ def _description(
         return None
     try:
         facts = json.loads(metadata[FORMAT])
-        return Description(**{**facts, "rate": Fraction(facts["rate"]), "mask": mask})
-    except (ValueError, TypeError, KeyError) as error:
+        rate = rate_of(facts["rate"], path)
+        return Description(**{**facts, "rate": rate, "mask": mask})
+    except (ValueError, TypeError, KeyError, ZeroDivisionError) as error:
         raise InputError(
             f"measurement {str(path)!r} has a description that cannot be read ({error}): make it "
             "again with visionxl simulate"

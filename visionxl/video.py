@@ -19,6 +19,7 @@ IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".a
 LOSSY_IMAGES = (".jpg", ".jpeg", ".webp", ".gif")
 LOSSLESS = ("apng", "bmp", "ffv1", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo")
 LOSSLESS += ("tiff", "utvideo", "v210", "v410", "zlib")  # FFmpeg's names of codecs
+FLOATING = ("F16", "BF16", "F32", "F64")  # as safetensors calls them
 RATE = Fraction(25)  # of folders of images, which do not tell
 DEMO_CLIP = Path(__file__).parent / "assets" / "flower.mp4"
 """25 frames of 288x512 that come with the package: an opening flower, CC0."""
@@ -144,27 +145,43 @@ def _folder(folder: Path) -> Iterator[np.ndarray]:
 def _image(path: Path) -> Iterator[np.ndarray]:
     from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
+    unread = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError)
     try:
         with Image.open(path) as image:
             for frame in ImageSequence.Iterator(image):
                 upright = ImageOps.exif_transpose(frame)
                 if upright.mode.startswith("I"):  # 16 bits, which convert would clip
-                    levels = (np.asarray(upright, dtype=np.float64) / 257).round().astype(np.uint8)
-                    upright = Image.fromarray(levels)
+                    upright = Image.fromarray(_of_16_bits(path, np.asarray(upright)))
+                elif upright.mode == "F":
+                    raise _unknown_range(path, "floating point numbers")
                 yield np.array(upright.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except unread as error:
         raise InputError(
             f"clip {str(path)!r} is no image that can be read ({error}): give another file"
         ) from error
 
 
+def _of_16_bits(path: Path, levels: np.ndarray) -> np.ndarray:
+    if levels.min() < 0 or levels.max() > 65535:
+        raise _unknown_range(path, "whole numbers beyond 16 bits")
+    return (levels.astype(np.float64) / 257).round().astype(np.uint8)
+
+
+def _unknown_range(path: Path, what: str) -> InputError:
+    return InputError(
+        f"clip {str(path)!r} holds {what}, which do not say what is black and what is white: save "
+        "it with 8 or 16 bits, or as safetensors in [-1, 1]"
+    )
+
+
 def _image_rate(path: Path) -> Fraction:
     from PIL import Image, UnidentifiedImageError
 
+    unread = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError)
     try:
         with Image.open(path) as image:
             milliseconds = image.info.get("duration")
-    except (UnidentifiedImageError, OSError, SyntaxError):
+    except unread:
         return RATE  # reading the frames will say what is wrong
     return Fraction(1000, round(milliseconds)) if milliseconds else RATE
 
@@ -176,14 +193,36 @@ def _tensor(path: Path, frames: int | None) -> Clip:
         with safe_open(path, framework="pt") as file:
             if "measurement" in file.keys():  # noqa: SIM118
                 raise InputError(f"clip {str(path)!r} is a measurement: restore it first")
-            video = file.get_slice("video")[:frames]
-            rate = Fraction((file.metadata() or {}).get("rate", RATE))
+            stored = file.get_slice("video")
+            kind, shape = stored.get_dtype(), tuple(stored.get_shape())
+            if kind not in FLOATING:
+                raise InputError(
+                    f"clip {str(path)!r} is {kind}: expected floating point numbers in [-1, 1]"
+                )
+            if len(shape) != 4 or 0 in shape:
+                raise InputError(
+                    f"clip {str(path)!r} has shape {shape}: expected (frames, channels, height, "
+                    "width), none of them 0"
+                )
+            video = stored[:frames].float()
+            rate = rate_of((file.metadata() or {}).get("rate", RATE), path)
     except (SafetensorError, OSError) as error:
         raise InputError(
             f"clip {str(path)!r} cannot be read ({error}): expected safetensors with a tensor "
             "named 'video', as visionxl writes them"
         ) from error
     return Clip(video, rate)
+
+
+def rate_of(value: object, path: Path) -> Fraction:
+    """Frames per second as a file tells them. Raises InputError for what is no such number."""
+    try:
+        rate = Fraction(value)  # type: ignore[arg-type]
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError):
+        rate = Fraction(0)
+    if rate <= 0:
+        raise InputError(f"{str(path)!r} tells rate {value!r}: expected frames per second, above 0")
+    return rate
 
 
 def _header(path: Path) -> tuple[Fraction, Path | None]:
@@ -215,7 +254,7 @@ def _opened(path: Path) -> Iterator[Any]:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path.absolute())) as container:  # "12:30.mp4" would be a protocol
             if not container.streams.video:
                 raise InputError(f"clip {str(path)!r} has no video stream: give another file")
             yield container

@@ -1,5 +1,6 @@
 """Writing videos: mp4, lossless mkv, PNG, safetensors."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -10,12 +11,13 @@ from typing import Any
 
 import numpy as np
 from attrs import frozen
+from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.files import check_output, save_in_pieces, whole
 from visionxl.protocols import Video
 from visionxl.sizes import fit_to, next_multiple
-from visionxl.video import to_pictures
+from visionxl.video import RATE, to_pictures
 
 
 @frozen
@@ -56,7 +58,7 @@ def check_kind(path: Path, frames: int | None = None) -> None:
 def write_clip(
     path: str | Path,
     video: Video,
-    rate: Fraction | float | int,
+    rate: Fraction | float | int = RATE,
     *,
     sound: Path | None = None,
     overwrite: bool = False,
@@ -106,10 +108,13 @@ def write_pieces(
     Returns:
         Words on what was changed to fit the file.
     """
-    path, rate = Path(path), Fraction(rate).limit_denominator(100_000)
+    path, rate = Path(path), _checked_rate(rate).limit_denominator(100_000)
     check_kind(path, frames)
     check_output(path, overwrite)
-    pieces = partial(_finite_pieces, pieces)
+    if frames < 1:
+        raise InputError(f"output {str(path)!r}: a video of {frames} frames: expected 1 or more")
+    channels = None if path.suffix.lower() == ".safetensors" else (1, 3)
+    pieces = partial(_sound_pieces, pieces, channels)
     notes: list[str] = []
     with whole(path) as unfinished:
         if path.suffix.lower() == ".safetensors":
@@ -138,8 +143,26 @@ def write_pieces(
     return notes
 
 
-def _finite_pieces(pieces: Callable[[], Iterator[Video]]) -> Iterator[Video]:
+def _checked_rate(rate: Fraction | float | int) -> Fraction:
+    if not 0 < rate < math.inf:
+        raise InputError(f"rate {rate}: expected frames per second, above 0")
+    return Fraction(rate)
+
+
+def _sound_pieces(
+    pieces: Callable[[], Iterator[Video]], channels: tuple[int, ...] | None
+) -> Iterator[Video]:
     for piece in pieces():
+        if not isinstance(piece, Tensor) or not piece.is_floating_point() or piece.ndim != 4:
+            what = (piece.dtype, tuple(piece.shape)) if isinstance(piece, Tensor) else type(piece)
+            raise InputError(
+                f"video is {what}: expected floating point numbers in [-1, 1] of shape (frames, "
+                "channels, height, width)"
+            )
+        if channels is not None and piece.shape[1] not in channels:
+            raise InputError(
+                f"video has {piece.shape[1]} channels: pictures have 1 or 3; .safetensors keeps any"
+            )
         if not bool(piece.isfinite().all()):
             count = int((~piece.isfinite()).sum())
             raise InputError(f"video has {count} values that are not finite: it is not written")
@@ -194,7 +217,8 @@ def _encode(
 
     with ExitStack() as opened:
         # Without bitexact the muxers write their version and a random identifier.
-        container = opened.enter_context(av.open(str(path), "w", options={"fflags": "+bitexact"}))
+        to = str(path.absolute())  # "12:30.mp4" would be a protocol
+        container = opened.enter_context(av.open(to, "w", options={"fflags": "+bitexact"}))
         stream: Any = container.add_stream(encoding.codec, rate, options=encoding.options)
         first = next(pieces)
         stream.height, stream.width = first.shape[-2:]
@@ -204,7 +228,7 @@ def _encode(
             context = stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = BT709
             context.color_range = LIMITED
-        listening = opened.enter_context(av.open(str(sound))) if sound else None
+        listening = opened.enter_context(av.open(str(sound.absolute()))) if sound else None
         heard = listening.streams.audio[0] if listening else None
         copied: Any = container.add_stream_from_template(heard) if heard else None
         for picture in _pictures(chain([first], pieces)):

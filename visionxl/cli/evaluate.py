@@ -15,7 +15,12 @@ from visionxl.cli.options import (
     examples,
     say,
 )
-from visionxl.cli.reading import clip_in_frames, measurement_in_frames, resized
+from visionxl.cli.reading import (
+    check_original,
+    clip_in_frames,
+    measurement_in_frames,
+    resized,
+)
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of
 from visionxl.operators.reach import has_reach
@@ -92,14 +97,14 @@ def _pairs(
     for restored in videos:
         original = next(truths, restored[:0])
         there = len(restored)
-        if not bool(restored.isfinite().all()):
-            raise InputError(f"the restored video {video.name} has values that are not finite")
+        check_original(f"the restored video {video.name}", restored)
         if len(original) < there:
             found = compared + len(original)
             raise InputError(
                 f"the clip {clip.name} has {found} frames and the restored video more: "
                 f"give the clip that was measured, or --frames {found}"
             )
+        check_original(f"the clip {clip.name}", original)
         truth = resized(original[:there], size)
         if size is None and restored.shape[-2:] != truth.shape[-2:]:
             (height, width), (h, w) = restored.shape[-2:], truth.shape[-2:]

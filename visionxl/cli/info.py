@@ -156,7 +156,8 @@ def info(
         int | None, typer.Option(parser=integer(1), help="To plan for; without it 25.")
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(parser=real, help="GB to plan for; without it 8, 12 and 24.")
+        float | None,
+        typer.Option(parser=real(0.0, above=True), help="GB to plan for; without it 8, 12 and 24."),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="To plan for: cpu, mps, or, without it, cuda.")

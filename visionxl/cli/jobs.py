@@ -1,7 +1,7 @@
 """What restore does with one measurement: as a whole, or a window at a time.
 
 Both kinds have what is ``shown``, measured frames that may tell their noise, and the same methods:
-``checksum`` of the measurement and the mask; ``truth``, which reads the original clip in the size
+``drawn``, a mask that nobody told; ``checksum`` of the measurement and the mask; ``truth``, which reads the original clip in the size
 that was measured, or tells where it is, with words on it; ``run``, whose answer has a ``record``
 and ``notes``; and ``write``, which takes the answer and the truth, and tells the files that it
 wrote: the video, a picture, a page and the record.
@@ -22,6 +22,7 @@ from visionxl.cli.measurement_options import Frames, MeasurementOptions
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import write_all
 from visionxl.cli.reading import (
+    check_original,
     check_there,
     check_truth,
     measurement_and_description,
@@ -40,6 +41,8 @@ from visionxl.solvers.windows import CONTEXT
 from visionxl.streaming import MaskedFrames, clip_in_pieces
 from visionxl.video import Clip, read_clip
 
+DRAWN = ("inpaint", "inpaint+")  # tasks with a random mask
+
 
 def _outermost_mask(operator: Any) -> Mask | None:
     """What hides a part of the measurement: in a video that is given there may be something."""
@@ -52,6 +55,14 @@ def shown(frames: Any, operator: object) -> Any:
     """The measured frames, where they are colour frames without holes, and more than two."""
     plain = len(frames.shape) == 4 and len(frames) > 2 and frames.shape[1] == 3
     return frames if plain and not find_parts(operator, Mask) else None
+
+
+def _drawn(operator: object, path: Path, description: Description) -> Tensor | None:
+    """The mask that was drawn for a measurement whose file does not tell it."""
+    told = description.mask is not None or path.suffix.lower() == ".safetensors"
+    if told or description.task not in DRAWN:
+        return None
+    return find_parts(operator, Mask)[0].mask
 
 
 @frozen(eq=False)
@@ -68,6 +79,7 @@ class WholeClip:
 
     problem: InverseProblem
     description: Description
+    drawn: Tensor | None
 
     @classmethod
     def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "WholeClip":
@@ -76,7 +88,8 @@ class WholeClip:
         mask = _outermost_mask(operator)
         if mask is not None:
             values = mask.forward(values)
-        return cls(InverseProblem(operator, values, description.noise_std), description)
+        problem = InverseProblem(operator, values, description.noise_std)
+        return cls(problem, description, _drawn(operator, measurement, description))
 
     @property
     def shown(self) -> Measurement | None:
@@ -91,6 +104,7 @@ class WholeClip:
         check_there("--truth", path)
         expected = self.description
         video = read_clip(path, expected.frames + 1).video
+        check_original(f"--truth {path.name}", video)
         height, width = video.shape[-2:]
         notes = check_truth(len(video), (height, width), expected)
         return resized(video[: expected.frames], f"{expected.height}x{expected.width}"), notes
@@ -124,6 +138,7 @@ class LongClip:
     source: Frames
     operator: ForwardOperator
     description: Description
+    drawn: Tensor | None
 
     @classmethod
     def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "LongClip":
@@ -139,7 +154,8 @@ class LongClip:
         if mask is not None:
             mask.forward(torch.empty(read.shape, device="meta"))  # it has to fit
             source = MaskedFrames(read, mask.mask)
-        return cls(measurement, source, operator, description)
+        drawn = _drawn(operator, measurement, description)
+        return cls(measurement, source, operator, description, drawn)
 
     @property
     def shown(self) -> Frames | None:
@@ -148,6 +164,7 @@ class LongClip:
     def checksum(self, mask: Tensor | None) -> str:
         """Of the file: its values would have to be read twice."""
         files = sorted(self.measurement.iterdir()) if self.measurement.is_dir() else []
+        files = [file for file in files if file.is_file()]
         digest = hashlib.sha256(checksum_of(mask).encode())
         for path in files or [self.measurement]:
             with path.open("rb") as file:
@@ -161,6 +178,7 @@ class LongClip:
         frames, height, width = 0, 0, 0
         for frame in clip_in_pieces(path, repeat(1), self.description.frames + 1):
             frames += 1
+            check_original(f"--truth {path.name}", frame)
             height, width = frame.shape[-2:]
         return path, check_truth(frames, (height, width), self.description)
 

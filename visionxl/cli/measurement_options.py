@@ -39,8 +39,19 @@ def noise_in(measurement: Tensor | Frames) -> float:
     return estimate_noise(first, axes)
 
 
-def about_mask(mask: Tensor | None) -> list[str]:
-    """A word on the mask that was given: how much of the picture it calls known."""
+def about_mask(mask: Tensor | None, drawn: Tensor | None, seed: int) -> list[str]:
+    """A word on the mask: how much of the picture it calls known.
+
+    Args:
+        mask: that was given.
+        drawn: that was drawn, for a measurement whose file does not tell its own.
+        seed: of that.
+    """
+    if mask is None and drawn is not None:
+        return [
+            f"no --mask: {drawn.float().mean().item():.1%} of the pixels count as known, drawn "
+            f"from --seed {seed}; give the mask that was there"
+        ]
     if mask is None:
         return []
     each = f" in {len(mask)} frames" if mask.ndim == 4 else ""

@@ -1,6 +1,7 @@
 """The application, the options that commands share, and how they speak."""
 
 import json
+import math
 import signal
 import sys
 import warnings
@@ -75,15 +76,26 @@ def integer(least: int | None = None, most: int = MOST) -> Callable[[str], int]:
     return parse
 
 
-def real(value: str | float) -> float:
-    """A parser of numbers whose error names the value."""
-    try:
-        return float(value)
-    except ValueError:
-        raise typer.BadParameter(f"{value!r} is not a number: write it like 0.01") from None
+def real(least: float = -math.inf, *, above: bool = False) -> Callable[[str], float]:
+    """A parser of finite numbers whose error names the value.
 
+    Args:
+        least: number that is allowed.
+        above: whether that itself is not.
+    """
+    bound = "" if least == -math.inf else f" {'above' if above else 'from'} {least:g}"
 
-real.__name__ = "NUMBER"
+    def parse(value: str | float) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            raise typer.BadParameter(f"{value!r} is not a number: write it like 0.01") from None
+        if not least <= number < math.inf or (above and number == least):
+            raise typer.BadParameter(f"{value} is out of range: give a finite number{bound}")
+        return number
+
+    parse.__name__ = "NUMBER"  # what --help shows
+    return parse
 
 
 def beginning(names: Iterable[str]) -> Callable[[str], list[str]]:
@@ -104,7 +116,7 @@ TaskOption = Annotated[
 ]
 NoiseOption = Annotated[
     float | None,
-    typer.Option(parser=real, help="Standard deviation; the range is [-1, 1]."),
+    typer.Option(parser=real(0.0), help="Standard deviation; the range is [-1, 1]."),
 ]
 SeedOption = Annotated[int, typer.Option(parser=integer(0), help="Of everything random.")]
 WindowOption = Annotated[
@@ -153,6 +165,11 @@ def explained() -> Iterator[None]:
         own = place_in(error)
         if own is not None and not ran_out_of_memory(error):
             fail(f"{own}, raised {type(error).__name__}: {error}")
+        if isinstance(error, OSError) and error.filename is not None:
+            fail(
+                f"{str(error.filename)!r} cannot be used ({error.strerror}): look at its name and "
+                "at who may read or write it and its folder"
+            )
         if not ran_out_of_memory(error):
             error.add_note("This should not happen: please report it with what visionxl info says.")
             raise

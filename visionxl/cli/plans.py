@@ -1,13 +1,13 @@
 """Memory plans on the command line."""
 
 import json
-import re
 from typing import Any
 
 import torch
 
 from visionxl.cli.memory import machine_memory
-from visionxl.cli.priors import prior_named, quiet_diffusers
+from visionxl.cli.priors import prior_for, prior_named, quiet_diffusers
+from visionxl.cli.reading import height_and_width
 from visionxl.errors import InputError
 from visionxl.planning import Estimate, MemoryPlan
 from visionxl.planning.choice import fastest, plans
@@ -16,25 +16,26 @@ from visionxl.priors.flow import NetworkPrior
 
 GB = 10**9
 BUDGETS = (8, 12, 24)
+LARGEST = 2**15  # pixels a side
 
 
 def say_plans(
     prior: str | None, size: str, frames: int, budget: float | None, device: str, as_json: bool
 ) -> None:
     """The plans for one or more priors and budgets, in words or as JSON."""
-    parsed = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", size)
-    if parsed is None:
-        raise InputError(f"--size {size!r} is not HEIGHTxWIDTH: write it like 768x1280")
-    if budget is not None and not 0 < budget < float("inf"):
-        raise InputError(f"--budget {budget} is not a number of GB above 0")
+    height, width = height_and_width(size)
+    if max(height, width) > LARGEST:
+        raise InputError(f"--size {size} is larger than can be planned: at most {LARGEST} a side")
     try:
         place = torch.device(device)
     except RuntimeError as error:
         raise InputError(f"--device {device!r} is unknown: give cuda, cpu or mps") from error
-    height, width = int(parsed[1]), int(parsed[2])
+    if place.type not in ("cuda", "cpu", "mps"):
+        raise InputError(f"--device {device!r} is none to plan for: give cuda, cpu or mps")
     video = f"{frames} frames of {height}x{width}"
     entries = []
     for name, structure in _priors(prior).items():
+        prior_for(structure, height, width)  # says what is too small
         options = list(plans(structure, height, width, frames, device=place))
         entries += [
             _entry(name, bytes_, video, place, options) for bytes_ in _budgets(budget, place)

@@ -34,6 +34,8 @@ def prior_named(
     try:
         place = torch.device(device)
         torch.empty(1, device=place)
+        if place.type == "meta":
+            raise RuntimeError("nothing is computed there")
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

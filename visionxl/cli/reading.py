@@ -1,6 +1,7 @@
 """From the words of the command line to values."""
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -25,6 +26,7 @@ from visionxl.measurements import (
 )
 from visionxl.operators import lift
 from visionxl.protocols import ForwardOperator, NonlinearOperator, Video
+from visionxl.simulation import FAR
 from visionxl.sizes import cover
 from visionxl.streaming import CoveringFrames, TensorFrames, VideoFrames
 from visionxl.video import RATE, clip_pictures, read_clip, to_video
@@ -46,14 +48,55 @@ def resized(
     return video if size is None else cover(video, *size_of(size))
 
 
-def size_of(words: str) -> tuple[int, int]:
-    """Height and width that ``--size`` tells."""
+def height_and_width(words: str) -> tuple[int, int]:
+    """Of ``--size``."""
     parsed = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", words)
     if parsed is None:
         raise InputError(f"--size {words!r} is not HEIGHTxWIDTH: write it like 384x640")
-    height, width = int(parsed[1]), int(parsed[2])
+    return int(parsed[1]), int(parsed[2])
+
+
+def size_of(words: str) -> tuple[int, int]:
+    """Height and width that ``--size`` tells, of a frame that fits in memory."""
+    height, width = height_and_width(words)
     check_memory(1, 3, height, width)
     return height, width
+
+
+def check_apart(output: Path, written: Iterable[Path], inputs: Iterable[Path | None]) -> None:
+    """Raise InputError where a file that is written would replace an input, or lie among its
+    pictures.
+
+    Args:
+        output: for words.
+        written: files.
+        inputs: files and folders; None for none.
+    """
+    for given in [path for path in inputs if path is not None and path.exists()]:
+        for path in written:
+            same = path.exists() and path.samefile(given)
+            if same or (given.is_dir() and given.resolve() in path.resolve().parents):
+                what = "replace" if same else "add to"
+                raise InputError(
+                    f"output {str(output)!r} would {what} an input, {str(given)!r}: choose another "
+                    "name"
+                )
+
+
+def check_original(name: str, video: Video) -> None:
+    """Raise InputError for an original that is no colour video in [-1, 1]."""
+    if not bool(video.isfinite().all()):
+        raise InputError(f"{name} has values that are not finite: give the clip as it was")
+    if video.ndim != 4 or video.shape[1] != 3:
+        raise InputError(
+            f"{name} has frames of shape {tuple(video.shape[1:])}: expected 3 channels (red, "
+            "green, blue), height and width"
+        )
+    if video.abs().max() > FAR:
+        raise InputError(
+            f"{name} has values up to {video.abs().max():.4g}: expected about -1 to 1; of values "
+            "from 0 to 255 take video / 127.5 - 1"
+        )
 
 
 def clip_in_frames(path: Path, frames: int | None, size: str | None = None) -> Clip:
@@ -93,6 +136,8 @@ def read_mask(path: Path | None, frames: int | None = None) -> Tensor | None:
     pictures = islice(clip_pictures(path, frames)[0], frames)
     # One by one: as floating point numbers they are 12 times as large.
     masks = torch.cat([to_video([p]).mean(dim=1, keepdim=True) > 0 for p in pictures])
+    if not bool(masks.any()):
+        raise InputError(f"--mask {str(path)!r} has no bright pixel: white is what is known")
     return masks[0, 0] if len(masks) == 1 else masks
 
 

@@ -1,5 +1,6 @@
 """restore: one measurement or many, to be interrupted and gone on with."""
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,7 +59,7 @@ def restore(
     prompt: Annotated[str, typer.Option(help="For priors that read text.")] = "",
     negative_prompt: Annotated[str, typer.Option(help="Likewise.")] = "",
     guidance: Annotated[
-        float | None, typer.Option(parser=real, help="CFG++ scale; without it the prompt alone.")
+        float | None, typer.Option(parser=real(), help="CFG++ scale; without it the prompt alone.")
     ] = None,
     inner_autoencoder: Annotated[
         str | None,
@@ -100,7 +101,9 @@ def restore(
     ] = None,
     memory: Annotated[
         float | None,
-        typer.Option(parser=real, help="GB that the run may take: a plan is made to fit."),
+        typer.Option(
+            parser=real(0.0, above=True), help="GB that the run may take: a plan is made to fit."
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, ...")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
@@ -161,11 +164,14 @@ def _number(noise: str | None) -> float | None:
     if noise is None or noise == ESTIMATE:
         return None
     try:
-        return float(noise)
+        number = float(noise)
     except ValueError:
         raise InputError(
             f"--noise {noise!r} is not a number: write it like 0.01, or {ESTIMATE}"
         ) from None
+    if not 0 <= number < math.inf:
+        raise InputError(f"--noise {noise} is out of range: give a finite number from 0")
+    return number
 
 
 def _say(answer: Answer | None, as_json: bool) -> None:
@@ -199,10 +205,11 @@ def _many(
         try:
             target = Path(str(output).replace(NAME, path.stem))
             answer = restore_one(path, target, order, priors, group)
-        except InputError as error:
+        except Exception as error:
             if group.size > 1:  # the others have to end as well
                 raise
-            err.print(f"visionxl: error: {path}: {error}", markup=False, soft_wrap=True)
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            err.print(f"visionxl: error: {path}: {kind}{error}", markup=False, soft_wrap=True)
             failed.append(path.name)
             continue
         if answer is not None:

@@ -18,7 +18,7 @@ from visionxl.cli.measurement_options import MeasurementOptions, about_mask, abo
 from visionxl.cli.options import stoppable
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import beside, summary
-from visionxl.cli.reading import read_mask
+from visionxl.cli.reading import check_apart, read_mask
 from visionxl.cli.running import STEPS
 from visionxl.distributed import Processes
 from visionxl.errors import InputError, NotFiniteError
@@ -40,8 +40,9 @@ def restore_one(
     check_output(output, overwrite=True)
     for path in (output, *beside(output)):
         check_output(path, overwrite=True)
-        if path in (measurement, order.truth):
-            raise InputError(f"output {str(path)!r} would replace an input: choose another name")
+    weights = (Path(name) for name in (order.unet, order.lora) if name is not None)
+    inputs = (measurement, order.truth, order.mask, *weights)
+    check_apart(output, (output, *beside(output)), inputs)
     folder = output.with_name(f"{output.name}.checkpoint")
     if group.first and not order.resume and not begun(folder):
         _check_outputs(output, order.overwrite)
@@ -99,8 +100,7 @@ def restore_one(
             answer = job.run(order, settings, priors, checkpoints, group, truth)
             answer.notes.extend(about_truth)
             answer.notes.extend(told)
-            if options.mask is not None:
-                answer.notes.extend(about_mask(job.description.mask))
+            answer.notes.extend(about_mask(options.mask, job.drawn, order.seed))
             answer.record["run"] = run
             written = job.write(output, answer, truth, order.overwrite or going_on)
         forget(folder)

@@ -23,7 +23,7 @@ from visionxl.cli.options import (
 )
 from visionxl.cli.outputs import counted
 from visionxl.cli.own_tasks import find_task
-from visionxl.cli.reading import clip_in_frames, read_mask
+from visionxl.cli.reading import check_apart, clip_in_frames, read_mask
 from visionxl.errors import InputError, name_of
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of, save_measurement
@@ -69,6 +69,7 @@ def simulate(
     source = clip_in_frames(clip, frames, size)
     count, _, height, width = source.frames.shape
     check_kind(output, count)
+    check_apart(output, [output], (clip, mask))
     known = read_mask(mask, count)
     description = Description(
         found.name,
@@ -91,7 +92,14 @@ def simulate(
 
     def pieces() -> Iterator[Measurement]:
         generator.set_state(chance)
-        return simulate_long(source.frames, operator, description.noise_std, generator=generator)
+        noise_std = description.noise_std
+        for piece in simulate_long(source.frames, operator, noise_std, generator=generator):
+            if not bool(piece.isfinite().all()):
+                raise InputError(
+                    f"the measurement of {clip.name} has values that are not finite: look for them "
+                    f"in the clip, or take less noise than {noise_std:g}"
+                )
+            yield piece
 
     first = next(pieces())
     if found.code is not None:

@@ -1,27 +1,36 @@
 """Bad input through the command line: exit code 2, one sentence, nothing half-written."""
 
 import contextlib
+import json
+import math
 import os
+import re
 import resource
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import make_clip, moving_scene, visionxl
+from PIL import Image
 from safetensors.torch import save_file
 
 from visionxl.measurements import FORMAT, Description, generator_of, save_measurement
 from visionxl.simulation import simulate
 
 
+def _copied(source, target):
+    return os.mkfifo(target) if Path(source).is_fifo() else shutil.copy2(source, target)
+
+
 @pytest.fixture
 def place(bad_files, tmp_path, monkeypatch):
     """A copy of the folder of bad files to work in."""
     folder = tmp_path / "place"
-    shutil.copytree(bad_files, folder)
+    shutil.copytree(bad_files, folder, copy_function=_copied)
     monkeypatch.chdir(folder)
     return folder
 
@@ -52,11 +61,13 @@ def make_bad_files() -> None:
     Path("nothing").mkdir()
     Path("model").mkdir()
     make_clip(Path("masks"), frames=1, height=16)
+    make_clip(Path("mask.png"), frames=1)
     description = Description("deblur", 5, 32, 48, 0.01)
     problem = simulate(
         moving_scene(), description.operator(generator_of(0)), 0.01, generator=generator_of(0)
     )
     y, operator = problem.measurement, problem.operator
+    make_odd_files()
     save_measurement(Path("y.safetensors"), iter([y]), len(y), operator, description, False)
     save_file({"video": torch.zeros(5, 3, 32, 48, dtype=torch.uint8)}, "levels.safetensors")
     broken = problem.measurement.clone()
@@ -76,6 +87,25 @@ def make_bad_files() -> None:
     make_clip(Path("tiny.mkv"), height=8, width=8)
     make_clip(Path("tiny-three.mkv"), frames=3)
     make_clip(Path("odd.mkv"), height=30, width=48)
+
+
+def make_odd_files() -> None:
+    """Files that can be read, and hold what cannot be restored or compared."""
+    clip = 0.5 * torch.ones(5, 3, 32, 48)
+    nan = clip.clone()
+    nan[2, 0, 4, 4] = math.nan
+    files = {"holed": nan, "8bits": clip.to(torch.uint8), "255": 255 * clip, "flat": clip[0]}
+    files |= {"nothing": clip[:0], "one-colour": clip[:, :1]}
+    for name, video in files.items():
+        save_file({"video": video.contiguous()}, f"{name}.safetensors", {"rate": "25"})
+    for rate in ("abc", "0", "1/0"):
+        name = rate.replace("/", "-")
+        save_file({"video": clip}, f"rate {name}.safetensors", {"rate": rate})
+    save_file({"measurement": torch.tensor(1.0)}, "number.safetensors")
+    Image.fromarray(np.linspace(0, 1, 32 * 48, dtype=np.float32).reshape(32, 48)).save("float.tif")
+    Image.fromarray(np.zeros((32, 48), dtype=np.uint8)).save("black.png")
+    Path("folder.mkv").mkdir()
+    os.mkfifo("pipe.mkv")
 
 
 SIMULATE = "simulate {} --task deblur --output out.safetensors"
@@ -269,6 +299,76 @@ CASES = {
         "evaluate clip.mkv odd.mkv",
         ["32", "30", "give the clip that was measured"],
     ),
+    "an original with a hole": ("evaluate clip.mkv holed.safetensors", ["holed", "not finite"]),
+    "a truth with a hole": (
+        RESTORE.format("clip.mkv") + " --task deblur --truth holed.safetensors",
+        ["--truth holed.safetensors", "not finite"],
+    ),
+    "a gray truth": (
+        RESTORE.format("clip.mkv") + " --task deblur --truth one-colour.safetensors",
+        ["--truth one-colour.safetensors", "3 channels"],
+    ),
+    "a gray truth of a long clip": (
+        RESTORE.format("clip.mkv") + " --task deblur --windows 3 --truth one-colour.safetensors",
+        ["--truth one-colour.safetensors", "3 channels"],
+    ),
+    "an original of other units": (
+        "evaluate clip.mkv 255.safetensors",
+        ["255.safetensors", "values up to 127.5", "from 0 to 255"],
+    ),
+    "an original in bytes": ("evaluate clip.mkv 8bits.safetensors", ["is U8", "[-1, 1]"]),
+    "a clip of one picture": (SIMULATE.format("flat.safetensors"), ["(3, 32, 48)", "frames"]),
+    "a clip of no frames": (SIMULATE.format("nothing.safetensors"), ["(0, 3, 32, 48)"]),
+    "a clip with a hole": (
+        SIMULATE.format("holed.safetensors"),
+        ["holed.safetensors", "not finite"],
+    ),
+    "a measurement of one number": (RESTORE.format("number.safetensors"), ["a single number"]),
+    "a picture of unknown units": (SIMULATE.format("float.tif"), ["float.tif", "8 or 16 bits"]),
+    "a mask without anything known": (
+        "simulate clip.mkv --task inpaint --mask black.png --output out.safetensors",
+        ["black.png", "no bright pixel"],
+    ),
+    "a folder in the place of a file": (
+        "simulate clip.mkv --task deblur --overwrite --output folder.mkv",
+        ["folder.mkv", "is a folder", "means a file"],
+    ),
+    "a pipe in the place of a file": (
+        "simulate clip.mkv --task deblur --overwrite --output pipe.mkv",
+        ["pipe.mkv", "a device or a pipe"],
+    ),
+    "an output that is the clip": (
+        "simulate clip.mkv --task deblur --overwrite --output ./clip.mkv",
+        ["would replace an input", "clip.mkv"],
+    ),
+    "an output that is the measurement": (
+        "restore clip.mkv --task deblur --overwrite --output ../place/clip.mkv",
+        ["would replace an input", "clip.mkv"],
+    ),
+    "a picture that is the mask": (
+        "restore clip.mkv --task inpaint --mask mask.png --overwrite --output mask.mp4",
+        ["would replace an input", "mask.png"],
+    ),
+    "an output among the pictures of the input": (
+        "restore masks --task deblur --output masks/out.mp4",
+        ["would add to an input", "masks"],
+    ),
+    "a noise below zero": (
+        RESTORE.format("clip.mkv") + " --task deblur --noise -1",
+        ["--noise -1"],
+    ),
+    "an infinite noise": (
+        RESTORE.format("clip.mkv") + " --task deblur --noise inf",
+        ["--noise inf"],
+    ),
+    "no memory": (RESTORE.format("y.safetensors") + " --memory nan", ["--memory", "nan"]),
+    "memory without end": (RESTORE.format("y.safetensors") + " --memory 1e400", ["--memory"]),
+    "a device without numbers": (
+        RESTORE.format("y.safetensors") + " --device meta",
+        ["--device 'meta'", "nothing is computed"],
+    ),
+    "a plan for a single pixel": ("info --plan --size 1x1", ["1x1", "too small"]),
+    "a plan for a continent": ("info --plan --size 99999x99999", ["99999x99999", "at most"]),
 }
 
 
@@ -284,6 +384,68 @@ def test_bad_input_is_one_sentence_and_exit_code_2(name, place, monkeypatch, cap
     for word in words:
         assert word in answer.err
     assert sorted(str(p) for p in place.rglob("*")) == before
+
+
+@pytest.mark.parametrize("rate", ["abc", "0", "1-0"])
+def test_a_rate_that_is_none_is_told(place, monkeypatch, capfd, rate):
+    words = ["simulate", f"rate {rate}.safetensors", "--task", "deblur", "--output", "o.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 2
+    assert f"tells rate {rate.replace('-', '/')!r}" in answer.err
+
+
+def test_names_may_have_colons(place, monkeypatch, capfd):
+    shutil.copy("clip.mkv", "12:30.mkv")
+    words = ["simulate", "12:30.mkv", "--task", "deblur", "--output", "12:31.mp4"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    assert Path("12:31.mp4").stat().st_size > 0
+
+
+def test_a_mask_that_nobody_gave_is_told_of(place, monkeypatch, capfd):
+    command = "restore clip.mkv --task inpaint --steps 3 --output out.mkv"
+    answer = visionxl(monkeypatch, capfd, *command.split())
+    assert answer.code == 0
+    assert "no --mask: " in answer.out
+    assert "drawn from --seed 0" in answer.out
+
+
+def test_of_many_a_damaged_one_does_not_stop_the_rest(place, monkeypatch, capfd):
+    words = ["restore", "number.safetensors", "nothing.safetensors", "y.safetensors"]
+    answer = visionxl(monkeypatch, capfd, *words, "--steps", "3", "--output", "x-{name}.mkv")
+    assert answer.code == 2
+    assert "2 of 3 measurements failed" in answer.err
+    assert Path("x-y.mkv").exists()
+
+
+def test_a_file_that_may_not_be_read_is_one_sentence(place, monkeypatch, capfd):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied", "closed/clip.mkv")
+
+    monkeypatch.setattr("visionxl.cli.simulate.clip_in_frames", refused)
+    command = "simulate clip.mkv --task deblur --output out.safetensors"
+    answer = visionxl(monkeypatch, capfd, *command.split())
+    assert answer.code == 2
+    assert "'closed/clip.mkv' cannot be used (Permission denied)" in answer.err
+    assert answer.err.count("\n") == 1
+
+
+def test_a_task_of_ones_own_may_have_two_masks(place, monkeypatch, capfd):
+    Path("two.py").write_text(
+        "import torch\n"
+        "from visionxl.operators import GaussianBlur, Mask\n"
+        "def make(frames, height, width, generator):\n"
+        "    first, second = (Mask.random(p, height, width, generator) for p in (0.9, 0.5))\n"
+        "    return first @ GaussianBlur(1.0) @ second\n"
+    )
+    words = "simulate clip.mkv --task two.py:make --output two.safetensors"
+    assert visionxl(monkeypatch, capfd, *words.split()).code == 0
+    words = "restore two.safetensors --task two.py:make --steps 3 --output two.mkv"
+    assert visionxl(monkeypatch, capfd, *words.split()).code == 0
+    first, second = re.findall(
+        r"Mask\(([\d.]+)%", json.loads(Path("two.json").read_text())["operator"]
+    )
+    assert float(first) > 85
+    assert float(second) < 60
 
 
 def test_a_window_wider_than_the_clip_is_fine_where_the_border_goes_on(place, monkeypatch, capfd):

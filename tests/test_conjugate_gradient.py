@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from visionxl.operators import AveragePool, BicubicDownsample, GaussianBlur, Mask, TemporalAverage
 from visionxl.operators import normal as gram
 from visionxl.solvers import conjugate_gradient
-from visionxl.solvers.conjugate_gradient import CONVERGED, INDEFINITE, NOT_A_NUMBER, USED_UP
+from visionxl.solvers.conjugate_gradient import CONVERGED, INDEFINITE, NOT_A_NUMBER, USED_UP, dot
 
 SHAPES = st.sampled_from([(1,), (5,), (12,), (2, 3), (3, 1, 2, 2)])
 SEEDS = st.integers(0, 10**6)
@@ -194,3 +194,8 @@ def test_nothing_on_the_right_leads_to_nothing_with_absolute_residuals():
     result = conjugate_gradient(action(matrix), zeros(x0), x0, iterations=5)
     assert result.residuals[0] == pytest.approx((matrix @ x0).norm().item())
     assert result.solution.norm() < 1e-10
+
+
+def test_the_inner_product_adds_up_frames_in_double_precision():
+    values = torch.tensor([[1e8], [1.0], [-1e8]])
+    assert dot(values, torch.ones(3, 1)) == 1.0

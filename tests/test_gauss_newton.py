@@ -363,3 +363,15 @@ def test_clipped_values_have_no_derivative_at_the_ends_either():
     ends = torch.tensor([-0.5, 0.0, 0.4]).view(1, 1, 1, 3)
     jacobian = Clip(-0.5, 0.4).linearize(ends)
     assert jacobian.forward(torch.ones_like(ends)).flatten().tolist() == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("exponent", [1 / 2.2, 2.2])
+def test_the_curve_is_a_power_down_to_a_fiftieth_and_its_tangent_below(exponent):
+    def at(light):
+        video = torch.tensor([[[[2 * light - 1]]]], dtype=torch.float64)
+        return (Gamma(exponent).forward(video).item() + 1) / 2
+
+    assert at(0.021) == pytest.approx(0.021**exponent, rel=1e-12)
+    slope = exponent * 0.02 ** (exponent - 1)
+    assert at(0.019) == pytest.approx(0.02**exponent - 0.001 * slope, rel=1e-12)
+    assert at(-0.01) == pytest.approx(0.02**exponent - 0.03 * slope, rel=1e-12)

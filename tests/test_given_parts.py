@@ -9,6 +9,7 @@ from attrs import evolve, frozen
 
 from visionxl import (
     Correction,
+    DampedCG,
     GaussianPrior,
     InputError,
     PlainCG,
@@ -19,21 +20,27 @@ from visionxl import (
 )
 from visionxl.errors import NotFiniteError
 from visionxl.init import EncodedBackProjection
-from visionxl.metrics import difference_psnr, psnr
+from visionxl.metrics import check_same_shape, difference_psnr, psnr, ssim
 from visionxl.operators import (
     TASK_NAMES,
     AveragePool,
     BicubicDownsample,
+    Clip,
+    Composition,
+    Factors,
+    Gamma,
     GaussianBlur,
     Identity,
     MotionBlur,
+    NonlinearComposition,
     TemporalAverage,
     check_adjoint,
     lift,
     task_named,
 )
-from visionxl.protocols import ForwardOperator, InverseProblem
-from visionxl.solvers import SpaceTimeTV, Unchanged
+from visionxl.operators.nonlinear import Diagonal
+from visionxl.protocols import ForwardOperator, InverseProblem, check_noise_std
+from visionxl.solvers import ClosedForm, ConstantSpread, NoiseAware, SpaceTimeTV, Unchanged
 from visionxl.solvers.contract import check_problem
 from visionxl.solvers.residual import check_result
 from visionxl.video import read_clip
@@ -334,3 +341,113 @@ def test_an_adjoint_that_loses_a_border_is_told(prior):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_problem(right)
+
+
+def test_a_mask_beside_a_matrix_that_it_does_not_commute_with_is_refused():
+    matrix, mask = torch.eye(16, dtype=torch.float64), torch.ones(1, 1, 16, 16)
+    Factors((matrix, None, None, None), mask)
+    for axes, known in [
+        ((None, None, matrix, None), mask),
+        ((None, None, None, matrix), mask),
+        ((matrix, None, None, None), mask.expand(16, 1, 16, 16)),
+        ((None, None, None, None), mask[0]),
+    ]:
+        with pytest.raises(InputError, match=r"mask of shape .* make factors\(\) return None"):
+            Factors(axes, known)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PlainCG(-1),
+        lambda: DampedCG(least_noise=-1.0),
+        lambda: DampedCG(tolerance=math.nan),
+        lambda: ConstantSpread(0.0),
+        lambda: TemporalAverage(True),
+        lambda: DampedCG(iterations=True),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_when_a_value_is_made(make):
+    with pytest.raises(InputError, match="is not a"):
+        make()
+
+
+def test_a_class_in_the_place_of_a_spread_is_told_what_to_write():
+    for kind in (DampedCG, NoiseAware, ClosedForm, SpaceTimeTV):
+        with pytest.raises(InputError, match=r"spread .* such as ConstantSpread\(0\.1\)"):
+            kind(spread=ConstantSpread)
+
+
+def test_the_noise_is_one_number():
+    with pytest.raises(InputError, match="give one finite number"):
+        check_noise_std(torch.ones(3))
+
+
+def test_videos_that_cannot_be_compared_are_named():
+    clip = torch.zeros(2, 3, 16, 16)
+    for wrong in (clip[0], clip.to(torch.uint8)):
+        with pytest.raises(InputError, match="truth is torch"):
+            check_same_shape(clip, wrong)
+    with pytest.raises(InputError, match="11 pixels a side"):
+        ssim(clip[..., :8, :], clip[..., :8, :])
+
+
+def test_operators_of_ones_own_compose_with_the_librarys_linear_or_not():
+    class Cubed:
+        def forward(self, video):
+            return video**3
+
+        def linearize(self, video):
+            return Diagonal(3 * video**2)
+
+        def lift(self, measurement):
+            return measurement.sign() * measurement.abs() ** (1 / 3)
+
+    for operator in (Cubed() @ AveragePool(2), AveragePool(2) @ Cubed(), Clip() @ Cubed()):
+        assert isinstance(operator, NonlinearComposition)
+    assert isinstance(TemporalAverage(3) @ Gamma(2.2), NonlinearComposition)
+    assert isinstance(AveragePool(2) @ TemporalAverage(3), Composition)
+    video = torch.rand(2, 3, 4, 4) + 0.5
+    pooled = (AveragePool(2) @ Cubed()).forward(video)
+    torch.testing.assert_close(pooled, AveragePool(2).forward(video**3))
+
+
+def test_complex_measurements_are_refused_where_they_are_made():
+    class Fourier:
+        def forward(self, video):
+            return torch.fft.fft2(video)
+
+        def adjoint(self, measurement):
+            return torch.fft.ifft2(measurement).real
+
+    with pytest.raises(InputError, match="Fourier measures complex numbers"):
+        simulate(torch.zeros(2, 3, 8, 8), Fourier(), generator=seeded())
+
+
+def test_a_start_is_made_without_what_conditions_the_denoiser(problem, prior):
+    """A start may see one frame alone, which no likelihood of all of them fits."""
+    method, seen = vision_xl(), []
+
+    class Start:
+        def start(self, problem, prior, levels, generator):
+            seen.append(prior)
+            return method.initializer.start(problem, prior, levels, generator)
+
+    class Other:
+        """Stands for the prior, and is another value."""
+
+        def __init__(self, prior):
+            self.prior, self.schedule = prior, prior.schedule
+
+        def encode(self, video):
+            return self.prior.encode(video)
+
+        def decode(self, latent):
+            return self.prior.decode(latent)
+
+        def denoise(self, latent, level):
+            return self.prior.denoise(latent, level)
+
+    guided = evolve(method, initializer=Start(), condition=lambda prior, _: Other(prior))
+    restore(problem, prior, guided, generator=seeded())
+    assert not isinstance(seen[0], Other)

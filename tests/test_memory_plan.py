@@ -502,7 +502,7 @@ def test_info_tells_plans(monkeypatch, capfd):
     ("words", "message"),
     [
         (("--size", "big"), "--size 'big' is not HEIGHTxWIDTH"),
-        (("--budget", "-1"), "--budget -1.0 is not a number of GB above 0"),
+        (("--budget", "-1"), "'--budget': -1 is out of range: give a finite number above 0"),
         (("--device", "gpu"), "--device 'gpu' is unknown"),
         (("--prior", "nothing"), "--prior 'nothing' is unknown"),
     ],
@@ -590,3 +590,14 @@ def test_a_network_that_two_priors_share_comes_back_from_the_others_turns():
 )
 def test_what_libraries_say_of_a_full_gpu_is_understood(words):
     assert ran_out_of_memory(RuntimeError(words))
+
+
+def test_a_call_of_one_frame_that_fails_does_not_only_lower_the_frames_at_once():
+    """A start has one frame in a call: four at once instead of eight would fail alike."""
+    persistent = Persistent(benchmark.stable_diffusion(), MemoryPlan(8, vae_frames=1))
+    one = persistent._smaller(torch.zeros(1, 4, 8, 12))
+    many = persistent._smaller(torch.zeros(8, 4, 8, 12))
+    assert one is not None
+    assert many is not None
+    assert (one.frames_at_once, one.vae_tile is not None) == (1, True)
+    assert (many.frames_at_once, many.vae_tile) == (4, None)

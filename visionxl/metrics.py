@@ -11,10 +11,24 @@ from visionxl.errors import InputError
 from visionxl.protocols import Video
 
 RANGE = 2.0  # of values in [-1, 1]
+WINDOW = 11  # pixels a side that SSIM looks at
 
 
-def check_same_shape(video: Tensor, truth: Tensor) -> None:
+def check_same_shape(video: object, truth: object) -> None:
     """Raise InputError where two videos cannot be compared."""
+    for name, given in (("video", video), ("truth", truth)):
+        if not isinstance(given, Tensor):
+            raise InputError(
+                f"{name} is a {type(given).__name__}: expected a tensor (frames, channels, height, "
+                "width)"
+            )
+        if given.ndim != 4 or not given.is_floating_point():
+            raise InputError(
+                f"{name} is {given.dtype} of shape {tuple(given.shape)}: expected floating point "
+                "numbers in [-1, 1], (frames, channels, height, width)"
+            )
+    assert isinstance(video, Tensor)
+    assert isinstance(truth, Tensor)
     if video.shape != truth.shape:
         raise InputError(
             f"video of {tuple(video.shape)} and truth of {tuple(truth.shape)}: expected the same "
@@ -53,6 +67,11 @@ def ssim(video: Video, truth: Video) -> float:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     check_same_shape(video, truth)
+    if min(video.shape[-2:]) < WINDOW:
+        raise InputError(
+            f"video has frames of {video.shape[-2]}x{video.shape[-1]}: SSIM looks at {WINDOW} "
+            "pixels a side at once; give larger ones"
+        )
     values = [
         structural_similarity_index_measure(
             frame.clamp(-1, 1).add(1).unsqueeze(0),

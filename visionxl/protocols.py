@@ -150,16 +150,17 @@ class LatentPrior(Protocol):
         ...
 
 
-def check_noise_std(value: float) -> None:
+def check_noise_std(value: Any) -> None:
     """Raise InputError for what is no standard deviation."""
     try:
         sound = bool(0 <= value < float("inf"))
-    except TypeError:
+    except (TypeError, RuntimeError):  # a tensor of several numbers is neither above nor below
         sound = False
     if not sound:
         raise InputError(
-            f"noise_std {value!r} is not a standard deviation: give a finite number >= 0, "
-            "in units of the range [-1, 1]"
+            f"noise_std {value!r} is not a standard deviation: give one finite number >= 0, "
+            "in units of the range [-1, 1]; where each value has its own, divide measurement and "
+            "operator by it"
         )
 
 

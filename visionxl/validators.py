@@ -13,6 +13,12 @@ def from_one(_: object, attribute: Any, value: int) -> None:
         raise InputError(f"{attribute.name} {value!r} is not a whole number from 1")
 
 
+def count(_: object, attribute: Any, value: object) -> None:
+    """A whole number from 0."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise InputError(f"{attribute.name} {value!r} is not a whole number from 0")
+
+
 def from_zero(_: object, attribute: Any, value: Any) -> None:
     """A finite number from 0."""
     _check(lambda: 0 <= value < math.inf, attribute, value, "a number from 0")

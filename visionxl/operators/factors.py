@@ -15,6 +15,8 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
+from visionxl.errors import InputError
+
 Shape = tuple[int, int, int, int]
 
 
@@ -32,6 +34,14 @@ class Factors:
 
     axes: tuple[Tensor | None, ...] = (None, None, None, None)
     mask: Tensor | None = field(default=None)
+
+    def __attrs_post_init__(self) -> None:
+        if self.mask is not None and (self.mask.ndim != 4 or _meet(self.axes, self.mask)):
+            raise InputError(
+                f"mask of shape {tuple(self.mask.shape)}: expected four axes, and no matrix for "
+                "height, width and those along which it changes, or the two do not commute; make "
+                "factors() return None"
+            )
 
     def measured(self, shape: Shape) -> Shape:
         """The measurement's shape for a video of ``shape``."""
@@ -82,11 +92,13 @@ def compose_factors(outer: Factors, inner: Factors) -> Factors | None:
     if inner.mask is not None:
         mask = inner.mask if mask is None else inner.mask * mask
     axes = tuple(map(_product, outer.axes, inner.axes))
-    if mask is not None:
-        changes = (mask.shape[0] > 1, mask.shape[1] > 1, True, True)
-        if any(c and axis is not None for c, axis in zip(changes, axes, strict=True)):
-            return None
-    return Factors(axes, mask)
+    return None if mask is not None and _meet(axes, mask) else Factors(axes, mask)
+
+
+def _meet(axes: tuple[Tensor | None, ...], mask: Tensor) -> bool:
+    """Whether a matrix mixes values along an axis on which a mask may differ."""
+    changes = (mask.shape[0] > 1, mask.shape[1] > 1, True, True)
+    return any(c and axis is not None for c, axis in zip(changes, axes, strict=True))
 
 
 def _product(left: Tensor | None, right: Tensor | None) -> Tensor | None:

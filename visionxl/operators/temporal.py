@@ -18,7 +18,7 @@ from visionxl.validators import from_one
 
 def check_odd(_: Any, attribute: Any, value: int) -> None:
     """attrs validator: an odd number of frames."""
-    if not isinstance(value, int) or value < 1 or value % 2 == 0:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1 or value % 2 == 0:
         way = f": take {value - 1} or {value + 1}" if isinstance(value, int) and value > 1 else ""
         raise InputError(f"{attribute.name} {value} is not an odd number of frames from 1{way}")
 

@@ -12,7 +12,8 @@ from visionxl.operators.factors import Factored, Shape, factors_of
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.halves import svd_by_halves
-from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
+from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of, is_spread
+from visionxl.validators import above_zero
 
 NEGLIGIBLE = 1e-9  # singular values below this share of the largest are dropped
 
@@ -136,8 +137,8 @@ class ClosedForm:
         least_noise: stands for ``sigma_y`` where the measurement has less.
     """
 
-    spread: Spread = field(factory=ScheduleSpread)
-    least_noise: float = LEAST_NOISE
+    spread: Spread = field(factory=ScheduleSpread, validator=is_spread)
+    least_noise: float = field(default=LEAST_NOISE, validator=above_zero)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)

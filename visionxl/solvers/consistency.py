@@ -9,8 +9,8 @@ from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.closed_form import ClosedForm, spectrum_of
 from visionxl.solvers.conjugate_gradient import conjugate_gradient
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
-from visionxl.validators import from_zero
+from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of, is_spread
+from visionxl.validators import above_zero, count, from_zero
 
 
 @frozen
@@ -24,7 +24,7 @@ class PlainCG:
         iterations: the paper's is 10.
     """
 
-    iterations: int = field(default=10, validator=from_zero)
+    iterations: int = field(default=10, validator=count)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)
@@ -51,10 +51,10 @@ class DampedCG:
         tolerance: of the relative residual.
     """
 
-    spread: Spread = field(factory=ScheduleSpread)
-    least_noise: float = LEAST_NOISE
-    iterations: int = field(default=30, validator=from_zero)
-    tolerance: float = 1e-4
+    spread: Spread = field(factory=ScheduleSpread, validator=is_spread)
+    least_noise: float = field(default=LEAST_NOISE, validator=above_zero)
+    iterations: int = field(default=30, validator=count)
+    tolerance: float = field(default=1e-4, validator=from_zero)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)
@@ -84,10 +84,10 @@ class NoiseAware:
         tolerance: of CG's relative residual.
     """
 
-    spread: Spread = field(factory=ScheduleSpread)
-    least_noise: float = LEAST_NOISE
-    iterations: int = field(default=30, validator=from_zero)
-    tolerance: float = 1e-4
+    spread: Spread = field(factory=ScheduleSpread, validator=is_spread)
+    least_noise: float = field(default=LEAST_NOISE, validator=above_zero)
+    iterations: int = field(default=30, validator=count)
+    tolerance: float = field(default=1e-4, validator=from_zero)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         if spectrum_of(problem.operator, estimate) is not None:

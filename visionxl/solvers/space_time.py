@@ -14,7 +14,14 @@ from visionxl.solvers.data_term import DataTerm, Iterated
 from visionxl.solvers.directions import Directions
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
-from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of, gain_of
+from visionxl.solvers.spread import (
+    LEAST_NOISE,
+    ConstantSpread,
+    Spread,
+    damping_of,
+    gain_of,
+    is_spread,
+)
 from visionxl.solvers.total_variation import USUAL, minimise
 from visionxl.validators import above_zero, from_one, from_zero
 
@@ -87,7 +94,7 @@ class SpaceTimeTV:
     """
 
     fits_noise: ClassVar[bool] = True  # its answers end no farther from the measurement
-    spread: Spread = field(factory=lambda: ConstantSpread(0.4))
+    spread: Spread = field(factory=lambda: ConstantSpread(0.4), validator=is_spread)
     strength: float = field(default=1.0, validator=from_zero)
     floor: float = field(default=0.02, validator=above_zero)
     reach: float = field(default=2.0, validator=above_zero)

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 
+from visionxl.errors import InputError
 from visionxl.protocols import ForwardOperator, InverseProblem, NoiseLevel, Video
 
 Spread = Callable[[NoiseLevel], float]
@@ -13,6 +15,15 @@ Spread = Callable[[NoiseLevel], float]
 
 LEAST_NOISE = 2e-4
 """Stands for the noise of a measurement that has none, so that the equations stay well posed."""
+
+
+def is_spread(_: object, attribute: Any, value: object) -> None:
+    """attrs validator: a function of the noise level."""
+    if isinstance(value, type) or not callable(value):
+        raise InputError(
+            f"{attribute.name} {value!r} is no function of the noise level: give a value such as "
+            "ConstantSpread(0.1) or ScheduleSpread()"
+        )
 
 
 @frozen
@@ -49,6 +60,11 @@ class WienerSpread:
         return 1 / math.hypot(1 / self.std, level.signal / level.noise)
 
 
+def _above_zero(_: object, __: object, value: object) -> None:
+    if not isinstance(value, int | float) or not value > 0:
+        raise InputError(f"value {value!r} is not a number above 0, or infinity")
+
+
 @frozen
 class ConstantSpread:
     """The same ``r_t`` at every level.
@@ -57,7 +73,7 @@ class ConstantSpread:
         value: in units of the video's range; infinity for an estimate that tells nothing.
     """
 
-    value: float
+    value: float = field(validator=_above_zero)
 
     def __call__(self, level: NoiseLevel) -> float:
         """``r_t``, in units of the video's range."""

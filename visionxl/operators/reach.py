@@ -80,6 +80,6 @@ def unknown(operator: object) -> InputError:
     """The error for an operator that cannot be cut."""
     return InputError(
         f"{name_of(operator)} cannot be cut into windows, for how far it sees along time is not "
-        "known: restore the clip as a whole, or give the operator a method reach() that returns "
-        "Reach(frames, circular=...)"
+        "known: restore the clip as a whole, or, where its measurement has a frame for each of the "
+        "video's, give it a method reach() that returns Reach(frames, circular=...)"
     )

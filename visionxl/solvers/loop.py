@@ -206,7 +206,8 @@ def restore(
         problem: what was measured, and how.
         prior: what images look like.
         sampler: the method, such as ``vision_xl()``.
-        generator: the only source of chance; the same seed gives the same result.
+        generator: the only source of chance; the same seed gives the same result, on a GPU to
+            rounding.
         frames_at_once: frames in one call of the prior. More is faster where memory allows; the
             result is the same to rounding.
         observe: called with every step.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from visionxl.cli.priors import check_source, prior_named
 from visionxl.errors import InputError
-from visionxl.priors.flow import NetworkPrior
+from visionxl.priors.network import NetworkPrior
 
 Loaders = Mapping[str, Callable[[], NetworkPrior]]
 

@@ -19,7 +19,7 @@ from visionxl.cli.running import Run, place_for, ready, shared_by, words_of_plac
 from visionxl.distributed.frames import EVERY
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
-from visionxl.priors.flow import NetworkPrior
+from visionxl.priors.network import NetworkPrior
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import measures_in_pieces, write_page
 from visionxl.report.record import told_of, versions

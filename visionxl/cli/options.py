@@ -121,7 +121,7 @@ NoiseOption = Annotated[
 SeedOption = Annotated[int, typer.Option(parser=integer(0), help="Of everything random.")]
 WindowOption = Annotated[
     int | None,
-    typer.Option(parser=integer(), help="Frames averaged, where not the task's 7."),
+    typer.Option(parser=integer(0, 9999), help="Frames averaged, where not the task's own."),
 ]
 MaskOption = Annotated[
     Path | None, typer.Option(help="Picture or clip, white where known: to inpaint.")

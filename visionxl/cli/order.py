@@ -12,7 +12,7 @@ from visionxl.cli.running import Run
 from visionxl.distributed import Processes
 from visionxl.priors import compiled
 from visionxl.priors.compiling import compiled_codec
-from visionxl.priors.flow import NetworkPrior
+from visionxl.priors.network import NetworkPrior
 from visionxl.solvers import Sampler
 from visionxl.solvers.methods import method_named
 

@@ -12,7 +12,7 @@ from visionxl.errors import InputError
 from visionxl.planning import Estimate, MemoryPlan
 from visionxl.planning.choice import fastest, plans
 from visionxl.planning.structures import sdxl_structure
-from visionxl.priors.flow import NetworkPrior
+from visionxl.priors.network import NetworkPrior
 
 GB = 10**9
 BUDGETS = (8, 12, 24)

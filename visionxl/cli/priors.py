@@ -16,8 +16,8 @@ from visionxl.priors import (
     PocketPrior,
     SDXLPrior,
 )
-from visionxl.priors.flow import NetworkPrior
 from visionxl.priors.loading import load_autoencoder, without_text
+from visionxl.priors.network import NetworkPrior
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import LatentPrior
 from visionxl.sizes import next_multiple

@@ -90,7 +90,7 @@ def restore_one(
         truth, about_truth = job.truth(order.truth)
         priors()
         checkpoints = CheckpointFolder(folder)
-        begin(checkpoints, facts, output)
+        begin(checkpoints, {k: v for k, v in facts.items() if k != "truth"}, output)
         for path in (output, *beside(output)):
             clear_partials(path)
         with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):

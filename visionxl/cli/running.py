@@ -23,7 +23,7 @@ from visionxl.operators import TASK_NAMES, TASKS, lift, task_named
 from visionxl.planning import MemoryPlan, Persistent
 from visionxl.planning.choice import VIDEO_DEVICES, fastest, plans, uncounted
 from visionxl.priors import warm_up
-from visionxl.priors.flow import NetworkPrior
+from visionxl.priors.network import NetworkPrior
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import Album, Look, run_record
 from visionxl.solvers import Around, FrameByFrame, Sampler, hosted, restore

@@ -13,10 +13,10 @@ from torch.nn.functional import avg_pool2d, interpolate
 from visionxl.errors import InputError
 from visionxl.memory import LiveBytes, peak_bytes_of
 from visionxl.operators.tasks import Task
-from visionxl.planning.obey import dtype_for, moved, networks_of
+from visionxl.planning.obey import conditioning_at, dtype_for, networks_of
 from visionxl.planning.plan import MemoryPlan
 from visionxl.priors.attention import FusedAttention, SlicedAttention
-from visionxl.priors.flow import NetworkPrior
+from visionxl.priors.network import NetworkPrior
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.priors.tiling import StripedAutoencoder
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
@@ -97,7 +97,7 @@ def on_meta(prior: NetworkPrior, dtype: torch.dtype | None = None) -> NetworkPri
     It has no guidance, for equal conditionings could not be told there.
     """
     network, vae = (_hollow(n, dtype_for(n, dtype)) for n in (prior.network, prior.codec.vae))
-    text = moved(prior.conditional, "meta", dtype)
+    text = conditioning_at(prior.conditional, "meta", dtype)
     hollow = prior.with_networks(network, evolve(prior.codec, vae=vae), text, text)
     return evolve(hollow, guidance=None)
 

@@ -14,7 +14,7 @@ from visionxl.errors import InputError
 from visionxl.planning.plan import MemoryPlan
 from visionxl.priors.attention import SlicedAttention
 from visionxl.priors.diffusers import Conditioning
-from visionxl.priors.flow import NetworkPrior
+from visionxl.priors.network import NetworkPrior
 from visionxl.priors.padding import Padded
 from visionxl.priors.tiling import StripedAutoencoder
 from visionxl.protocols import LatentPrior
@@ -65,8 +65,8 @@ def planned(
     obeying: Any = prior.with_networks(
         network,
         evolve(prior.codec, vae=codec_vae, frames_at_once=plan.vae_frames),
-        moved(prior.conditional, place, plan.dtype),
-        moved(prior.unconditional, place, plan.dtype),
+        conditioning_at(prior.conditional, place, plan.dtype),
+        conditioning_at(prior.unconditional, place, plan.dtype),
     )
     if plan.offload:
         obeying = Around(obeying, Turns(Guest.of(network, place), Guest.of(vae, place)))
@@ -101,7 +101,7 @@ def _converted(network: Any, dtype: torch.dtype | None) -> Any:
     return network if same else nn.Module.to(deepcopy(network), wanted)
 
 
-def moved(
+def conditioning_at(
     conditioning: Conditioning, place: torch.device | str, dtype: torch.dtype | None
 ) -> Conditioning:
     """A conditioning on another device, and in another dtype where one is given."""

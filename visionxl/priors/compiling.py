@@ -8,7 +8,7 @@ import torch
 from attrs import evolve
 
 from visionxl.priors.codec import AutoencoderCodec
-from visionxl.priors.flow import NetworkPrior
+from visionxl.priors.network import NetworkPrior
 from visionxl.protocols import LatentPrior
 
 TIME = 0.2  # of the denoiser's first call: what it computes with is the same at every time

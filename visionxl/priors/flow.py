@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 
 from visionxl.errors import InputError
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
-from visionxl.priors.diffusers import Conditioning, DiffusersPrior
+from visionxl.priors.diffusers import Conditioning
 from visionxl.priors.loading import INDEX, load_pipeline, release
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
@@ -188,10 +188,6 @@ class FlowPrior:
             **conditioning.keywords(len(latent), *latent.shape[-2:]),
         )
         return output.sample.to(latent)
-
-
-NetworkPrior = DiffusersPrior | FlowPrior
-"""A prior of diffusers' networks: a denoiser and an autoencoder."""
 
 
 def _check_kind(source: str | Path, kind: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from visionxl.cli.checking import check_original
 from visionxl.cli.measurement_options import MeasurementOptions
 from visionxl.cli.options import (
     FramesOption,
@@ -15,12 +16,7 @@ from visionxl.cli.options import (
     examples,
     say,
 )
-from visionxl.cli.reading import (
-    check_original,
-    clip_in_frames,
-    measurement_in_frames,
-    resized,
-)
+from visionxl.cli.reading import clip_in_frames, measurement_in_frames, resized
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of
 from visionxl.operators.reach import has_reach

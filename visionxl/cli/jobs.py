@@ -17,18 +17,12 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.checkpoints import CheckpointFolder
+from visionxl.cli.checking import check_original, check_there, check_truth
 from visionxl.cli.long import Long, restored_in_windows, write_long
 from visionxl.cli.measurement_options import Frames, MeasurementOptions
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import write_all
-from visionxl.cli.reading import (
-    check_original,
-    check_there,
-    check_truth,
-    measurement_and_description,
-    measurement_in_frames,
-    resized,
-)
+from visionxl.cli.reading import measurement_and_description, measurement_in_frames, resized
 from visionxl.cli.running import checksum_of, restored
 from visionxl.distributed import Processes
 from visionxl.errors import InputError

@@ -12,13 +12,14 @@ from attrs import asdict
 
 from visionxl.checkpoints import CheckpointFolder, begin, begun, difference, forget, only_run
 from visionxl.cli import outputs
+from visionxl.cli.checking import check_apart
 from visionxl.cli.jobs import LongClip, WholeClip
 from visionxl.cli.long import WINDOW
 from visionxl.cli.measurement_options import MeasurementOptions, about_mask, about_noise
 from visionxl.cli.options import stoppable
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import beside, summary
-from visionxl.cli.reading import check_apart, read_mask
+from visionxl.cli.reading import read_mask
 from visionxl.cli.running import STEPS
 from visionxl.distributed import Processes
 from visionxl.errors import InputError, NotFiniteError

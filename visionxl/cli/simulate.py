@@ -7,6 +7,7 @@ from typing import Annotated
 import torch
 import typer
 
+from visionxl.cli.checking import check_apart
 from visionxl.cli.memory import check_memory
 from visionxl.cli.options import (
     FramesOption,
@@ -23,7 +24,7 @@ from visionxl.cli.options import (
 )
 from visionxl.cli.outputs import counted
 from visionxl.cli.own_tasks import find_task
-from visionxl.cli.reading import check_apart, clip_in_frames, read_mask
+from visionxl.cli.reading import clip_in_frames, read_mask
 from visionxl.errors import InputError, name_of
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of, save_measurement

@@ -1,0 +1,77 @@
+"""What the command line checks of the files that it is given, before any work."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from visionxl.errors import InputError
+from visionxl.measurements import Description
+from visionxl.protocols import Video
+from visionxl.simulation import FAR
+
+
+def check_there(option: str, path: Path) -> None:
+    """Raise InputError for an option's file that does not exist."""
+    if not path.exists():
+        raise InputError(
+            f"{option} {str(path)!r} does not exist: give a video, a folder of images, or an image"
+        )
+
+
+def check_apart(output: Path, written: Iterable[Path], inputs: Iterable[Path | None]) -> None:
+    """Raise InputError where a file that is written would replace an input, or lie among its
+    pictures.
+
+    Args:
+        output: for words.
+        written: files.
+        inputs: files and folders; None for none.
+    """
+    for given in [path for path in inputs if path is not None and path.exists()]:
+        for path in written:
+            same = path.exists() and path.samefile(given)
+            if same or (given.is_dir() and given.resolve() in path.resolve().parents):
+                what = "replace" if same else "add to"
+                raise InputError(
+                    f"output {str(output)!r} would {what} an input, {str(given)!r}: choose another "
+                    "name"
+                )
+
+
+def check_original(name: str, video: Video) -> None:
+    """Raise InputError for an original that is no colour video in [-1, 1]."""
+    if not bool(video.isfinite().all()):
+        raise InputError(f"{name} has values that are not finite: give the clip as it was")
+    if video.ndim != 4 or video.shape[1] != 3:
+        raise InputError(
+            f"{name} has frames of shape {tuple(video.shape[1:])}: expected 3 channels (red, "
+            "green, blue), height and width"
+        )
+    if video.abs().max() > FAR:
+        raise InputError(
+            f"{name} has values up to {video.abs().max():.4g}: expected about -1 to 1; of values "
+            "from 0 to 255 take video / 127.5 - 1"
+        )
+
+
+def check_truth(frames: int, size: tuple[int, int], description: Description) -> list[str]:
+    """Words where the truth has more frames or another size; InputError where it has fewer.
+
+    Args:
+        frames: of the truth.
+        size: height and width of its frames.
+        description: of the measurement.
+    """
+    measured, height, width = description.frames, description.height, description.width
+    if frames < measured:
+        raise InputError(
+            f"--truth has {frames} frames and the measured video {measured}: give the "
+            "clip that was measured, or leave --truth out"
+        )
+    notes = []
+    if frames > measured:
+        notes.append(f"--truth is longer: its first {measured} frames are compared")
+    if size != (height, width):
+        scale = max(height / size[0], width / size[1])
+        way = "cut" if scale == 1 else f"{'enlarged' if scale > 1 else 'reduced'} and cut"
+        notes.append(f"--truth is {size[0]}x{size[1]}: {way} to {height}x{width}")
+    return notes

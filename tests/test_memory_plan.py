@@ -34,8 +34,9 @@ from visionxl.planning import (
     planned,
     ran_out_of_memory,
 )
-from visionxl.planning.choice import Estimate, coded_at_once, fastest, plans, uncounted
+from visionxl.planning.choice import coded_at_once, fastest, plans, uncounted
 from visionxl.planning.counts import count_held, count_networks, weight_bytes
+from visionxl.planning.estimating import Estimate
 from visionxl.planning.structures import sdxl_structure
 from visionxl.priors import DiffusersPrior
 from visionxl.priors.attention import SlicedAttention

@@ -1,7 +1,8 @@
 """The memory of a run: counted before, planned as a value, and obeyed."""
 
 from visionxl.memory import ran_out_of_memory
-from visionxl.planning.choice import Estimate, estimate, plan_memory
+from visionxl.planning.choice import plan_memory
+from visionxl.planning.estimating import Estimate, estimate
 from visionxl.planning.obey import planned
 from visionxl.planning.plan import MemoryPlan
 from visionxl.planning.retry import Persistent

@@ -4,126 +4,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
 import torch
-from attrs import evolve, frozen
+from attrs import evolve
 
 from visionxl.errors import InputError
 from visionxl.operators.tasks import TASKS, Task
-from visionxl.planning.counts import Held, Networks, count_held, count_networks, diffusers_prior_of
-from visionxl.planning.obey import device_of, networks_of
+from visionxl.planning.counts import Networks, count_held, count_networks, diffusers_prior_of
+from visionxl.planning.estimating import HOST, Estimate, added, host_of, place_of
+from visionxl.planning.obey import networks_of
 from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
 from visionxl.priors.tiling import striped
 from visionxl.protocols import LatentPrior
-from visionxl.solvers.hosted_closed_form import MODES_KEPT
 from visionxl.solvers.loop import Sampler, unconditioned
 from visionxl.solvers.methods import vision_tv
-from visionxl.solvers.motion import arrival_bytes
 from visionxl.solvers.placing import DEVICE_CORE
 
 MOST_AT_ONCE = 32  # frames: more are no faster
 MOST_VALUES = 2**31 - 1  # of a tensor: PyTorch's enlarging of what is channels last refuses more
-HOST = torch.device("cpu")
 # Where videos may be, by the kind of the networks' device: the loop adds up in float64.
 VIDEO_DEVICES = {"mps": (HOST,)}
-
-
-@frozen
-class Estimate:
-    """Bytes on the networks' device while each stage of a step runs, weights and videos included.
-
-    Where the videos are in host memory, ``consistency`` has some frames of them on it at a time
-    (:func:`~visionxl.solvers.hosted`).
-    """
-
-    denoise: int
-    decode: int
-    encode: int
-    consistency: int
-
-    @property
-    def peak(self) -> int:
-        """The most of the four."""
-        return max(self.denoise, self.decode, self.encode, self.consistency)
-
-    def words(self, budget: int | None = None) -> str:
-        """``about 7.9 GB of 12 GB``."""
-        of = "" if budget is None else f" of {gigabytes(budget)}"
-        return f"about {gigabytes(self.peak)}{of}"
-
-
-def estimate(
-    prior: LatentPrior,
-    plan: MemoryPlan,
-    height: int,
-    width: int,
-    frames: int,
-    *,
-    sampler: Sampler | None = None,
-    task: Task = TASKS["deblur+"],
-    device: torch.device | str | None = None,
-) -> Estimate:
-    """The bytes that a plan takes on the networks' device.
-
-    Args:
-        prior: a :class:`~visionxl.priors.DiffusersPrior`, :class:`~visionxl.priors.FlowPrior`, or
-            :class:`~visionxl.priors.Padded`.
-        plan: to count.
-        height: of the frames, in pixels.
-        width: of the frames, in pixels.
-        frames: of the video.
-        sampler: the method, by default ``vision_tv()``.
-        task: ``(frames, height, width, generator) -> operator``: what was measured. The consistency
-            holds more videos for some than for others; by default a blur and a temporal average.
-        device: where the networks work; by default where they are.
-
-    Raises:
-        InputError: a prior without networks of diffusers.
-    """
-    place = _place(prior, device)
-    sampler = sampler or vision_tv()
-    networks = count_networks(prior, plan, height, width, _host(place))
-    held = count_held(sampler, task, frames)
-    return _added(networks, held, plan, place, 12 * height * width * frames, frames)
-
-
-def _added(
-    networks: Networks,
-    held: Held,
-    plan: MemoryPlan,
-    place: torch.device,
-    video_bytes: int,
-    frames: int,
-) -> Estimate:
-    """The stages' bytes: weights, what a call makes, and what the loop holds meanwhile."""
-    here = plan.video_device.type == place.type
-    video, latents = (x * here for x in (video_bytes, frames * networks.latent))
-    together = min(frames, plan.frames_at_once)
-    coded = min(together, plan.vae_frames or together)
-    frame = video_bytes // frames
-    # Where a call of the autoencoder has fewer frames than one of the U-Net, its parts wait for
-    # the others, to be put together.
-    parts = here * (coded < together) * together * frame
-    longer = frames > plan.frames_at_once  # otherwise a call's result is the loop's own
-    during_unet = networks.unet + (0 if plan.offload else networks.vae)
-    during_vae = networks.vae + (0 if plan.offload else networks.unet)
-    # The loop holds the measurement and latents: clean and noise, encoded and renoised ones. Only
-    # while it encodes are there videos beside: the decoded, the corrected and the filtered one.
-    between = round(held.measurement * video) + 4 * latents
-    # What belongs to the frames that are on the device together is in held.consistency already.
-    consistent = held.together + (plan.core - DEVICE_CORE if held.windows and held.together else 0)
-    waiting = max(frames - held.together, 0) * frame // 3 if held.modes and not here else 0
-    modes = 2 * min(waiting, 4 * MODES_KEPT)
-    alone = place.type == HOST.type
-    motion = arrival_bytes(frames, frame // 12) if held.prepared and alone else 0
-    return Estimate(
-        denoise=during_unet + together * networks.denoise + between + 2 * longer * latents,
-        decode=during_vae + coded * networks.decode + between + longer * video + parts,
-        encode=during_vae + coded * networks.encode + between + 3 * video + longer * latents,
-        consistency=during_vae
-        + round(held.consistency * (video if here else min(frames, consistent) * frame))
-        + modes
-        + motion
-        + 4 * latents,
-    )
 
 
 def plans(
@@ -149,7 +47,7 @@ def plans(
     for name, value in sizes.items():
         if value < 1:
             raise InputError(f"{name} {value} is too small: give a number from 1")
-    place = _place(prior, device)
+    place = place_of(prior, device)
     sampler = sampler or vision_tv()
     held = count_held(sampler, task, frames)
     counted: dict[int | None, Networks] = {}
@@ -158,9 +56,9 @@ def plans(
     strips = sampler.condition is unconditioned  # which let no gradients through
     for plan in _fastest_first(prior, place, (height, width), counts, cores, dtype, strips):
         if plan.vae_tile not in counted:
-            counted[plan.vae_tile] = count_networks(prior, plan, height, width, _host(place))
+            counted[plan.vae_tile] = count_networks(prior, plan, height, width, host_of(place))
         networks = counted[plan.vae_tile]
-        taken = _added(networks, held, plan, place, 12 * height * width * frames, frames)
+        taken = added(networks, held, plan, place, 12 * height * width * frames, frames)
         yield plan, taken
 
 
@@ -231,15 +129,6 @@ def fastest(
         f"fit ({least[0]}); or make the frames smaller, or fewer (restore --windows takes a clip "
         "in parts), or take networks in bfloat16"
     )
-
-
-def _host(place: torch.device) -> str:
-    """Where strips wait, for a count: on a CPU it is the networks' own memory."""
-    return "meta" if place.type == HOST.type else "cpu"
-
-
-def _place(prior: LatentPrior, device: torch.device | str | None) -> torch.device:
-    return device_of(diffusers_prior_of(prior).network) if device is None else torch.device(device)
 
 
 def _fastest_first(

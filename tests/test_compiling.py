@@ -74,7 +74,8 @@ def test_the_warm_up_runs_every_network(priors):
 
 
 @pytest.mark.parametrize(
-    ("frames", "counts"), [(10, [1, 2, 4]), (8, [1, 4]), (3, [1, 3]), (5, [1, 4])]
+    ("frames", "counts"),
+    [({10}, [1, 2, 4]), ({8}, [1, 4]), ({3}, [1, 3]), ({5}, [1, 4]), ({8, 7, 2}, [1, 2, 3, 4])],
 )
 def test_every_number_of_frames_that_may_be_asked_for_is_warmed_up_for(frames, counts, monkeypatch):
     asked = []
@@ -84,7 +85,6 @@ def test_every_number_of_frames_that_may_be_asked_for_is_warmed_up_for(frames, c
         return 1.0
 
     monkeypatch.setattr(running, "warm_up", told)
-    shape = torch.Size((frames, 3, 32, 48))
     prior = GaussianPrior.natural(32, 48)
-    assert running.warmed(prior, shape, MemoryPlan(4)) == len(counts)
+    assert running.warmed(prior, (32, 48), frames, MemoryPlan(4)) == len(counts)
     assert asked == counts

@@ -54,9 +54,10 @@ def restored_in_windows(
     """Restore every window that is not finished yet, and keep it in the checkpoints."""
     frames, core = len(source), run.windows or len(source)
     windows = windows_of(operator, frames, core, CONTEXT)
-    longest = max(w.end - w.begin for w in windows)
+    lengths = {w.end - w.begin for w in windows}
+    longest = max(lengths)
     shape = torch.Size((longest, 3, description.height, description.width))
-    networks = ready(prior, sampler, shape, run)
+    networks = ready(prior, sampler, shape, run, lengths)
     plan, notes = networks.plan, networks.notes
     if run.group.size > 1:
         run.group.check_same(videos=words_of_place(plan))

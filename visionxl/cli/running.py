@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -86,8 +87,22 @@ class Ready:
     warm_up_seconds: float
 
 
-def ready(prior: NetworkPrior, sampler: Sampler, shape: torch.Size, run: Run) -> Ready:
-    """The networks for videos of a shape, padded, planned and warm."""
+def ready(
+    prior: NetworkPrior,
+    sampler: Sampler,
+    shape: torch.Size,
+    run: Run,
+    lengths: Iterable[int] = (),
+) -> Ready:
+    """The networks for videos of a shape, padded, planned and warm.
+
+    Args:
+        prior: with the networks.
+        sampler: the method.
+        shape: of the videos, the longest of them.
+        run: how it is run.
+        lengths: frames that there are in others.
+    """
     frames, channels, height, width = shape
     check_memory(frames, channels, height, width)
     fitted, notes = prior_for(prior, height, width)
@@ -97,7 +112,9 @@ def ready(prior: NetworkPrior, sampler: Sampler, shape: torch.Size, run: Run) ->
         quick = Persistent(fitted_like(fitted, run.inner), plan, tell=notes.append)
     for network in (full, quick) if run.warm else ():
         if network is not None:
-            seconds += warmed(network, shape, plan)
+            parts = (run.group.part(n) for n in {frames, *lengths})
+            own = {part.stop - part.start for part in parts}
+            seconds += warmed(network, (height, width), own, plan)
     return Ready(plan, full, quick, notes, seconds)
 
 
@@ -249,9 +266,15 @@ def _where_it_stopped(
     return state, trace
 
 
-def warmed(prior: LatentPrior, shape: torch.Size, plan: MemoryPlan) -> float:
-    """Seconds to warm up for one frame, as some starts have it, whole chunks, and the rest."""
-    frames, _, height, width = shape
-    chunks = {1, min(plan.frames_at_once, frames), frames % plan.frames_at_once} - {0}
-    where = plan.video_device
-    return sum(warm_up(prior, n, height, width, where) for n in sorted(chunks))
+def warmed(prior: LatentPrior, size: tuple[int, int], frames: set[int], plan: MemoryPlan) -> float:
+    """Seconds to warm up for one frame, as some starts have it, whole chunks, and the rest.
+
+    Args:
+        prior: to warm up.
+        size: height and width of the frames, in pixels.
+        frames: that a run, or each of its windows, has.
+        plan: of the run.
+    """
+    at_once = plan.frames_at_once
+    chunks = {1} | {min(at_once, n) for n in frames} | {n % at_once for n in frames}
+    return sum(warm_up(prior, n, *size, plan.video_device) for n in sorted(chunks - {0}))

@@ -362,7 +362,7 @@ def test_a_mask_beside_a_matrix_that_it_does_not_commute_with_is_refused():
         lambda: PlainCG(-1),
         lambda: DampedCG(least_noise=-1.0),
         lambda: DampedCG(tolerance=math.nan),
-        lambda: ConstantSpread(0.0),
+        lambda: ConstantSpread(-1.0),
         lambda: TemporalAverage(True),
         lambda: DampedCG(iterations=True),
     ],
@@ -451,3 +451,9 @@ def test_a_start_is_made_without_what_conditions_the_denoiser(problem, prior):
     guided = evolve(method, initializer=Start(), condition=lambda prior, _: Other(prior))
     restore(problem, prior, guided, generator=seeded())
     assert not isinstance(seen[0], Other)
+
+
+def test_an_estimate_that_may_not_be_moved_is_refused(problem, prior):
+    method = vision_xl(consistency=DampedCG(ConstantSpread(0.0)))
+    with pytest.raises(InputError, match=r"spread ConstantSpread\(value=0.0\) is 0.0 at time"):
+        restore(problem, prior, method, generator=seeded())

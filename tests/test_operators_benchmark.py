@@ -14,7 +14,7 @@ pytest.importorskip("deepinv", reason="deepinv is not installed: docs/deepinv.rs
 operators = importlib.import_module("operators")  # a benchmark: it is in no package
 peers = importlib.import_module("peers.deepinv")
 
-FRAMES, HEIGHT, WIDTH = 7, 64, 72
+FRAMES, HEIGHT, WIDTH = 15, 64, 72  # deepinv averages no more frames than there are
 TOY = f"--frames {FRAMES} --height {HEIGHT} --width {WIDTH}".split()
 FIELDS = [
     "operator",
@@ -52,7 +52,8 @@ def test_both_compute_the_same_with_exact_adjoints(task):
 
 def test_ten_steps_of_both_solvers_agree():
     operator, peer = both("sr4+")
-    video = torch.rand(FRAMES, 3, HEIGHT, WIDTH, generator=generator())
+    # Of 7 frames: with more, modes of no weight grow from the rounding of either.
+    video = torch.rand(7, 3, HEIGHT, WIDTH, generator=generator())
     measured = operator.forward(video)
     ours = operators.ours_solve(operator, measured, 10)
     theirs = peer.ours(peer.solve(peer.given(measured), 10))

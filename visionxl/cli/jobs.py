@@ -73,7 +73,7 @@ class WholeClip:
 
     problem: InverseProblem
     description: Description
-    drawn: Tensor | None
+    drawn: Tensor | None = None
 
     @classmethod
     def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "WholeClip":
@@ -132,7 +132,7 @@ class LongClip:
     source: Frames
     operator: ForwardOperator
     description: Description
-    drawn: Tensor | None
+    drawn: Tensor | None = None
 
     @classmethod
     def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "LongClip":

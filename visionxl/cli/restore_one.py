@@ -101,7 +101,8 @@ def restore_one(
             answer = job.run(order, settings, priors, checkpoints, group, truth)
             answer.notes.extend(about_truth)
             answer.notes.extend(told)
-            answer.notes.extend(about_mask(options.mask, job.drawn, order.seed))
+            mask = None if options.mask is None else job.description.mask
+            answer.notes.extend(about_mask(mask, job.drawn, order.seed))
             answer.record["run"] = run
             written = job.write(output, answer, truth, order.overwrite or going_on)
         forget(folder)

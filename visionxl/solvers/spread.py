@@ -60,9 +60,9 @@ class WienerSpread:
         return 1 / math.hypot(1 / self.std, level.signal / level.noise)
 
 
-def _above_zero(_: object, __: object, value: object) -> None:
-    if not isinstance(value, int | float) or not value > 0:
-        raise InputError(f"value {value!r} is not a number above 0, or infinity")
+def _from_zero(_: object, __: object, value: object) -> None:
+    if not isinstance(value, int | float) or not value >= 0:
+        raise InputError(f"value {value!r} is not a number from 0, or infinity")
 
 
 @frozen
@@ -73,7 +73,7 @@ class ConstantSpread:
         value: in units of the video's range; infinity for an estimate that tells nothing.
     """
 
-    value: float = field(validator=_above_zero)
+    value: float = field(validator=_from_zero)
 
     def __call__(self, level: NoiseLevel) -> float:
         """``r_t``, in units of the video's range."""
@@ -94,5 +94,11 @@ def gain_of(operator: ForwardOperator, video: Video) -> float:
 def damping_of(
     problem: InverseProblem, level: NoiseLevel, spread: Spread, least_noise: float
 ) -> float:
-    """``sigma_y^2 / r_t^2``."""
-    return (max(problem.noise_std, least_noise) / spread(level)) ** 2
+    """``sigma_y^2 / r_t^2``. Raises InputError for a spread of 0: nothing would be corrected."""
+    around = spread(level)
+    if not around > 0:
+        raise InputError(
+            f"spread {spread!r} is {around} at time {level.time}, for an estimate that is right "
+            "already: make it return a number above 0"
+        )
+    return (max(problem.noise_std, least_noise) / around) ** 2

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from visionxl import InputError, fit_to
 from visionxl.files import clear_partials, remove, save_tensors, whole
 from visionxl.metrics import psnr
-from visionxl.video import read_clip
+from visionxl.video import DEMO_CLIP, about_rate, read_clip
 from visionxl.writing import write_clip
 
 HALF_LEVEL = 1 / 255  # half of an 8-bit level, in units of [-1, 1]
@@ -252,3 +252,25 @@ def test_the_values_of_safetensors_begin_at_a_multiple_of_8_bytes(rate, tmp_path
     write_clip(tmp_path / "x.safetensors", moving_scene(1), rate)
     size = int.from_bytes((tmp_path / "x.safetensors").read_bytes()[:8], "little")
     assert size % 8 == 0
+
+
+def test_a_variable_frame_rate_is_told_of(tmp_path):
+    def written(name, times):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("ffv1", 25)
+            stream.width, stream.height, stream.pix_fmt = 48, 32, "bgr0"
+            stream.codec_context.time_base = Fraction(1, 1000)
+            for time in times:
+                frame = av.VideoFrame.from_ndarray(np.zeros((32, 48, 3), np.uint8), format="rgb24")
+                frame = frame.reformat(format="bgr0")
+                frame.pts, frame.time_base = time, Fraction(1, 1000)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return tmp_path / name
+
+    assert about_rate(written("even.mkv", range(0, 400, 40))) == []
+    assert about_rate(written("rounded.mkv", [0, 33, 67, 100, 133, 167])) == []
+    (words,) = about_rate(written("uneven.mkv", [0, 40, 80, 1200, 1240, 2400]))
+    assert "uneven.mkv has a variable frame rate" in words
+    assert about_rate(DEMO_CLIP) == []
+    assert about_rate(tmp_path) == []

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,9 @@ import torch
 from attrs import frozen
 
 from visionxl.errors import InputError
+from visionxl.pictures import IMAGES, LOSSY_IMAGES, frames_of_image, rate_of_image
 from visionxl.protocols import Video
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".apng")
-LOSSY_IMAGES = (".jpg", ".jpeg", ".webp", ".gif")
 LOSSLESS = ("apng", "bmp", "ffv1", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo")
 LOSSLESS += ("tiff", "utvideo", "v210", "v410", "zlib")  # FFmpeg's names of codecs
 FLOATING = ("F16", "BF16", "F32", "F64")  # as safetensors calls them
@@ -77,6 +76,23 @@ def is_lossy(path: Path) -> bool:
         return container.streams.video[0].codec_context.name not in LOSSLESS
 
 
+def about_rate(path: Path) -> list[str]:
+    """A word on a video file whose frames are not evenly spaced: they are taken as if they were."""
+    if path.is_dir() or path.suffix.lower() in (*IMAGES, ".safetensors"):
+        return []
+    with _opened(path) as container:
+        stream = container.streams.video[0]
+        times = sorted(p.pts for p in container.demux(stream) if p.pts is not None)
+        rate = Fraction(stream.average_rate or stream.guessed_rate or RATE)
+    gaps = sorted(after - before for before, after in pairwise(times))
+    if not gaps or gaps[-1] < 2 * gaps[len(gaps) // 2]:
+        return []
+    return [
+        f"{path.name} has a variable frame rate: its frames are taken as evenly spaced, "
+        f"{float(rate):.5g} a second, and may drift from their sound"
+    ]
+
+
 def clip_pictures(
     path: Path, frames: int | None = None
 ) -> tuple[Iterator[np.ndarray], Fraction, Path | None]:
@@ -97,7 +113,7 @@ def clip_pictures(
     elif path.stat().st_size == 0:
         raise InputError(f"clip {str(path)!r} is empty (0 bytes): give a video or an image")
     elif path.suffix.lower() in IMAGES:
-        rate, pictures = _image_rate(path), _image(path)
+        rate, pictures = rate_of_image(path) or RATE, frames_of_image(path)
     else:
         rate, sound = _header(path)
         pictures = _container(path, whole=frames is None)
@@ -139,51 +155,7 @@ def _same_size(path: Path, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarra
 def _folder(folder: Path) -> Iterator[np.ndarray]:
     files = [f for f in folder.iterdir() if f.suffix.lower() in IMAGES and f.is_file()]
     for file in sorted(files, key=natural_order):
-        yield from islice(_image(file), 1)
-
-
-def _image(path: Path) -> Iterator[np.ndarray]:
-    from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
-
-    unread = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError)
-    try:
-        with Image.open(path) as image:
-            for frame in ImageSequence.Iterator(image):
-                upright = ImageOps.exif_transpose(frame)
-                if upright.mode.startswith("I"):  # 16 bits, which convert would clip
-                    upright = Image.fromarray(_of_16_bits(path, np.asarray(upright)))
-                elif upright.mode == "F":
-                    raise _unknown_range(path, "floating point numbers")
-                yield np.array(upright.convert("RGB"))
-    except unread as error:
-        raise InputError(
-            f"clip {str(path)!r} is no image that can be read ({error}): give another file"
-        ) from error
-
-
-def _of_16_bits(path: Path, levels: np.ndarray) -> np.ndarray:
-    if levels.min() < 0 or levels.max() > 65535:
-        raise _unknown_range(path, "whole numbers beyond 16 bits")
-    return (levels.astype(np.float64) / 257).round().astype(np.uint8)
-
-
-def _unknown_range(path: Path, what: str) -> InputError:
-    return InputError(
-        f"clip {str(path)!r} holds {what}, which do not say what is black and what is white: save "
-        "it with 8 or 16 bits, or as safetensors in [-1, 1]"
-    )
-
-
-def _image_rate(path: Path) -> Fraction:
-    from PIL import Image, UnidentifiedImageError
-
-    unread = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError)
-    try:
-        with Image.open(path) as image:
-            milliseconds = image.info.get("duration")
-    except unread:
-        return RATE  # reading the frames will say what is wrong
-    return Fraction(1000, round(milliseconds)) if milliseconds else RATE
+        yield from islice(frames_of_image(file), 1)
 
 
 def _tensor(path: Path, frames: int | None) -> Clip:

@@ -25,6 +25,7 @@ from visionxl.distributed import Processes
 from visionxl.errors import InputError, NotFiniteError
 from visionxl.files import check_output, clear_partials
 from visionxl.measurements import Description
+from visionxl.video import about_rate
 from visionxl.writing import check_kind
 
 # Settings that do not tell runs apart: with others of them a finished result is as good.
@@ -99,7 +100,7 @@ def restore_one(
             given = order.noise, order.estimate_noise
             told = about_noise(measurement, job.description.noise_std, *given, job.shown)
             answer = job.run(order, settings, priors, checkpoints, group, truth)
-            answer.notes.extend(about_truth)
+            answer.notes.extend(about_truth + about_rate(measurement))
             answer.notes.extend(told)
             mask = None if options.mask is None else job.description.mask
             answer.notes.extend(about_mask(mask, job.drawn, order.seed))

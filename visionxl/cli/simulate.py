@@ -34,7 +34,7 @@ from visionxl.operators.reach import has_reach
 from visionxl.protocols import Measurement
 from visionxl.solvers.long import simulate_long
 from visionxl.solvers.windows import FrameSource
-from visionxl.video import is_lossy
+from visionxl.video import about_rate, is_lossy
 from visionxl.writing import check_kind, write_pieces
 
 
@@ -108,11 +108,11 @@ def simulate(
     size_of_one, first_frames = first.shape[1:], len(first)
     del first
     measured = count if has_reach(operator) else first_frames
-    notes = []
+    notes = about_rate(clip)
     if output.suffix.lower() == ".safetensors":
         save_measurement(output, pieces(), measured, operator, description, overwrite)
     else:
-        notes = write_pieces(
+        notes += write_pieces(
             output, pieces, measured, source.rate, sound=source.sound, overwrite=overwrite
         )
         lossy = " after a lossy codec" if is_lossy(output) else ""

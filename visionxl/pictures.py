@@ -1,0 +1,58 @@
+"""Reading images, animated or not."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from visionxl.errors import InputError
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".apng")
+LOSSY_IMAGES = (".jpg", ".jpeg", ".webp", ".gif")
+
+
+def frames_of_image(path: Path) -> Iterator[np.ndarray]:
+    """The frames of an image, upright, in 8-bit RGB, (height, width, 3)."""
+    from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+
+    unread = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError)
+    try:
+        with Image.open(path) as image:
+            for frame in ImageSequence.Iterator(image):
+                upright = ImageOps.exif_transpose(frame)
+                if upright.mode.startswith("I"):  # 16 bits, which convert would clip
+                    upright = Image.fromarray(_of_16_bits(path, np.asarray(upright)))
+                elif upright.mode == "F":
+                    raise _unknown_range(path, "floating point numbers")
+                yield np.array(upright.convert("RGB"))
+    except unread as error:
+        raise InputError(
+            f"clip {str(path)!r} is no image that can be read ({error}): give another file"
+        ) from error
+
+
+def _of_16_bits(path: Path, levels: np.ndarray) -> np.ndarray:
+    if levels.min() < 0 or levels.max() > 65535:
+        raise _unknown_range(path, "whole numbers beyond 16 bits")
+    return (levels.astype(np.float64) / 257).round().astype(np.uint8)
+
+
+def _unknown_range(path: Path, what: str) -> InputError:
+    return InputError(
+        f"clip {str(path)!r} holds {what}, which do not say what is black and what is white: save "
+        "it with 8 or 16 bits, or as safetensors in [-1, 1]"
+    )
+
+
+def rate_of_image(path: Path) -> Fraction | None:
+    """Frames per second of an animated one; None where it does not tell."""
+    from PIL import Image, UnidentifiedImageError
+
+    unread = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError)
+    try:
+        with Image.open(path) as image:
+            milliseconds = image.info.get("duration")
+    except unread:
+        return None  # reading the frames will say what is wrong
+    return Fraction(1000, round(milliseconds)) if milliseconds else None

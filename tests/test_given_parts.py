@@ -457,3 +457,28 @@ def test_an_estimate_that_may_not_be_moved_is_refused(problem, prior):
     method = vision_xl(consistency=DampedCG(ConstantSpread(0.0)))
     with pytest.raises(InputError, match=r"spread ConstantSpread\(value=0.0\) is 0.0 at time"):
         restore(problem, prior, method, generator=seeded())
+
+
+@pytest.mark.parametrize("noise_std", [0.0, 0.01])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_right_adjoint_of_an_operator_that_sees_no_mean_is_not_warned_of(dtype, noise_std):
+    class Differences:
+        def forward(self, video):
+            return video[..., 1:] - video[..., :-1]
+
+        def adjoint(self, measurement):
+            first, last = measurement[..., :1], measurement[..., -1:]
+            return torch.cat([-first, measurement[..., :-1] - measurement[..., 1:], last], -1)
+
+    class HighPass:
+        def forward(self, video):
+            return video - video.mean((2, 3), keepdim=True)
+
+        adjoint = forward
+
+    for operator in (Differences(), HighPass()):
+        assert check_adjoint(operator, SHAPE) < 1e-12
+        truth = torch.rand(3, 3, 64, 96, generator=seeded()).to(dtype)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            check_problem(simulate(truth, operator, noise_std, generator=seeded()))

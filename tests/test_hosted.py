@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from attrs import evolve
 from dense import generator
 
 from visionxl import (
@@ -439,3 +440,10 @@ def test_a_device_is_given_nothing_that_grows_with_the_clip():
         return placed.unit.numel() + sum(t.numel() for t in kept)
 
     assert values(5) == values(50)
+
+
+def test_the_core_of_a_window_may_be_evolved():
+    cramped = Cramped(FRAMES)
+    wide = evolve(ByWindow(cramped, "cpu"), core=FRAMES)
+    wide.correct(TRUTH, problem_of(OPERATORS["blur"]), LEVEL)
+    assert cramped.asked == [FRAMES]

@@ -25,7 +25,7 @@ from visionxl import (
     vision_xl,
 )
 from visionxl.cli.running import SHARE, Run, plan_for
-from visionxl.operators import TASKS, AveragePool
+from visionxl.operators import TASKS, AveragePool, task_named
 from visionxl.planning import (
     MemoryPlan,
     Persistent,
@@ -37,6 +37,7 @@ from visionxl.planning import (
 from visionxl.planning.choice import coded_at_once, fastest, plans, uncounted
 from visionxl.planning.counts import count_held, count_networks, weight_bytes
 from visionxl.planning.estimating import Estimate
+from visionxl.planning.obey import _waiting
 from visionxl.planning.structures import sdxl_structure
 from visionxl.priors import DiffusersPrior
 from visionxl.priors.attention import SlicedAttention
@@ -241,7 +242,7 @@ def test_with_videos_on_the_host_the_device_is_as_full_for_any_length(small, mon
     few, more = (full(vision_xl(), frames) for frames in (30, 52))
     modes = 2 * 4 * 64 * 64 * 22  # of a channel, measured and estimated
     assert more - few == pytest.approx(modes, rel=0.05)
-    monkeypatch.setattr("visionxl.planning.choice.MODES_KEPT", 64 * 64 * 10)
+    monkeypatch.setattr("visionxl.planning.estimating.MODES_KEPT", 64 * 64 * 10)
     assert full(vision_xl(), 30) == pytest.approx(full(vision_xl(), 100), rel=1e-3)
 
 
@@ -602,3 +603,21 @@ def test_a_call_of_one_frame_that_fails_does_not_only_lower_the_frames_at_once()
     assert many is not None
     assert (one.frames_at_once, one.vae_tile is not None) == (1, True)
     assert (many.frames_at_once, many.vae_tile) == (4, None)
+
+
+def test_weights_that_wait_keep_their_order(monkeypatch):
+    weight = torch.rand(8, 4, 3, 3).to(memory_format=torch.channels_last)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor.clone())
+    assert _waiting(weight, torch.device("cuda")).stride() == weight.stride()
+
+    def refused(_):
+        raise RuntimeError("no more pages can be locked")
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", refused)
+    assert torch.equal(_waiting(weight, torch.device("cuda")), weight)
+
+
+@pytest.mark.parametrize("name", ["blur-varying", "rolling", "bracket", "drop"])
+def test_every_task_is_counted_in_seconds(name):
+    held = count_held(vision_xl(), task_named(name), 25)
+    assert 2 < held.consistency < 30

@@ -157,8 +157,9 @@ def described_in(path: Path) -> tuple[str, Description | None]:
             f"measurement {str(path)!r} has the tensors {', '.join(kinds)}: expected one named "
             "'measurement'"
         )
-    if not shape:
-        raise InputError(f"measurement {str(path)!r} is a single number: expected frames")
+    if not shape or 0 in shape:
+        what = f"has shape {tuple(shape)}" if shape else "is a single number"
+        raise InputError(f"measurement {str(path)!r} {what}: expected values of frames")
     if kinds[name] not in FLOATING:
         raise InputError(
             f"measurement {str(path)!r} is {kinds[name]}: expected floating point numbers "
@@ -181,7 +182,9 @@ def _description(
         facts = json.loads(metadata[FORMAT])
         rate = rate_of(facts["rate"], path)
         return Description(**{**facts, "rate": rate, "mask": mask})
-    except (ValueError, TypeError, KeyError, ZeroDivisionError) as error:
+    except InputError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"measurement {str(path)!r} has a description that cannot be read ({error}): make it "
             "again with visionxl simulate"

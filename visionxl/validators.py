@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 from visionxl.errors import InputError
 
 
-def from_one(_: object, attribute: Any, value: int) -> None:
+def from_one(_: object, attribute: Any, value: object) -> None:
     """A whole number from 1."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise InputError(f"{attribute.name} {value!r} is not a whole number from 1")
 
 
 def count(_: object, attribute: Any, value: object) -> None:
     """A whole number from 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
         raise InputError(f"{attribute.name} {value!r} is not a whole number from 0")
 
 

@@ -1,6 +1,5 @@
 """Writing videos: mp4, lossless mkv, PNG, safetensors."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from fractions import Fraction
@@ -108,7 +107,7 @@ def write_pieces(
     Returns:
         Words on what was changed to fit the file.
     """
-    path, rate = Path(path), _checked_rate(rate).limit_denominator(100_000)
+    path, rate = Path(path), _checked_rate(rate)
     check_kind(path, frames)
     check_output(path, overwrite)
     if frames < 1:
@@ -144,9 +143,13 @@ def write_pieces(
 
 
 def _checked_rate(rate: Fraction | float | int) -> Fraction:
-    if not 0 < rate < math.inf:
-        raise InputError(f"rate {rate}: expected frames per second, above 0")
-    return Fraction(rate)
+    try:
+        found = Fraction(rate).limit_denominator(100_000)
+    except (ValueError, TypeError, OverflowError, ZeroDivisionError):
+        found = Fraction(0)
+    if found <= 0:
+        raise InputError(f"rate {rate!r}: expected frames per second, above 0")
+    return found
 
 
 def _sound_pieces(
@@ -228,7 +231,7 @@ def _encode(
             context = stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = BT709
             context.color_range = LIMITED
-        listening = opened.enter_context(av.open(str(sound.absolute()))) if sound else None
+        listening = opened.enter_context(av.open(str(Path(sound).absolute()))) if sound else None
         heard = listening.streams.audio[0] if listening else None
         copied: Any = container.add_stream_from_template(heard) if heard else None
         for picture in _pictures(chain([first], pieces)):

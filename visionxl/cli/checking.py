@@ -5,6 +5,7 @@ from pathlib import Path
 
 from visionxl.errors import InputError
 from visionxl.measurements import Description
+from visionxl.pictures import IMAGES
 from visionxl.protocols import Video
 from visionxl.simulation import FAR
 
@@ -29,7 +30,8 @@ def check_apart(output: Path, written: Iterable[Path], inputs: Iterable[Path | N
     for given in [path for path in inputs if path is not None and path.exists()]:
         for path in written:
             same = path.exists() and path.samefile(given)
-            if same or (given.is_dir() and given.resolve() in path.resolve().parents):
+            among = path.suffix.lower() in IMAGES and given.is_dir()
+            if same or (among and given.resolve() == path.resolve().parent):
                 what = "replace" if same else "add to"
                 raise InputError(
                     f"output {str(output)!r} would {what} an input, {str(given)!r}: choose another "
@@ -37,14 +39,15 @@ def check_apart(output: Path, written: Iterable[Path], inputs: Iterable[Path | N
                 )
 
 
-def check_original(name: str, video: Video) -> None:
-    """Raise InputError for an original that is no colour video in [-1, 1]."""
+def check_original(name: str, video: Video, channels: tuple[int, ...] = (3,)) -> None:
+    """Raise InputError for values that are no video in [-1, 1] of so many channels."""
     if not bool(video.isfinite().all()):
         raise InputError(f"{name} has values that are not finite: give the clip as it was")
-    if video.ndim != 4 or video.shape[1] != 3:
+    if video.ndim != 4 or video.shape[1] not in channels:
+        expected = " or ".join(map(str, channels))
         raise InputError(
-            f"{name} has frames of shape {tuple(video.shape[1:])}: expected 3 channels (red, "
-            "green, blue), height and width"
+            f"{name} has frames of shape {tuple(video.shape[1:])}: expected {expected} channels, "
+            "height and width"
         )
     if video.abs().max() > FAR:
         raise InputError(

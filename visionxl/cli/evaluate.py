@@ -93,14 +93,14 @@ def _pairs(
     for restored in videos:
         original = next(truths, restored[:0])
         there = len(restored)
-        check_original(f"the restored video {video.name}", restored)
+        check_original(f"the restored video {video.name}", restored, (1, 3))
         if len(original) < there:
             found = compared + len(original)
             raise InputError(
                 f"the clip {clip.name} has {found} frames and the restored video more: "
                 f"give the clip that was measured, or --frames {found}"
             )
-        check_original(f"the clip {clip.name}", original)
+        check_original(f"the clip {clip.name}", original, (1, 3))
         truth = resized(original[:there], size)
         if size is None and restored.shape[-2:] != truth.shape[-2:]:
             (height, width), (h, w) = restored.shape[-2:], truth.shape[-2:]

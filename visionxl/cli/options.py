@@ -121,7 +121,7 @@ NoiseOption = Annotated[
 SeedOption = Annotated[int, typer.Option(parser=integer(0), help="Of everything random.")]
 WindowOption = Annotated[
     int | None,
-    typer.Option(parser=integer(0, 9999), help="Frames averaged, where not the task's own."),
+    typer.Option(parser=integer(1, 9999), help="Frames averaged, where not the task's own."),
 ]
 MaskOption = Annotated[
     Path | None, typer.Option(help="Picture or clip, white where known: to inpaint.")
@@ -162,22 +162,32 @@ def explained() -> Iterator[None]:
             sys.exit(2)
         fail(error.format_message())
     except Exception as error:
-        own = place_in(error)
-        if own is not None and not ran_out_of_memory(error):
-            fail(f"{own}, raised {type(error).__name__}: {error}")
-        if isinstance(error, OSError) and error.filename is not None:
-            fail(
-                f"{str(error.filename)!r} cannot be used ({error.strerror}): look at its name and "
-                "at who may read or write it and its folder"
-            )
-        if not ran_out_of_memory(error):
+        sentence = explanation(error)
+        if sentence is None:
             error.add_note("This should not happen: please report it with what visionxl info says.")
             raise
+        fail(sentence)
+
+
+def explanation(error: Exception) -> str | None:
+    """What a user can do about an error, in a sentence; None for one of the library's making."""
+    if isinstance(error, InputError):
+        return str(error)
+    if ran_out_of_memory(error):
         reason = (str(error).strip().splitlines() or ["no more could be had"])[-1]
-        fail(
+        return (
             f"memory ran out ({reason}): try --memory with less than there is, fewer frames "
             "(simulate --frames) or a smaller size (simulate --size)"
         )
+    own = place_in(error)
+    if own is not None:
+        return f"{own}, raised {type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{str(error.filename)!r} cannot be used ({error.strerror}): look at its name and at "
+            "who may read or write it and its folder"
+        )
+    return None
 
 
 @contextmanager

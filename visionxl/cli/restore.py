@@ -1,6 +1,7 @@
 """restore: one measurement or many, to be interrupted and gone on with."""
 
 import math
+import traceback
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from visionxl.cli.options import (
     beginning,
     err,
     examples,
+    explanation,
     integer,
     real,
     say,
@@ -208,8 +210,11 @@ def _many(
         except Exception as error:
             if group.size > 1:  # the others have to end as well
                 raise
-            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
-            err.print(f"visionxl: error: {path}: {kind}{error}", markup=False, soft_wrap=True)
+            told = explanation(error)
+            if told is None:
+                traceback.print_exc()
+                told = f"{type(error).__name__}: {error}; this should not happen: please report it"
+            err.print(f"visionxl: error: {path}: {told}", markup=False, soft_wrap=True)
             failed.append(path.name)
             continue
         if answer is not None:

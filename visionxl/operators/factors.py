@@ -39,8 +39,7 @@ class Factors:
         if self.mask is not None and (self.mask.ndim != 4 or _meet(self.axes, self.mask)):
             raise InputError(
                 f"mask of shape {tuple(self.mask.shape)}: expected four axes, and no matrix for "
-                "height, width and those along which it changes, or the two do not commute; make "
-                "factors() return None"
+                "height, width or an axis along which it changes; make factors() return None"
             )
 
     def measured(self, shape: Shape) -> Shape:

@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from visionxl.errors import InputError
 from visionxl.memory import LiveBytes, peak_bytes_of
+from visionxl.operators.factors import factors_of
 from visionxl.operators.tasks import Task
 from visionxl.planning.obey import conditioning_at, dtype_for, networks_of
 from visionxl.planning.plan import MemoryPlan
@@ -29,6 +30,7 @@ from visionxl.solvers.space_time import SpaceTimeTV
 
 SIDE = 64  # of the small frames that show what the loop holds
 MOST_FRAMES = 33  # more hold the same number of videos
+FEW_FRAMES = 5  # where an operator has no factors, and takes long: they hold hardly more
 
 
 @frozen
@@ -185,11 +187,18 @@ def _prepares(part: Any) -> bool:
 
 def count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     """What the loop holds of videos: two steps of the method itself on small frames, counted."""
+    frames = min(frames, MOST_FRAMES if _has_factors(task) else FEW_FRAMES)
     try:
         hash(sampler)
     except TypeError:  # a part of one's own without a hash: count it anew
-        return _count_held.__wrapped__(sampler, task, min(frames, MOST_FRAMES))
-    return _count_held(sampler, task, min(frames, MOST_FRAMES))
+        return _count_held.__wrapped__(sampler, task, frames)
+    return _count_held(sampler, task, frames)
+
+
+def _has_factors(task: Task) -> bool:
+    """Whether a task is solved without iterations, and so counted soon."""
+    operator = task(FEW_FRAMES, SIDE, SIDE, Generator().manual_seed(0))
+    return factors_of(operator, (FEW_FRAMES, 3, SIDE, SIDE)) is not None
 
 
 @lru_cache(maxsize=32)

@@ -19,7 +19,6 @@ from visionxl.priors.padding import Padded
 from visionxl.priors.tiling import StripedAutoencoder
 from visionxl.protocols import LatentPrior
 from visionxl.solvers.frames import Around
-from visionxl.transfer import room
 
 
 def planned(
@@ -170,7 +169,10 @@ def _waiting(weight: Tensor, place: torch.device) -> Tensor:
     if weight.is_pinned():
         return weight
     waiting = weight.detach().to("cpu")
-    return room(waiting, *waiting.shape).copy_(waiting)
+    try:
+        return waiting.pin_memory()
+    except RuntimeError:  # the system allows no more of it
+        return waiting
 
 
 @frozen(eq=False)

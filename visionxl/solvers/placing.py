@@ -69,8 +69,12 @@ class ByWindow:
     device: str
     core: int = DEVICE_CORE
     context: int = DEVICE_CONTEXT
-    size: WindowSize = field(
-        default=Factory(lambda self: WindowSize(self.core), takes_self=True), eq=False, repr=False
+    size: WindowSize | None = field(default=None, eq=False, repr=False)
+    _now: WindowSize = field(
+        init=False,
+        eq=False,
+        repr=False,
+        default=Factory(lambda self: self.size or WindowSize(self.core), takes_self=True),
     )
 
     @property
@@ -79,7 +83,7 @@ class ByWindow:
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         while True:
-            core = self.size.core
+            core = self._now.core
             try:
                 return self._correct(core, estimate, problem, level)
             except (RuntimeError, MemoryError) as error:
@@ -87,7 +91,7 @@ class ByWindow:
                     raise
             # Only here is the error gone, and with it the tensors that its frames held.
             torch.cuda.empty_cache()
-            self.size.core = smaller = max(core // 2, DEVICE_CORE)
+            self._now.core = smaller = max(core // 2, DEVICE_CORE)
             words = "the device's memory ran out with windows of {} frames: went on with {}"
             warnings.warn(words.format(core, smaller), stacklevel=2)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -61,7 +62,7 @@ class WienerSpread:
 
 
 def _from_zero(_: object, __: object, value: object) -> None:
-    if not isinstance(value, int | float) or not value >= 0:
+    if not isinstance(value, Real) or not float(value) >= 0:
         raise InputError(f"value {value!r} is not a number from 0, or infinity")
 
 

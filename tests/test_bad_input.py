@@ -409,6 +409,16 @@ def test_a_mask_that_nobody_gave_is_told_of(place, monkeypatch, capfd):
     assert "drawn from --seed 0" in answer.out
 
 
+def test_a_recording_is_told_that_its_task_goes_round_in_time(place, monkeypatch, capfd):
+    for task, words in (("deblur+", True), ("deblur", False)):
+        command = f"restore clip.mkv --task {task} --steps 3 --output {task}.mkv"
+        answer = visionxl(monkeypatch, capfd, *command.split())
+        assert answer.code == 0
+        assert ("takes the first frame to follow the last" in answer.out) == words
+    command = "restore y.safetensors --steps 3 --output y.mkv"
+    assert "follow the last" not in visionxl(monkeypatch, capfd, *command.split()).out
+
+
 def test_of_many_a_damaged_one_does_not_stop_the_rest(place, monkeypatch, capfd):
     words = ["restore", "number.safetensors", "nothing.safetensors", "y.safetensors"]
     answer = visionxl(monkeypatch, capfd, *words, "--steps", "3", "--output", "x-{name}.mkv")

@@ -1,10 +1,11 @@
 """What restore does with one measurement: as a whole, or a window at a time.
 
-Both kinds have what is ``shown``, measured frames that may tell their noise, ``drawn``, a mask that
-nobody told, and the same methods: ``checksum`` of the measurement and the mask; ``truth``, which
-reads the original clip in the size that was measured, or tells where it is, with words on it;
-``run``, whose answer has a ``record`` and ``notes``; and ``write``, which takes the answer and the
-truth, and tells the files that it wrote: the video, a picture, a page and the record.
+Both kinds have the ``operator``, what is ``shown``, measured frames that may tell their noise,
+``drawn``, a mask that nobody told, and the same methods: ``checksum`` of the measurement and the
+mask; ``truth``, which reads the original clip in the size that was measured, or tells where it is,
+with words on it; ``run``, whose answer has a ``record`` and ``notes``; and ``write``, which takes
+the answer and the truth, and tells the files that it wrote: the video, a picture, a page and the
+record.
 """
 
 import hashlib
@@ -84,6 +85,10 @@ class WholeClip:
             values = mask.forward(values)
         problem = InverseProblem(operator, values, description.noise_std)
         return cls(problem, description, _drawn(operator, measurement, description))
+
+    @property
+    def operator(self) -> Any:
+        return self.problem.operator
 
     @property
     def shown(self) -> Measurement | None:

@@ -6,6 +6,7 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.measurements import CODEC, ROUNDING, estimate_noise, least_noise
+from visionxl.operators.reach import has_reach, reach_of
 from visionxl.streaming import MaskedFrames, TensorFrames, VideoFrames
 
 ENOUGH = 25  # frames to estimate the noise from
@@ -57,6 +58,18 @@ def about_mask(mask: Tensor | None, drawn: Tensor | None, seed: int) -> list[str
     each = f" in {len(mask)} frames" if mask.ndim == 4 else ""
     return [
         f"--mask: {mask.float().mean().item():.1%} of the pixels{each} are known, the bright ones"
+    ]
+
+
+def about_time(operator: object, path: Path) -> list[str]:
+    """A word where the operator goes round in time, and the measurement is a recording."""
+    simulated = path.suffix.lower() == ".safetensors"
+    if simulated or not has_reach(operator) or not reach_of(operator).circular:
+        return []
+    return [
+        "the task takes the first frame to follow the last, as the paper's average does: of a "
+        "recording the frames near both ends are restored wrongly; give --task FILE.py:FUNCTION, "
+        'with TemporalAverage(7, "reflect") in it'
     ]
 
 

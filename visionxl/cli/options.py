@@ -203,6 +203,7 @@ def warned() -> Iterator[None]:
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the result does not explain")  # a note says it
+        warnings.filterwarnings("ignore", "Failed to load image Python extension")  # torchvision's
         warnings.showwarning = show
         yield
 

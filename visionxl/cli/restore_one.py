@@ -15,7 +15,7 @@ from visionxl.cli import outputs
 from visionxl.cli.checking import check_apart
 from visionxl.cli.jobs import LongClip, WholeClip
 from visionxl.cli.long import WINDOW
-from visionxl.cli.measurement_options import MeasurementOptions, about_mask, about_noise
+from visionxl.cli.measurement_options import MeasurementOptions, about_mask, about_noise, about_time
 from visionxl.cli.options import stoppable
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import beside, summary
@@ -101,6 +101,7 @@ def restore_one(
             told = about_noise(measurement, job.description.noise_std, *given, job.shown)
             answer = job.run(order, settings, priors, checkpoints, group, truth)
             answer.notes.extend(about_truth + about_rate(measurement))
+            answer.notes.extend(about_time(job.operator, measurement))
             answer.notes.extend(told)
             mask = None if options.mask is None else job.description.mask
             answer.notes.extend(about_mask(mask, job.drawn, order.seed))

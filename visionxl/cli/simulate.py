@@ -65,7 +65,9 @@ def simulate(
     check_kind(output)
     check_output(output, overwrite)
     if task is None:
-        raise InputError("--task is missing: choose one of " + ", ".join(TASK_NAMES))
+        raise InputError(
+            f"--task is missing: choose one of {', '.join(TASK_NAMES)}, or FILE.py:FUNCTION"
+        )
     found = find_task(task)
     source = clip_in_frames(clip, frames, size)
     count, _, height, width = source.frames.shape

@@ -23,6 +23,7 @@ from visionxl.priors.tiling import StripedAutoencoder
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
 from visionxl.simulation import simulate
 from visionxl.sizes import next_multiple
+from visionxl.solvers.closed_form import decompose, svd_of
 from visionxl.solvers.hosted import frames_together, in_windows, keeps_modes
 from visionxl.solvers.loop import Sampler, restore
 from visionxl.solvers.motion import PAYS
@@ -208,6 +209,8 @@ def _count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     problem = simulate(video, task(frames, SIDE, SIDE, generator), 0.01, generator=generator)
     shortened = evolve(_brief(sampler), times=sampler.times[:2])
     shortened = evolve(shortened, initializer=_brief(sampler.initializer))
+    decompose.cache_clear()  # what is kept from before would not be counted
+    svd_of.cache_clear()
     with torch.no_grad(), warnings.catch_warnings(), LiveBytes() as live:
         warnings.simplefilter("ignore")  # of a result that nobody sees
         restore(problem, _Pooled(), shortened, generator=generator)

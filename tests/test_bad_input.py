@@ -409,6 +409,7 @@ def test_a_mask_that_nobody_gave_is_told_of(place, monkeypatch, capfd):
     assert "drawn from --seed 0" in answer.out
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_a_recording_is_told_that_its_task_goes_round_in_time(place, monkeypatch, capfd):
     for task, words in (("deblur+", True), ("deblur", False)):
         command = f"restore clip.mkv --task {task} --steps 3 --output {task}.mkv"

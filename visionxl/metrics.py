@@ -14,7 +14,7 @@ RANGE = 2.0  # of values in [-1, 1]
 WINDOW = 11  # pixels a side that SSIM looks at
 
 
-def check_same_shape(video: object, truth: object) -> None:
+def check_same_shape(video: Tensor, truth: Tensor) -> None:
     """Raise InputError where two videos cannot be compared."""
     for name, given in (("video", video), ("truth", truth)):
         if not isinstance(given, Tensor):
@@ -27,8 +27,6 @@ def check_same_shape(video: object, truth: object) -> None:
                 f"{name} is {given.dtype} of shape {tuple(given.shape)}: expected floating point "
                 "numbers in [-1, 1], (frames, channels, height, width)"
             )
-    assert isinstance(video, Tensor)
-    assert isinstance(truth, Tensor)
     if video.shape != truth.shape:
         raise InputError(
             f"video of {tuple(video.shape)} and truth of {tuple(truth.shape)}: expected the same "

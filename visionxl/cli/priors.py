@@ -16,7 +16,7 @@ from visionxl.priors import (
     PocketPrior,
     SDXLPrior,
 )
-from visionxl.priors.loading import load_autoencoder, without_text
+from visionxl.priors.loading import check_place, load_autoencoder, without_text
 from visionxl.priors.network import NetworkPrior
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import LatentPrior
@@ -32,15 +32,12 @@ def prior_named(
     if dtype not in DTYPES:
         raise InputError(f"--dtype {dtype!r} is unknown: {nearest(dtype, DTYPES)}")
     try:
-        place = torch.device(device)
-        torch.empty(1, device=place)
-        if place.type == "meta":
-            raise RuntimeError("nothing is computed there")
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"--device {device!r} cannot be used ({reason}): visionxl info lists the devices"
-        ) from error
+        check_place(DTYPES[dtype], device)
+    except InputError as error:
+        raise InputError(f"--{error}") from error
+    place = torch.device(device)
+    if place.type == "meta":
+        raise InputError("--device 'meta' is none to run on, for nothing is computed there")
     quiet_diffusers()
     if name == "pocket":
         given = [option for option, value in text.items() if value not in ("", None)]

@@ -66,7 +66,7 @@ OPERATORS = {
     "mask of any frame": Mask(torch.rand(FRAMES, 1, 16, 16, generator=generator()).round()),
     "shifts": AveragePool(4) @ Shift.random(2.0, FRAMES, generator()),
     "rolling": RollingShutter(2.5),
-    "varying": VaryingBlur.radial(16, 16),
+    "varying": VaryingBlur.radial(16, 16, (0.5, 1.5)),
 }
 each_operator = pytest.mark.parametrize("operator", OPERATORS.values(), ids=list(OPERATORS))
 FACTORED = [*list(OPERATORS)[:6], "mask of any frame"]

@@ -107,7 +107,7 @@ def test_a_clip_in_windows_is_whole_and_near_the_one_restored_at_once(here, monk
 def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
     here, monkeypatch, capfd
 ):
-    clip, longest, fitting = torch.rand(103, 3, 32, 48) * 2 - 1, 2 * CONTEXT + 5, []
+    clip, longest, fitting = torch.rand(190, 3, 32, 48) * 2 - 1, 2 * CONTEXT + 92, []
     write_clip(Path("long.safetensors"), clip, 25)
     words = ["long.safetensors", "--task", "deblur", "--noise", "0.01", "--method", "vision_xl"]
     for path in ("long.safetensors", "long.mkv"):
@@ -120,7 +120,7 @@ def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
         answer = visionxl(monkeypatch, capfd, "restore", path, *words[1:], "--output", "x.mkv")
         assert answer.code == 2
         assert f"{longest} frames of this size would fit" in answer.err
-        assert "restore --windows 5)" in answer.err
+        assert "restore --windows 92)" in answer.err
     assert fitting == []
     monkeypatch.undo()
     monkeypatch.chdir(here)
@@ -128,7 +128,16 @@ def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
         "visionxl.cli.memory.machine_memory", lambda: working_bytes(longest, 32, 48)
     )
     answer = visionxl(
-        monkeypatch, capfd, "restore", *words, "--windows", "5", "--output", "x.mkv", "--steps", "5"
+        monkeypatch,
+        capfd,
+        "restore",
+        *words,
+        "--windows",
+        "92",
+        "--output",
+        "x.mkv",
+        "--steps",
+        "5",
     )
     assert answer.code == 0, answer.err
 

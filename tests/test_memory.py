@@ -10,13 +10,13 @@ import pytest
 pytest.importorskip("resource")
 
 SCRIPT = Path(__file__).with_name("peak_memory.py")
-FEW, MANY = 8, 28
+FEW, MANY = 8, 20
 # glibc gives each freed video back at once, so the peak counts what is held and nothing else.
 ENVIRONMENT = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
 def videos_held(side, prior, consistency):
-    """By how many of its own sizes the peak grows with the video, from 8 to 28 frames."""
+    """By how many of its own sizes the peak grows with the video, from 8 to 20 frames."""
     runs = [
         subprocess.Popen(
             [sys.executable, SCRIPT, str(frames), str(side), prior, consistency],

@@ -2,14 +2,15 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, no_type_check
 from weakref import finalize
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 RAN_OUT = re.compile(
     "out of memory|not enough memory|can't allocate|ALLOC_FAILED|unable to find an engine",
@@ -24,6 +25,7 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and RAN_OUT.search(str(error)) is not None
 
 
+@no_type_check  # whoever checks types while it runs would do so at every operation
 class LiveBytes(TorchDispatchMode):
     """Counts the bytes of the tensors that come into being inside it, and the most at once.
 
@@ -53,7 +55,7 @@ class LiveBytes(TorchDispatchMode):
         made = [x for x in _tensors(answer) if self._device in (None, x.device.type)]
         made = [x for x in made if x.untyped_storage()._cdata not in self._known]
         if made:
-            given = {x.untyped_storage()._cdata for x in _tensors((args, tuple(kwargs.values())))}
+            given = {x.untyped_storage()._cdata for x in _tensors((args, kwargs))}
             for tensor in made:
                 if tensor.untyped_storage()._cdata not in given:
                     self._add(tensor.untyped_storage())
@@ -73,13 +75,10 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
-    """The tensors in nested lists and tuples."""
-    if isinstance(values, Tensor):
-        yield values
-    elif isinstance(values, list | tuple):
-        for value in values:
-            yield from _tensors(value)
+@no_type_check
+def _tensors(values: Any) -> list[Tensor]:
+    """The tensors in nested lists, tuples and dictionaries."""
+    return [x for x in tree_leaves(values) if isinstance(x, Tensor)]
 
 
 def peak_bytes_of(action: Callable[[], object], device: str | None = None) -> int:

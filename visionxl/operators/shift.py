@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -34,18 +35,23 @@ def _offsets(value: Any) -> tuple[Offset, ...]:
     return offsets
 
 
-def _taps(offset: float, size: int, boundary: Boundary) -> tuple[list[int], list[float]]:
-    """Source of every position that four taps see, and the taps, for a displaced axis."""
+@lru_cache(maxsize=1024)  # every frame has its own, and an iteration asks for all of them again
+def _taps(
+    offset: float, size: int, boundary: Boundary
+) -> tuple[tuple[int, ...], tuple[tuple[int, float], ...]]:
+    """Source of every position that four taps see, and those that are not 0, for an axis."""
     whole = math.floor(offset)
     distances = torch.tensor([-1.0, 0.0, 1.0, 2.0], dtype=torch.float64) - (offset - whole)
-    return extension(size, 1 - whole, whole + 2, boundary), cubic(distances).tolist()
+    taps = enumerate(cubic(distances).tolist())
+    index = tuple(extension(size, 1 - whole, whole + 2, boundary))
+    return index, tuple((k, tap) for k, tap in taps if tap != 0)
 
 
 def _displace(frame: Tensor, dim: int, offset: float, boundary: Boundary) -> Tensor:
     size = frame.shape[dim]
     index, taps = _taps(offset, size, boundary)
     extended, result = extend(frame, dim, index), torch.zeros_like(frame)
-    for k, tap in enumerate(taps):
+    for k, tap in taps:
         result.add_(extended.narrow(dim, k, size), alpha=tap)
     return result
 
@@ -55,7 +61,7 @@ def _displace_adjoint(frame: Tensor, dim: int, offset: float, boundary: Boundary
     index, taps = _taps(offset, size, boundary)
     shape[dim] = len(index)
     extended = frame.new_zeros(shape)
-    for k, tap in enumerate(taps):
+    for k, tap in taps:
         extended.narrow(dim, k, size).add_(frame, alpha=tap)
     return fold(extended, dim, index, size)
 

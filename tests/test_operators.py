@@ -630,8 +630,10 @@ ERRORS = {
     ),
     "measurement of other frames": (
         lambda: TemporalSubsample(2, frames=5).adjoint(VIDEO),
-        "4 frames.*5 frames every 2th makes 3",
+        "4 frames.*5 frames one in 2 makes 3",
     ),
+    "no frames to subsample": (lambda: TemporalSubsample(2, frames=0), "frames 0 is not a whole"),
+    "part of a frame": (lambda: Snapshot(torch.ones(2, 6, 8), frames=4.5), "frames 4.5 is not"),
     "stack of another video": (
         lambda: Stack([Identity()], (1, 1, 2, 2)).forward(VIDEO),
         r"\(4, 3, 6, 8\).*\(1, 1, 2, 2\)",

@@ -506,6 +506,11 @@ def test_fresh_noise_is_the_same_for_all_frames_only_where_it_is_said(shared):
         assert torch.equal(found[:1].expand_as(found), found) == shared
 
 
+def test_a_resampling_of_less_than_nothing_is_refused():
+    with pytest.raises(InputError, match=r"strength -1\.0 is not a number from 0"):
+        Resample(-1.0)
+
+
 def test_the_resampling_weighs_by_the_papers_variance():
     nothing = torch.zeros(4000, 1, 2, 2, dtype=torch.float64)
     level = passage(before=0.5, after=0.3, latent=nothing)

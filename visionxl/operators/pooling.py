@@ -122,19 +122,16 @@ class BicubicDownsample(Composable):
 
     def forward(self, video: Video) -> Measurement:
         check_divides(self.factor, video)
-        height, width = video.shape[-2:]
-        frames = []
-        for frame in video:
-            rows = _shrink(frame, -2, *self._each_axis(height, video))
-            frames.append(_shrink(rows, -1, *self._each_axis(width, video)))
-        return torch.stack(frames)
+        rows, columns = (self._each_axis(size, video) for size in video.shape[-2:])
+        return torch.stack([_shrink(_shrink(frame, -2, *rows), -1, *columns) for frame in video])
 
     def adjoint(self, measurement: Measurement) -> Video:
         height, width = (self.factor * size for size in measurement.shape[-2:])
+        rows, columns = (self._each_axis(size, measurement) for size in (height, width))
         frames = []
         for frame in measurement:
-            columns = _grow(frame, -1, *self._each_axis(width, measurement), width)
-            frames.append(_grow(columns, -2, *self._each_axis(height, measurement), height))
+            wide = _grow(frame, -1, *columns, width)
+            frames.append(_grow(wide, -2, *rows, height))
         return torch.stack(frames)
 
     def factors(self, shape: Shape) -> Factors:

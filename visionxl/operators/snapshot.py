@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from attrs import field, frozen
+from attrs.validators import optional
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError
@@ -11,6 +12,7 @@ from visionxl.operators.composition import Composable
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.protocols import Measurement, Video
 from visionxl.randomness import draw_uniform
+from visionxl.validators import from_one
 
 
 def _codes(value: Any) -> Tensor:
@@ -38,7 +40,7 @@ class Snapshot(Composable):
     """
 
     codes: Tensor = field(converter=_codes)
-    frames: int | None = None
+    frames: int | None = field(default=None, validator=optional(from_one))
 
     @classmethod
     def random(

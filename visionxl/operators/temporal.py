@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from attrs import field, frozen
+from attrs.validators import optional
 
 from visionxl.errors import InputError
 from visionxl.operators.boundary import Boundary, check_boundary
@@ -75,13 +76,13 @@ class TemporalSubsample(Composable):
     """
 
     factor: int = field(validator=from_one)
-    frames: int | None = field(default=None)
+    frames: int | None = field(default=None, validator=optional(from_one))
 
     def _count(self, kept: int) -> int:
         frames = kept * self.factor if self.frames is None else self.frames
         if -(-frames // self.factor) != kept:
             raise InputError(
-                f"measurement has {kept} frames: of {frames} frames every {self.factor}th "
+                f"measurement has {kept} frames: of {frames} frames one in {self.factor} "
                 f"makes {-(-frames // self.factor)}; give TemporalSubsample the video's frame count"
             )
         return frames

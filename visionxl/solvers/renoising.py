@@ -15,7 +15,7 @@ from visionxl.errors import InputError
 from visionxl.protocols import DataConsistency, InverseProblem, Latent, LatentPrior, Passage
 from visionxl.randomness import draw_noise
 from visionxl.solvers.spread import LEAST_NOISE, Spread
-from visionxl.validators import share
+from visionxl.validators import from_zero, share
 
 
 def belonging_noise(clean: Latent, passage: Passage) -> Latent:
@@ -113,7 +113,7 @@ class Resample:
     """
 
     shared: ClassVar[bool] = False  # one draw for each frame
-    strength: float = 40.0
+    strength: float = field(default=40.0, validator=from_zero)
 
     def __call__(
         self, clean: Latent, noise: Latent, level: Passage, generator: Generator

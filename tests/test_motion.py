@@ -8,7 +8,15 @@ from dense import generator, noise
 
 from visionxl.operators import GaussianBlur
 from visionxl.solvers.directions import Directions, differences
-from visionxl.solvers.motion import CROWDED, PAYS, Motion, arrival_bytes, optical_flow
+from visionxl.solvers.motion import (
+    CROWDED,
+    PAYS,
+    Motion,
+    arrival_bytes,
+    optical_flow,
+    places_of,
+    sampled,
+)
 from visionxl.solvers.total_variation import NORM_MOVED, add_adjoint, add_carried
 
 WEIGHTS = {"nothing": 0.0, "less than a pixel": 0.4, "far": 3.0, "out of the frame": 40.0}
@@ -90,6 +98,16 @@ def test_differences_along_a_motion_have_their_adjoint_and_their_bound(size):
     for _ in range(200):  # the power method
         x = adjoint(forward(x / x.norm()))
     assert 7 < x.norm().item() < NORM_MOVED
+
+
+@pytest.mark.parametrize("height", [16, 24, 37, 288])
+def test_a_frame_is_sampled_by_strips_as_it_is_whole(height):
+    picture, flow = noise(3, height, 33), flow_of(3.0, (2, height, 33))
+    places = places_of(flow)
+    whole = torch.nn.functional.grid_sample(
+        picture[None], places[None], mode="bicubic", padding_mode="border", align_corners=False
+    )
+    assert torch.equal(sampled(picture, places), whole[0])
 
 
 def test_whole_pixels_are_moved_exactly():

@@ -92,6 +92,14 @@ def test_it_is_what_the_definition_says(monkeypatch):
         torch.testing.assert_close(shrunk(video, error), expected, rtol=0, atol=1e-6)
 
 
+def test_other_devices_have_as_many_coefficients():
+    """There it is a product of matrices, which no convolution's rounding enters."""
+    basis, volume = torch.eye(PATCH**2), noise(5, 3, 20, 26, dtype=torch.float32)
+    here = shrinkage._coefficients(volume, basis)
+    there = shrinkage._coefficients(volume.to("meta"), basis.to("meta"))
+    assert there.shape == here.shape == (5, 3, PATCH**2, 5 * 7)
+
+
 def test_along_the_motion_noise_goes_and_detail_stays():
     truth = passing()
     noisy = truth + 0.05 * noise(*truth.shape, seed=1, dtype=torch.float32)

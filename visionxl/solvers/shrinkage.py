@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import torch
 from attrs import field, frozen
 from torch import Tensor
-from torch.nn.functional import fold, pad, unfold
+from torch.nn.functional import conv2d, fold, hardshrink, pad, unfold
 
 from visionxl.operators.transform import cosines
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
@@ -104,7 +104,7 @@ def _shrunk_volume(volume: Tensor, threshold: float, there: Tensor) -> Tensor:
         threshold: of the coefficients.
         there: what the cosines over time are in that frame, (times,).
     """
-    times, channels, height, width = volume.shape
+    channels, height, width = volume.shape[1:]
     line = cosines(PATCH).to(volume)
     basis = torch.kron(line, line)
     total = volume.new_zeros(channels, height, width)
@@ -112,17 +112,27 @@ def _shrunk_volume(volume: Tensor, threshold: float, there: Tensor) -> Tensor:
     for rows in _strips(height, width):
         strip = volume[:, :, rows]
         size = tuple(strip.shape[-2:])
-        patches = unfold(strip.flatten(0, 1).unsqueeze(1), PATCH, stride=STRIDE)
-        found = (basis @ patches).unflatten(0, (times, channels))
-        keep = found.abs() > threshold
-        keep[0, :, 0] = True  # the mean
-        found *= keep
-        weight = 1 / keep.sum((0, 1, 2), dtype=found.dtype)
+        found = _coefficients(strip, basis)
+        mean = found[0, :, 0].clone()  # it is kept, however small
+        found[0, :, 0] = 0
+        found = hardshrink(found, threshold)
+        weight = 1 / (channels + torch.count_nonzero(found, (0, 1, 2)))
+        found[0, :, 0] = mean
         back = basis.T @ (torch.einsum("a,acpl->cpl", there, found) * weight)
         total[:, rows] += fold(back, size, PATCH, stride=STRIDE)[:, 0]
         weight = weight.expand(1, PATCH**2, -1)
         weights[:, rows] += fold(weight, size, PATCH, stride=STRIDE)[0]
     return total / weights
+
+
+def _coefficients(volume: Tensor, basis: Tensor) -> Tensor:
+    """The cosines of a volume's patches, (times, channels, PATCH**2, patches)."""
+    pictures = volume.flatten(0, 1).unsqueeze(1)
+    if pictures.device.type == "cpu":  # a GPU would round to TF32, which is coarser than errors
+        found = conv2d(pictures, basis.view(-1, 1, PATCH, PATCH), stride=STRIDE).flatten(2)
+    else:
+        found = basis @ unfold(pictures, PATCH, stride=STRIDE)
+    return found.unflatten(0, volume.shape[:2])
 
 
 def _strips(height: int, width: int) -> Iterator[slice]:

@@ -11,7 +11,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from visionxl.errors import InputError
 from visionxl.protocols import Latent, Video
-from visionxl.transfer import moved
+from visionxl.transfer import moved, room
 
 
 def check_multiple(video: Video, multiple: int) -> None:
@@ -64,24 +64,31 @@ class AutoencoderCodec:
         return self._in_parts(self._decode, latent)
 
     def _in_parts(self, action: Callable[[Tensor], Tensor], frames: Tensor) -> Tensor:
+        """``action`` of some frames at a time, where the frames are."""
         size = self.frames_at_once or len(frames)
         if size >= len(frames):
-            return action(frames)
-        return torch.cat([action(part) for part in frames.split(size)])
+            return moved(action(frames), frames)
+        result = None
+        for first in range(0, len(frames), size):
+            part = action(frames[first : first + size]).to(frames.dtype)
+            if result is None:
+                result = room(frames, len(frames), *part.shape[1:])
+            result[first : first + size] = part
+        assert result is not None  # there is at least one frame
+        return result
 
     def _encode(self, video: Video) -> Latent:
         pixels = pixel_unshuffle(video, self.patch) if self.patch > 1 else video
         encoded = self.vae.encode(self._to_network(pixels))
         latent = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latents
         shift, scale = self._shift_and_scale(latent)
-        return moved((latent - shift) * scale, video)
+        return (latent - shift) * scale
 
     def _decode(self, latent: Latent) -> Video:
         network = self._to_network(latent)
         shift, scale = self._shift_and_scale(network)
         decoded = self.vae.decode(network / scale + shift).sample
-        pixels = pixel_shuffle(decoded, self.patch) if self.patch > 1 else decoded
-        return moved(pixels, latent)
+        return pixel_shuffle(decoded, self.patch) if self.patch > 1 else decoded
 
     def _to_network(self, tensor: Tensor) -> Tensor:
         like = next(self.vae.parameters())

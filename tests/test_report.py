@@ -177,7 +177,7 @@ def test_the_figures_are_those_of_the_record(page, run):
     for number, (step, (before, after)) in enumerate(
         zip(record["trace"], record["psnr"], strict=True), 1
     ):
-        residual = f"residual {step['data_residual']:.4f} {before:.2f} → {after:.2f} dB"
+        residual = f"residual {step['data_residual']:.4f} PSNR {before:.2f} → {after:.2f} dB"
         assert f"step {number} time {step['time']:.3f} {residual}" in words
         row = f"{step['data_residual']:.5f} {before:.2f} {after:.2f} 3 {step['stopped']}"
         assert row in words

@@ -1,6 +1,7 @@
 """Memory plans on the command line."""
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from visionxl.priors.network import NetworkPrior
 
 GB = 10**9
 BUDGETS = (8, 12, 24)
+Option = tuple[MemoryPlan, Estimate]
 LARGEST = 2**15  # pixels a side
 
 
@@ -36,14 +38,14 @@ def say_plans(
     entries = []
     for name, structure in _priors(prior).items():
         prior_for(structure, height, width)  # says what is too small
-        options = list(plans(structure, height, width, frames, device=place))
+        options = _kept(plans(structure, height, width, frames, device=place))
         entries += [
-            _entry(name, bytes_, video, place, options) for bytes_ in _budgets(budget, place)
+            _entry(name, bytes_, video, place, options()) for bytes_ in _budgets(budget, place)
         ]
         if place.type != "cpu" and budget is None and machine_memory():
             here = torch.device("cpu")
-            options = list(plans(structure, height, width, frames, device=here))
-            entries.append(_entry(name, machine_memory() or 0, video, here, options))
+            one = plans(structure, height, width, frames, device=here)
+            entries.append(_entry(name, machine_memory() or 0, video, here, one))
     if as_json:
         print(json.dumps(entries, indent=2))
         return
@@ -69,12 +71,21 @@ def _budgets(budget: float | None, place: torch.device) -> list[int]:
     return [gb * GB for gb in BUDGETS]
 
 
+def _kept(options: Iterator[Option]) -> Callable[[], Iterator[Option]]:
+    """The same plans from the first on, as often as asked; each is counted once, when needed."""
+    seen: list[Option] = []
+
+    def again() -> Iterator[Option]:
+        yield from seen
+        for option in options:
+            seen.append(option)
+            yield option
+
+    return again
+
+
 def _entry(
-    name: str,
-    budget: int,
-    video: str,
-    place: torch.device,
-    options: list[tuple[MemoryPlan, Estimate]],
+    name: str, budget: int, video: str, place: torch.device, options: Iterator[Option]
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "prior": name,

@@ -44,8 +44,8 @@ def say_plans(
         ]
         if place.type != "cpu" and budget is None and machine_memory():
             here = torch.device("cpu")
-            one = plans(structure, height, width, frames, device=here)
-            entries.append(_entry(name, machine_memory() or 0, video, here, one))
+            options = _kept(plans(structure, height, width, frames, device=here))
+            entries.append(_entry(name, machine_memory() or 0, video, here, options()))
     if as_json:
         print(json.dumps(entries, indent=2))
         return
@@ -72,8 +72,11 @@ def _budgets(budget: float | None, place: torch.device) -> list[int]:
 
 
 def _kept(options: Iterator[Option]) -> Callable[[], Iterator[Option]]:
-    """The same plans from the first on, as often as asked; each is counted once, when needed."""
-    seen: list[Option] = []
+    """The same plans from the first on, as often as asked; each is counted once, when needed.
+
+    The first is counted at once: what cannot be planned at all is refused here.
+    """
+    seen = [next(options)]
 
     def again() -> Iterator[Option]:
         yield from seen

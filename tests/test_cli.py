@@ -94,7 +94,7 @@ def test_a_task_goes_from_clip_to_video_picture_and_record(task, place, monkeypa
     assert made.code == 0, made.err
     method = "gauss_newton" if task in NONLINEAR_TASKS else "vision_tv"
     words = ["restore", "y.safetensors", "--output", "x.mkv", "--truth", "clip.mkv", "--json"]
-    done = visionxl(monkeypatch, capfd, *words, "--method", method)
+    done = visionxl(monkeypatch, capfd, *words, "--method", method, "--frames-at-once", "9")
     assert done.code == 0, done.err
     record = json.loads(done.out)
     assert record == json.loads(Path("x.json").read_text())

@@ -109,6 +109,19 @@ def test_a_task_goes_from_clip_to_video_picture_and_record(task, place, monkeypa
     assert read_clip("x.mkv").video.shape == (9, 3, 32, 48)
 
 
+def test_what_a_mask_hides_counts_alike_in_both_commands(place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", "inpaint", "--noise", "0.1", "--output"]
+    assert visionxl(monkeypatch, capfd, *words, "y.safetensors").code == 0
+    words = ["restore", "y.safetensors", "--method", "vision_xl", "--output", "x.safetensors"]
+    record = json.loads(visionxl(monkeypatch, capfd, *words, "--json").out)
+    words = ["evaluate", "x.safetensors", "clip.mkv", "--measurement", "y.safetensors", "--json"]
+    found = json.loads(visionxl(monkeypatch, capfd, *words).out)
+    assert found["data_residual"] == pytest.approx(record["data_residual"], abs=1e-5)
+    words[1] = "clip.mkv"
+    truth = json.loads(visionxl(monkeypatch, capfd, *words).out)
+    assert truth["data_residual"] == pytest.approx(0.1 * 0.5**0.5, rel=0.05)
+
+
 def test_a_task_that_is_not_linear_names_its_method(place, monkeypatch, capfd):
     words = ["simulate", "clip.mkv", "--task", "clip", "--noise", "0.01", "--output"]
     assert visionxl(monkeypatch, capfd, *words, "y.safetensors").code == 0

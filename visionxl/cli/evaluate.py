@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from visionxl.cli.checking import check_original
-from visionxl.cli.measurement_options import MeasurementOptions
+from visionxl.cli.measurement_options import MeasurementOptions, outermost_mask
 from visionxl.cli.options import (
     FramesOption,
     JsonOption,
@@ -24,7 +24,7 @@ from visionxl.protocols import Video
 from visionxl.report import measures_in_pieces
 from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.residual import residual_in_pieces
-from visionxl.streaming import clip_in_pieces
+from visionxl.streaming import MaskedFrames, clip_in_pieces
 from visionxl.video import is_lossy
 
 PIECE = 16  # frames that are compared at once
@@ -69,7 +69,9 @@ def evaluate(
                 f"restored video {made} would be measured: give the measurement that it was "
                 "restored from"
             )
-        residual = residual_in_pieces(pieces_of(operator, restored), values)
+        mask = outermost_mask(operator)
+        seen = values if mask is None else MaskedFrames(values, mask.mask)
+        residual = residual_in_pieces(pieces_of(operator, restored), seen)
         figures["data_residual"] = round(residual, 6)
         figures["noise_std"] = description.noise_std
     named = {k: "infinite" if v is None else v for k, v in figures.items()}  # of equal videos

@@ -20,7 +20,7 @@ from torch import Tensor
 from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli.checking import check_original, check_there, check_truth
 from visionxl.cli.long import Long, restored_in_windows, write_long
-from visionxl.cli.measurement_options import Frames, MeasurementOptions
+from visionxl.cli.measurement_options import Frames, MeasurementOptions, outermost_mask
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import write_all
 from visionxl.cli.reading import measurement_and_description, measurement_in_frames, resized
@@ -28,7 +28,7 @@ from visionxl.cli.running import checksum_of, restored
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
-from visionxl.operators import Composition, Mask
+from visionxl.operators import Mask
 from visionxl.operators.composition import find_parts
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 from visionxl.report import Look, measures
@@ -37,13 +37,6 @@ from visionxl.streaming import MaskedFrames, clip_in_pieces
 from visionxl.video import Clip, read_clip
 
 DRAWN = ("inpaint", "inpaint+")  # tasks with a random mask
-
-
-def _outermost_mask(operator: Any) -> Mask | None:
-    """What hides a part of the measurement: in a video that is given there may be something."""
-    while isinstance(operator, Composition):
-        operator = operator.outer
-    return operator if isinstance(operator, Mask) else None
 
 
 def shown(frames: Any, operator: object) -> Any:
@@ -80,7 +73,7 @@ class WholeClip:
     def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "WholeClip":
         values, description = measurement_and_description(measurement, options)
         operator = description.operator(generator_of(description.seed))
-        mask = _outermost_mask(operator)
+        mask = outermost_mask(operator)
         if mask is not None:
             values = mask.forward(values)
         problem = InverseProblem(operator, values, description.noise_std)
@@ -149,7 +142,7 @@ class LongClip:
                 f"--windows {order.windows}: {operator!r} is not linear, and only linear operators "
                 "are cut into windows; leave --windows out"
             )
-        source, mask = read, _outermost_mask(operator)
+        source, mask = read, outermost_mask(operator)
         if mask is not None:
             mask.forward(torch.empty(read.shape, device="meta"))  # it has to fit
             source = MaskedFrames(read, mask.mask)

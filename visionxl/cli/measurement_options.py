@@ -6,6 +6,7 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.measurements import CODEC, ROUNDING, estimate_noise, least_noise
+from visionxl.operators import Composition, Mask
 from visionxl.operators.reach import has_reach, reach_of
 from visionxl.streaming import MaskedFrames, TensorFrames, VideoFrames
 
@@ -118,3 +119,10 @@ def about_noise(
     if given is not None and given < ROUNDING <= least:
         return [f"noise {ROUNDING} was taken, the rounding of 8 bits, and not --noise {given:g}"]
     return []
+
+
+def outermost_mask(operator: object) -> Mask | None:
+    """What hides a part of the measurement: in a video that is given there may be something."""
+    while isinstance(operator, Composition):
+        operator = operator.outer
+    return operator if isinstance(operator, Mask) else None

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from attrs import evolve
 from command_line import make_clip, visionxl
 from safetensors.torch import save_file
 
 from visionxl import __version__, simulate
 from visionxl.cli import order
+from visionxl.cli.measurement_options import outermost_mask
 from visionxl.cli.memory import check_memory, working_bytes
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of, load_measurement
@@ -63,6 +65,9 @@ def test_a_longer_clip_is_measured_some_frames_at_a_time(task, place, monkeypatc
     words = ["truth.safetensors", "truth.safetensors", "--measurement", "y.safetensors"]
     told = visionxl(monkeypatch, capfd, "evaluate", *words, "--json")
     assert told.code == 0, told.err
+    mask = outermost_mask(problem.operator)
+    if mask is not None:  # what it hides counts nothing
+        problem = evolve(problem, measurement=mask.forward(problem.measurement))
     expected = data_residual(problem, truth)
     assert json.loads(told.out)["data_residual"] == pytest.approx(expected, abs=1e-6)
     assert "psnr infinite" in visionxl(monkeypatch, capfd, "evaluate", *words).out

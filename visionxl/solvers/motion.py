@@ -23,7 +23,7 @@ SMALLEST = 32  # the side of a frame, in pixels, below which the search finds no
 CROWDED = 1.5  # pixels that may come to the place of one before they count for less
 BICUBIC, BORDER = 2, 1  # the numbers of PyTorch's interpolation and padding
 ADJOINT_FRAMES = 4  # frames that the adjoint takes at once
-STRIPS = 16  # of a frame, at most, that are sampled at once
+PARTS = 16  # of a frame, at most, that are sampled at once
 SHARPNESS = -0.75  # of PyTorch's bicubic interpolation
 SORTED = 2**24  # pixels whose neighbours are kept sorted: 2.2 GB
 ARRIVAL_BYTES = 132  # of a pixel: 16 numbers of pixels, 16 weights, an end
@@ -177,17 +177,17 @@ def _taps(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 def sampled(picture: Tensor, places: Tensor) -> Tensor:
     """A picture (channels, height, width) at some places (height, width, 2), bicubic."""
-    height, width = places.shape[:2]
-    # On a CPU each picture is one thread's work: strips of places make as many pictures of one.
-    strips = math.gcd(height, STRIPS) if places.device.type == "cpu" else 1
+    pixels = places.flatten(0, 1)
+    # On a CPU each picture is one thread's work: parts of the places make as many pictures of one.
+    parts = math.gcd(len(pixels), PARTS) if places.device.type == "cpu" else 1
     found = grid_sample(
-        picture.expand(strips, -1, -1, -1),
-        places.reshape(strips, height // strips, width, 2),
+        picture.expand(parts, -1, -1, -1),
+        pixels.view(parts, 1, -1, 2),
         mode="bicubic",
         padding_mode="border",
         align_corners=False,
     )
-    return found.transpose(0, 1).reshape(-1, height, width)
+    return found.transpose(0, 1).reshape(-1, *places.shape[:2])
 
 
 def _room(motion: Motion) -> Tensor:

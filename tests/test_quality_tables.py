@@ -1,10 +1,15 @@
-"""The benchmark's tables on records made by hand."""
+"""The benchmark's tables, on records made by hand and on those that the pages show."""
 
+import re
 import statistics
+from pathlib import Path
 
 import pytest
-from results import Record
+from peers.methods import METHODS
+from results import Record, merged
 from tables import grid_of, pairs, report
+
+ROOT = Path(__file__).parents[1]
 
 ORDER = ["back-projection", "paper", "default"]
 
@@ -138,3 +143,21 @@ def test_the_head_tells_what_was_run():
 def test_without_the_default_there_is_no_summary():
     assert "against" not in report([record("paper", 20.0)], ORDER)
     assert report([], ORDER) == "No records.\n"
+
+
+def figures(cells):
+    """Clip, task, noise and the figures of a row, without spread and bold."""
+    clip, task, noise, *found = (cell.strip("`*") for cell in cells)
+    means = [cell.replace("*", "").split(" ±")[0].removesuffix(" †") for cell in found]
+    return [clip.split("-")[0], task, noise, *means]
+
+
+def test_the_tables_that_are_shown_are_those_of_the_records():
+    records = ROOT / "benchmarks" / "results" / "quality-384x640.json"
+    told = report(merged([records]), list(METHODS))
+    assert records.with_suffix(".md").read_text(encoding="utf-8") == told
+    page = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8").splitlines()
+    row = re.compile(r"\| (dog|flower|garden) \|")
+    shown = [line.strip("|").split("|") for line in page if row.match(line)]
+    shown = [figures([cell.strip() for cell in line]) for line in shown]
+    assert shown == [figures(cells) for cells in rows(told, "PSNR in dB")]

@@ -144,6 +144,11 @@ def test_tapering_leaves_the_middle_and_joins_the_borders(clip):
         (lambda v: v, 8, "size 8: give an odd number of pixels from 3 to 64"),
         (lambda v: v, 1, "size 1: give an odd number"),
         (lambda v: v, 65, "size 65: give an odd number of pixels from 3 to 64"),
+        (
+            lambda v: v.repeat(1, 1, 2, 2),
+            103,
+            "size 103: give an odd number of pixels from 3 to 101",
+        ),
         (lambda v: v * math.nan, 9, "not finite"),
         (lambda v: torch.zeros_like(v) + 0.25, 9, "one colour only: a blur shows at edges"),
         (lambda v: v[:0], 9, "measurement of shape (0, 3, 128, 192)"),

@@ -323,6 +323,28 @@ def outer_windows(operator):
     return sorted(windows, key=lambda w: w.begin < 0 or w.end > FRAMES)
 
 
+def test_a_window_that_reaches_just_beyond_an_end_goes_round_too():
+    operator, video = TemporalAverage(7), torch.rand(189, 1, 2, 2)
+    outer = windows_of(operator, 189)[2]
+    assert (outer.begin, outer.end) == (48, 192)
+    problem = outer.problem(operator, operator.forward(video), 0.0)
+    with pytest.raises(InputError, match="goes round"):
+        windows_of(problem.operator, outer.size, core=11, context=7)
+    sampler = vision_xl()
+    assert hosted(problem, sampler, "cpu") == (problem, sampler)
+
+
+@pytest.mark.parametrize("average", AVERAGES, ids=["circular", "reflect"])
+def test_an_operator_on_a_device_is_that_of_any_window(average):
+    measurement = average.forward(TRUTH)
+    for outer in outer_windows(average):
+        problem, video = outer.problem(average, measurement, 0.0), outer.cut(TRUTH)
+        there = HostedOperator(problem.operator, "cpu")
+        torch.testing.assert_close(there.forward(video), problem.measurement)
+        back = problem.operator.adjoint(problem.measurement)
+        torch.testing.assert_close(there.adjoint(problem.measurement), back)
+
+
 @pytest.mark.parametrize("average", AVERAGES, ids=["circular", "reflect"])
 def test_a_window_is_cut_again_into_exact_problems(average):
     measurement, seen = average.forward(TRUTH), set()

@@ -426,6 +426,34 @@ def test_without_gradients_they_refuse_before_the_first_evaluation(name):
 
 
 @frozen(eq=False)
+class Cut(Closed):
+    """A prior one of whose functions lets no gradient through."""
+
+    method: str
+
+    def _of(self, method, value):
+        return value.detach() if method == self.method else value
+
+    def encode(self, video):
+        return self._of("encode", video * 1.0)
+
+    def decode(self, latent):
+        return self._of("decode", latent * 1.0)
+
+    def denoise(self, latent, level) -> Denoised:
+        clean = self._of("denoise", latent * 0.5)
+        return Denoised(clean, (latent - level.signal * clean) / level.noise)
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [("latent_dps", "denoise"), ("psld", "denoise"), ("psld", "encode")]
+)
+def test_gradients_that_are_cut_on_the_way_are_refused(name, method):
+    with pytest.raises(InputError, match=rf"{method} of the prior lets none through"):
+        restored(METHODS[name](), problem_of(), Cut(method))
+
+
+@frozen(eq=False)
 class Halved(Closed):
     """Its latents have half the size."""
 

@@ -16,7 +16,7 @@ from visionxl import InputError, fit_to
 from visionxl.files import clear_partials, remove, save_tensors, whole
 from visionxl.metrics import psnr
 from visionxl.video import DEMO_CLIP, about_rate, read_clip
-from visionxl.writing import write_clip
+from visionxl.writing import write_clip, write_pieces
 
 HALF_LEVEL = 1 / 255  # half of an 8-bit level, in units of [-1, 1]
 
@@ -274,3 +274,100 @@ def test_a_variable_frame_rate_is_told_of(tmp_path):
     assert "uneven.mkv has a variable frame rate" in words
     assert about_rate(DEMO_CLIP) == []
     assert about_rate(tmp_path) == []
+
+
+def late_clip(path: Path, silent: Path, seconds: float) -> Path:
+    """The frames of ``silent`` with a tone, both from ``seconds`` on."""
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", 25)
+        picture.height, picture.width, picture.pix_fmt = 32, 48, "yuv420p"
+        tone = container.add_stream("aac", 44100)
+        for index, frame in enumerate(av.open(str(silent)).decode(video=0)):
+            shifted = frame.reformat(format="yuv420p")
+            shifted.pts, shifted.time_base = index + round(25 * seconds), Fraction(1, 25)
+            container.mux(picture.encode(shifted))
+        container.mux(picture.encode(None))
+        wave = np.sin(np.arange(44100, dtype=np.float32) / 20)[None]
+        block = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+        block.sample_rate, block.time_base = 44100, Fraction(1, 44100)
+        block.pts = round(44100 * seconds)
+        container.mux(tone.encode(block))
+        container.mux(tone.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+def test_sound_stays_with_the_pictures_of_a_recording_that_begins_late(kind, tmp_path):
+    silent = make_clip(tmp_path / "silent.mkv", frames=20)
+    clip = read_clip(late_clip(tmp_path / "late.ts", silent, 60.0))
+    assert not write_clip(tmp_path / f"x.{kind}", clip.video, clip.rate, sound=clip.sound)
+    with av.open(str(tmp_path / f"x.{kind}")) as container:
+        seen = next(container.decode(video=0)).time
+        container.seek(0)
+        heard = next(container.decode(audio=0)).time
+    assert heard == pytest.approx(seen, abs=0.05)
+
+
+def test_sound_lies_beside_its_pictures(tmp_path):
+    silent = make_clip(tmp_path / "silent.mkv", frames=20)
+    add_sound(tmp_path / "loud.mp4", silent)
+    video = read_clip(tmp_path / "loud.mp4").video.repeat(10, 1, 1, 1)
+    slow = Fraction(25, 2)  # 16 seconds of pictures, and sound in the first alone
+    write_clip(tmp_path / "x.mkv", video, slow, sound=tmp_path / "loud.mp4")
+    with av.open(str(tmp_path / "x.mkv")) as container:
+        kinds = [p.stream.type for p in container.demux() if p.size]
+    assert len(kinds) - kinds[::-1].index("audio") < 100  # it was behind most of the pictures
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_no_sound_to_copy_is_told(there, tmp_path):
+    sound = make_clip(tmp_path / "silent.mkv") if there else tmp_path / "gone.mkv"
+    (note,) = write_clip(tmp_path / "x.mp4", moving_scene(), 25.0, sound=sound)
+    assert note.startswith("no sound is kept")
+    assert len(read_clip(tmp_path / "x.mp4").video) == len(moving_scene())
+
+
+def test_pieces_that_cannot_be_written_say_so_and_are_asked_once(tmp_path):
+    good, asked = moving_scene(), []
+    add_sound(tmp_path / "loud.mp4", make_clip(tmp_path / "silent.mkv", frames=20))
+
+    def pieces():
+        asked.append(1)
+        yield good
+        yield torch.full_like(good, torch.nan)
+
+    sound = tmp_path / "loud.mp4"
+    with pytest.raises(InputError, match="not finite"):
+        write_pieces(tmp_path / "x.mp4", pieces, 2 * len(good), 25.0, sound=sound)
+    assert len(asked) == 2  # once for the size
+    assert not (tmp_path / "x.mp4").exists()
+
+
+def test_a_complete_file_whose_pictures_begin_late_is_read(tmp_path):
+    late = late_clip(tmp_path / "late.mkv", make_clip(tmp_path / "silent.mkv", frames=20), 0.2)
+    assert len(read_clip(late).video) == 20
+
+
+def test_a_complete_file_that_hides_some_frames_is_read(tmp_path):
+    add_sound(tmp_path / "whole.mp4", make_clip(tmp_path / "silent.mkv", frames=20))
+    with (
+        av.open(str(tmp_path / "whole.mp4")) as source,
+        av.open(str(tmp_path / "cut.mp4"), "w") as target,
+    ):
+        copied = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None and packet.pts is not None and packet.time_base is not None:
+                ahead = round(Fraction(8, 25) / packet.time_base)
+                packet.pts, packet.dts = packet.pts - ahead, packet.dts - ahead
+                packet.stream = copied
+                target.mux(packet)
+    with av.open(str(tmp_path / "cut.mp4")) as container:
+        stored, shown = container.streams.video[0].frames, list(container.decode(video=0))
+    assert len(shown) < stored - 1
+    assert len(read_clip(tmp_path / "cut.mp4").video) == len(shown)
+
+
+def test_no_frames_of_a_tensor_are_refused_as_of_any_clip(tmp_path):
+    write_clip(tmp_path / "x.safetensors", moving_scene())
+    with pytest.raises(InputError, match="frames 0"):
+        read_clip(tmp_path / "x.safetensors", 0)

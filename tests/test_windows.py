@@ -42,9 +42,9 @@ from visionxl.operators.cutting import KeepFrames, operator_at
 from visionxl.operators.factors import factors_of
 from visionxl.operators.lifting import lift
 from visionxl.operators.reach import Reach, reach_of
-from visionxl.solvers import daps, dds, svi
+from visionxl.solvers import SharedNoise, daps, dds, latent_dps, svi
 from visionxl.solvers.closed_form import decompose, svd_of
-from visionxl.solvers.long import restore_windows
+from visionxl.solvers.long import restore_windows, with_common_start
 from visionxl.solvers.windows import windows_of
 
 PRIOR = GaussianPrior.natural(8, 8, std=0.3)
@@ -444,6 +444,23 @@ def test_a_start_from_a_frame_counted_from_the_end_is_that_of_the_whole_clip():
     whole = restore(problem, PRIOR, sampler, generator=generator()).video
     found = joined(in_windows(problem, sampler, context=2))
     torch.testing.assert_close(found, whole, atol=1e-12, rtol=0)
+
+
+def test_a_common_start_is_made_with_the_prior_as_it_is():
+    problem = problem_of(TemporalAverage(3, "replicate"))
+    plain = evolve(vision_xl(initializer=BatchConsistentInversion()), renoise=SharedNoise(0.0))
+    windows = windows_of(problem.operator, FRAMES, 8, 8)
+    told = evolve(plain, condition=latent_dps().condition)
+    starts = [
+        with_common_start(
+            method,
+            windows,
+            lambda w: w.problem(problem.operator, problem.measurement, problem.noise_std),
+            PRIOR,
+        )(windows[1])
+        for method in (plain, told)
+    ]
+    assert torch.equal(*(start.initializer.latent for start in starts))
 
 
 @pytest.mark.filterwarnings("ignore:.*result's values are beyond")

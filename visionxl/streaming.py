@@ -28,7 +28,7 @@ def clip_in_pieces(path: Path, sizes: Iterable[int], frames: int | None = None) 
         frames: read at most so many.
     """
     if path.suffix.lower() == ".safetensors":
-        read_clip(path, 0)  # says what is wrong
+        read_clip(path, 1)  # says what is wrong
         tensor, first = TensorFrames(path, "video"), 0
         most = len(tensor) if frames is None else min(frames, len(tensor))
         for size in sizes:

@@ -53,13 +53,11 @@ def read_clip(path: str | Path, frames: int | None = None) -> Clip:
         InputError: missing, empty, truncated or no video; images of different sizes.
     """
     path = Path(path)
-    if frames is not None and frames < 0:
+    if frames is not None and frames < 1:
         raise InputError(f"frames {frames}: expected a number from 1, or None for all")
     if path.suffix.lower() == ".safetensors" and path.is_file() and path.stat().st_size:
         return _tensor(path, frames)
     pictures, rate, sound = clip_pictures(path, frames)
-    if frames == 0:
-        raise InputError("frames 0: expected a number from 1, or None for all")
     return Clip(to_video(pictures), rate, sound)
 
 
@@ -221,12 +219,13 @@ def _container(path: Path, whole: bool) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path, options: dict[str, str] | None = None) -> Iterator[Any]:
     """A container with a video stream; what FFmpeg cannot read becomes an InputError."""
     import av
 
     try:
-        with av.open(str(path.absolute())) as container:  # "12:30.mp4" would be a protocol
+        # Absolute, for "12:30.mp4" would be a protocol.
+        with av.open(str(path.absolute()), options=options or {}) as container:
             if not container.streams.video:
                 raise InputError(f"clip {str(path)!r} has no video stream: give another file")
             yield container
@@ -243,14 +242,22 @@ def _upright(frame: Any) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
 
 
-def _check_complete(path: Path, stream: object, count: int, rate: Fraction) -> None:
+def _packets(path: Path) -> int:
+    """The pictures that a file has, also those that its edit list hides."""
+    with _opened(path, {"ignore_editlist": "1"}) as container:
+        return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+
+
+def _check_complete(path: Path, stream: Any, count: int, rate: Fraction) -> None:
     """A file cut off in the middle still decodes: hold the frames against its own header."""
-    expected = getattr(stream, "frames", 0)
-    duration = getattr(stream, "metadata", {}).get("DURATION")
-    if not expected and duration:  # Matroska: hours:minutes:seconds
+    expected = stream.frames
+    duration = stream.metadata.get("DURATION")
+    if not expected and duration:  # Matroska: when it ends, in hours:minutes:seconds
         hours, minutes, seconds = duration.split(":")
-        expected = round((int(hours) * 3600 + int(minutes) * 60 + float(seconds)) * rate)
-    if count < expected - 1:
+        begins = (stream.start_time or 0) * (stream.time_base or 0)
+        ends = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+        expected = round((ends - begins) * rate)
+    if count < expected - 1 and _packets(path) < expected - 1:
         raise InputError(
             f"clip {str(path)!r} is truncated: its header promises {expected} frames and {count} "
             f"can be read; copy it again, or take what is there (simulate --frames {count})"

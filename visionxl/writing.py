@@ -16,6 +16,7 @@ from visionxl.errors import InputError
 from visionxl.files import check_output, save_in_pieces, whole
 from visionxl.protocols import Video
 from visionxl.sizes import fit_to, next_multiple
+from visionxl.sound import CopiedSound, has_sound
 from visionxl.video import RATE, to_pictures
 
 
@@ -135,7 +136,7 @@ def write_pieces(
                 fitted = partial(_fitted, pieces, *up)
             else:
                 fitted = pieces
-            _encode_or_fail(unfinished, fitted, frames, rate, encoding, sound, notes)
+            _encode_or_fail(unfinished, fitted, rate, encoding, sound, notes)
             return notes
     if sound is not None:
         notes.append(f"the sound of {sound.name} is not kept: {path.name} holds none")
@@ -190,7 +191,6 @@ def _write_pictures(pieces: Iterator[Video], name: Callable[[int], Path]) -> Non
 def _encode_or_fail(
     path: Path,
     pieces: Callable[[], Iterator[Video]],
-    frames: int,
     rate: Fraction,
     encoding: Encoding,
     sound: Path | None,
@@ -199,22 +199,29 @@ def _encode_or_fail(
     import av
 
     try:
-        _encode(path, pieces(), frames, rate, encoding, sound)
+        if sound is not None and not has_sound(sound):
+            notes.append(f"no sound is kept: {sound.name} is not there, or has none")
+            sound = None
+        copied = _encode(path, pieces(), rate, encoding, sound)
+        if sound is not None and not copied:
+            notes.append(f"no sound is kept: {sound.name} has none while its pictures are shown")
+    except InputError:  # of the pieces
+        raise
     except (av.FFmpegError, ValueError) as error:
         if sound is None:  # a full disk, for instance
             raise OSError(str(error)) from error
         notes.append(f"the sound was not copied: {path.suffix} cannot hold it ({error})")
-        _encode_or_fail(path, pieces, frames, rate, encoding, None, notes)
+        _encode_or_fail(path, pieces, rate, encoding, None, notes)
 
 
 def _encode(
     path: Path,
     pieces: Iterator[Video],
-    frames: int,
     rate: Fraction,
     encoding: Encoding,
     sound: Path | None,
-) -> None:
+) -> int:
+    """Write the pictures, and the sound beside them; how many packets of it."""
     import av
     from av.codec.context import Flags
 
@@ -231,18 +238,16 @@ def _encode(
             context = stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = BT709
             context.color_range = LIMITED
-        listening = opened.enter_context(av.open(str(Path(sound).absolute()))) if sound else None
-        heard = listening.streams.audio[0] if listening else None
-        copied: Any = container.add_stream_from_template(heard) if heard else None
-        for picture in _pictures(chain([first], pieces)):
+        copied = None
+        if sound is not None:
+            source = opened.enter_context(av.open(str(Path(sound).absolute())))
+            copied = CopiedSound(source, container)
+        for shown, picture in enumerate(_pictures(chain([first], pieces)), 1):
             container.mux(stream.encode(_frame(picture, encoding)))
+            if copied is not None:
+                copied.until(shown / rate)
         container.mux(stream.encode(None))
-        for packet in listening.demux(heard) if listening else ():
-            if packet.dts is None or packet.pts is None or packet.time_base is None:
-                continue  # the end of the stream
-            if packet.pts * packet.time_base < frames / rate:
-                packet.stream = copied
-                container.mux(packet)
+        return 0 if copied is None else copied.copied
 
 
 def _frame(picture: np.ndarray, encoding: Encoding) -> Any:

@@ -71,7 +71,7 @@ def clip_in_frames(path: Path, frames: int | None, size: str | None = None) -> C
         size: HEIGHTxWIDTH to scale and crop them to.
     """
     if path.suffix.lower() == ".safetensors":
-        rate, sound = read_clip(path, 0).rate, None  # says what is wrong with it
+        rate, sound = read_clip(path, 1).rate, None  # says what is wrong with it
         source: Read = TensorFrames(path, "video", frames)
         if source.kind not in KINDS.values() or source.kind == "U8":
             raise InputError(

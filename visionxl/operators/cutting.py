@@ -9,7 +9,7 @@ from attrs import field, frozen
 from visionxl.errors import InputError
 from visionxl.operators.composition import Composable, Composition
 from visionxl.operators.factors import Factors, Shape, matrix_of, on_axis
-from visionxl.operators.reach import ByFrame
+from visionxl.operators.reach import ByFrame, reach_of
 from visionxl.protocols import Measurement, Video
 
 
@@ -91,3 +91,16 @@ def uncut(operator: Any) -> tuple[Any, KeepFrames | None]:
     if isinstance(operator, Composition) and isinstance(operator.outer, KeepFrames):
         return operator.inner, operator.outer
     return operator, None
+
+
+def goes_round(operator: Any) -> bool:
+    """Whether a window's measurement has frames that see both of its ends.
+
+    Raises InputError for an operator whose reach in time is not known.
+    """
+    operator, cut = uncut(operator)
+    if cut is None:
+        return False
+    reach = reach_of(operator)
+    beyond = reach.frames if reach.circular else 0
+    return cut.first < beyond or cut.stop > cut.frames - beyond

@@ -36,6 +36,7 @@ TURNS, LAST_TURNS = 5, 15  # at a scale, and at the finest
 FIRST_SPLIT, SPLIT_GROWTH, LAST_SPLIT = 2.0, 4.0, 1e5  # the splitting's weight; first x sparsity
 LEAST_CONTRAST = 2 / 256  # a frame that varies by less is of one colour
 LEAST_ENERGY = 1e-10  # a pixel, of the gradients
+LARGEST = 101  # pixels a side: the equations of its taps take size**4 numbers, here 0.8 GB
 
 
 def estimate_kernel(measurement: Measurement, size: int, *, frames: int = 3) -> Kernel:
@@ -53,7 +54,7 @@ def estimate_kernel(measurement: Measurement, size: int, *, frames: int = 3) -> 
         measurement: (frames, channels, height, width) in about [-1, 1]: blurred in space, not
             in time, with noise of about 0.01 or less.
         size: of the kernel, odd, in pixels: a little more than the blur is wide. Half of a
-            frame's smaller side at most.
+            frame's smaller side at most, and 101.
         frames: how many are read, evenly from the first to the last. Three are surer than one.
 
     Returns:
@@ -118,7 +119,7 @@ def fit_kernel(video: Video, measurement: Measurement, size: int) -> Kernel:
     Args:
         video: (frames, channels, height, width) in about [-1, 1].
         measurement: of the same shape, blurred.
-        size: of the kernel, odd, in pixels. Half of a frame's smaller side at most.
+        size: of the kernel, odd, in pixels. Half of a frame's smaller side, and 101, at most.
 
     Returns:
         The kernel for :class:`~visionxl.operators.Blur`, (size, size), float64.
@@ -233,11 +234,11 @@ def _check(video: Tensor, name: str, size: int) -> None:
             f"{name} of shape {shape} and {video.dtype}: expected a video, (frames, channels, "
             "height, width), of floating-point numbers"
         )
-    largest = min(shape[-2:]) // 2
+    largest = min(min(shape[-2:]) // 2, LARGEST)
     if not 3 <= size <= largest or size % 2 == 0:
         raise InputError(
             f"size {size}: give an odd number of pixels from 3 to {largest}, half of the smaller "
-            "side of a frame"
+            f"side of a frame and at most {LARGEST}; for a wider blur make the frames smaller"
         )
     if not bool(torch.isfinite(video).all()):
         raise InputError(f"{name} has values that are not finite: replace them first")

@@ -123,6 +123,7 @@ class Guided:
         """Raise InputError, naming a way out, where gradients do not come through."""
         check_linear(problem, self.likelihood, "; latent_dps() takes others, too")
         check_gradients(problem, prior)
+        check_denoiser(problem, prior, encoded=isinstance(self.likelihood, GluedLikelihood))
 
     def denoise(
         self, prior: LatentPrior, problem: InverseProblem, latent: Latent, level: NoiseLevel
@@ -188,11 +189,29 @@ def check_gradients(problem: InverseProblem, prior: LatentPrior) -> None:
             "restore needs none of it"
         )
     with torch.enable_grad():
-        one = lift(problem.operator, problem.measurement)[:1].detach()
-        latent = prior.encode(one).detach().requires_grad_()
-        if not prior.decode(latent).requires_grad:
-            raise InputError(
-                "this method follows gradients, and decode of the prior lets none through: write "
-                "it with operations of torch and without no_grad, or use the method diffpir or "
-                "vision_xl"
-            )
+        latent = _one(problem, prior)
+        _let_through("decode", prior.decode(latent))
+
+
+def check_denoiser(problem: InverseProblem, prior: LatentPrior, encoded: bool) -> None:
+    """Raise InputError where no gradient comes through the denoiser or, if asked, the encoder."""
+    with torch.enable_grad():
+        latent = _one(problem, prior)
+        _let_through("denoise", prior.denoise(latent, prior.schedule.level(0.1)).clean)
+        if encoded:
+            _let_through("encode", prior.encode(prior.decode(latent)))
+
+
+def _one(problem: InverseProblem, prior: LatentPrior) -> Latent:
+    """The latents of one frame, of which gradients can be taken."""
+    one = lift(problem.operator, problem.measurement)[:1].detach()
+    return prior.encode(one).detach().requires_grad_()
+
+
+def _let_through(method: str, answer: Tensor) -> None:
+    if not answer.requires_grad:
+        raise InputError(
+            f"this method follows gradients, and {method} of the prior lets none through: write "
+            "it with operations of torch and without no_grad, or use the method diffpir or "
+            "vision_xl"
+        )

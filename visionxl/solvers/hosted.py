@@ -7,7 +7,7 @@ that a device holds no long video whole: :func:`hosted` puts them in place.
 from attrs import evolve, frozen
 
 from visionxl.init.inversion import CorrectedInversion
-from visionxl.operators.cutting import uncut
+from visionxl.operators.cutting import goes_round, uncut
 from visionxl.operators.factors import Factored
 from visionxl.operators.reach import has_reach, reach_of
 from visionxl.protocols import (
@@ -88,9 +88,10 @@ def hosted(
         core: frames of a window that are kept. The 7 on either side are computed twice, or more,
             where the operator sees farther: larger windows are faster, and take more memory.
     """
-    operator, cut = uncut(problem.operator)
-    goes_round = cut is not None and cut.stop > cut.frames
-    if goes_round or not has_reach(operator) or not isinstance(operator, ForwardOperator):
+    operator = uncut(problem.operator)[0]
+    if not has_reach(operator) or not isinstance(operator, ForwardOperator):
+        return problem, sampler
+    if goes_round(problem.operator):
         return problem, sampler
     start, windows = sampler.initializer, WindowSize(core)
     if isinstance(start, CorrectedInversion):

@@ -82,9 +82,11 @@ class HostedOperator:
         first, stop = (0, len(video)) if cut is None else (cut.first, cut.stop)
         context = reach_of(operator).frames
         for core, piece in self._pieces(lambda part, x: part.forward(x), video, context):
-            begin, end = max(core.start, first), min(core.stop, stop)
-            if begin < end:
-                yield slice(begin - first, end - first), piece[begin - core.start :][: end - begin]
+            for turn in (0, len(video)):  # a cut may go round
+                begin, end = max(core.start + turn, first), min(core.stop + turn, stop)
+                if begin < end:
+                    seen = piece[begin - core.start - turn :][: end - begin]
+                    yield slice(begin - first, end - first), seen
 
     def _pieces(
         self, action: Any, frames: FrameSource, context: int

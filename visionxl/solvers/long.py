@@ -114,8 +114,7 @@ def with_common_start(
     levels = [prior.schedule.level(t) for t in sampler.times]
     there = BatchConsistentInversion(holding.place(frame))
     with torch.no_grad():
-        conditioned = sampler.condition(prior, problem)
-        latent = there.start(problem, conditioned, levels, Generator())[:1]
+        latent = there.start(problem, prior, levels, Generator())[:1]
     return lambda window: evolve(sampler, initializer=CommonStart(latent, window.size))
 
 
@@ -190,6 +189,8 @@ def restore_windows(
     if len(windows) > 1:
         check_shared(sampler)
     chance = generator.get_state()
+    if state is not None:
+        state = evolve(state, latent=state.latent.to(device))
 
     def problem_of(window: Window) -> InverseProblem:
         problem = window.problem(operator, measurement, noise_std)

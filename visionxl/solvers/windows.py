@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.operators.cutting import KeepFrames, operator_at, uncut
+from visionxl.operators.cutting import KeepFrames, goes_round, operator_at, uncut
 from visionxl.operators.reach import Reach, reach_of
 from visionxl.protocols import (
     ForwardOperator,
@@ -136,10 +136,14 @@ def windows_of(
             where the window ends. At the ends of a clip that is not circular there are none.
     """
     least = least_context(operator)
+    if goes_round(operator):
+        raise InputError(
+            f"{operator!r} goes round the ends of a clip, and cannot be cut into windows again"
+        )
     operator, cut = uncut(operator)
     reach, seen = reach_of(operator), (0, frames)
-    if cut is not None:
-        reach, seen = _cut_again(cut, reach)
+    if cut is not None:  # what it keeps sees none of the window's ends: time does not go round
+        reach, seen = Reach(reach.frames), (cut.first, cut.stop)
     if core < 1 or context < least or frames < 1:
         raise InputError(
             f"frames {frames}, core {core}, context {context}: expected at least 1 frame, a core "
@@ -160,18 +164,6 @@ def windows_of(
             starts, ends = max(starts, seen[0]), min(ends, seen[1])
         windows.append(Window(frames, first, stop, begin, end, (starts, ends)))
     return tuple(windows)
-
-
-def _cut_again(cut: KeepFrames, reach: Reach) -> tuple[Reach, tuple[int, int]]:
-    """How far a window's operator sees, and which frames of its measurement there are.
-
-    None of them sees the window's ends, so time does not go round.
-    """
-    if cut.stop > cut.frames:
-        raise InputError(
-            f"{cut!r} goes round the ends of a clip, and cannot be cut into windows again"
-        )
-    return Reach(reach.frames), (cut.first, cut.stop)
 
 
 def frames_of(source: FrameSource, first: int, stop: int) -> Tensor:

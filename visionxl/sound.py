@@ -23,7 +23,7 @@ class CopiedSound:
         self._target, self._stream = target, target.add_stream_from_template(heard)
         self._packets = _packets(source, heard)
         self._next = next(self._packets, None)
-        self.copied = 0
+        self.copied: int = 0
 
     def until(self, seconds: Fraction) -> None:
         """Copy what begins before that time and was not copied yet."""

@@ -89,7 +89,7 @@ def vision_tv(
     alone = evolve(consistency, spread=ConstantSpread(math.inf))
     return Sampler(
         times=leading_times(count, start),
-        initializer=initializer or CorrectedInversion(alone),
+        initializer=initializer or CorrectedInversion(alone, at_once=True),
         consistency=consistency,
         low_pass=low_pass or ScheduledLowPass(),
         renoise=renoise or SharedNoise(),

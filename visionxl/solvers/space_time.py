@@ -85,7 +85,7 @@ class SpaceTimeTV:
         motion: whether to follow the motion; without it time stays at the pixel.
         least_noise: stands for ``sigma_y`` where the measurement has less, in units of the video's
             range.
-        iterations: of a pass, at most.
+        iterations: of a pass, at most; twice as many where the estimate is left out.
         filling: of the first pass where the estimate is left out and pixels are not seen at all, at
             most: holes fill from their edges, a pixel an iteration or so.
         tolerance: a pass stops once an iteration changes the video by less than this share.
@@ -100,10 +100,10 @@ class SpaceTimeTV:
     reach: float = field(default=2.0, validator=above_zero)
     motion: bool = True
     least_noise: float = field(default=FLOAT32_NOISE, validator=above_zero)
-    iterations: int = field(default=20, validator=from_one)
+    iterations: int = field(default=10, validator=from_one)
     filling: int = field(default=120, validator=from_one)
     tolerance: float = field(default=1e-4, validator=from_zero)
-    bend: float = field(default=0.0, validator=from_zero)
+    bend: float = field(default=2.0, validator=from_zero)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)
@@ -117,7 +117,9 @@ class SpaceTimeTV:
         video, done, stopped = estimate, 0, USED_UP
         for directed in (True,) if damping > 0 else (False, True, True):
             directions = self._directions(video) if directed else None
-            most = self.iterations if directed or not holes else self.filling
+            most = self.iterations if damping > 0 else 2 * self.iterations
+            if holes and not directed:
+                most = self.filling
             if damping == 0:  # the estimate is left out, and need not be held
                 estimate = video
             found = minimise(

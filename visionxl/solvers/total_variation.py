@@ -36,7 +36,7 @@ NORM_MOVED = 17.0  # and in time along a motion at most (1 + |W|)^2, |W|^2 at mo
 USUAL = 0.12  # root mean square of the differences of natural videos
 BALANCE = 0.1  # the step of the video to that of the dual over the weight
 RELAXATION = 1.8
-LEAST_TAU, MOST_TAU = 0.3, 1e11  # where a video of ones is measured as ones
+LEAST_TAU, MOST_TAU = 0.3, 1e12  # where a video of ones is measured as ones
 TINY = 1e-30
 
 

@@ -147,7 +147,7 @@ CONSISTENCIES = {
     "SpaceTimeTV": vision_tv().consistency,
 }
 LOOP = evolve(vision_tv(), finish=None)
-STILL = CorrectedInversion(SpaceTimeTV(ConstantSpread(math.inf), motion=False))
+STILL = CorrectedInversion(SpaceTimeTV(ConstantSpread(math.inf), motion=False), at_once=True)
 FOLLOWED = {
     "time at the pixel": SpaceTimeTV(motion=False),
     "along the motion": SpaceTimeTV(),
@@ -161,8 +161,10 @@ CHOICES = {
     "floor 0.03": SpaceTimeTV(floor=0.03),
     "spread 0.2": SpaceTimeTV(ConstantSpread(0.2)),
     "spread 0.1": SpaceTimeTV(ConstantSpread(0.1)),
-    "bend 2": SpaceTimeTV(bend=2.0),
+    "bend 0": SpaceTimeTV(bend=0.0),
     "bend 4": SpaceTimeTV(bend=4.0),
+    "5 iterations": SpaceTimeTV(iterations=5),
+    "20 iterations": SpaceTimeTV(iterations=20),
 }
 ALONE = SpaceTimeTV(ConstantSpread(math.inf))
 INVERSIONS = {

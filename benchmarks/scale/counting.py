@@ -92,7 +92,7 @@ def uncorrected(problem: InverseProblem, sampler: Sampler) -> tuple[InverseProbl
     """The method without any consistency."""
     start = sampler.initializer
     if isinstance(start, CorrectedInversion):
-        start = CorrectedInversion(Unchanged())
+        start = evolve(start, consistency=Unchanged())
     finish = sampler.finish and Unchanged()
     return problem, evolve(sampler, consistency=Unchanged(), initializer=start, finish=finish)
 

@@ -240,4 +240,9 @@ ABLATIONS = {
         [Setting(b, vision_tv(consistency=SpaceTimeTV(bend=b))) for b in (0.0, 1.0, 2.0, 3.0)],
         NOISES,
     ),
+    "iterations": Ablation(
+        "iterations of a step; a pass of the start has twice as many (count)",
+        [Setting(n, vision_tv(consistency=SpaceTimeTV(iterations=n))) for n in (5, 10, 20, 40)],
+        log=True,
+    ),
 }

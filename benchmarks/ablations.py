@@ -18,6 +18,7 @@ of it and leaves the others as they are:
     inversion    the default's loop, started with fewer evaluations
     finish       the default with other finishes, or none
     bend         the default with Huber's function, by where it bends
+    iterations   the default with fewer and more iterations
 
 The default's loop is vision_tv() without its finish.
 

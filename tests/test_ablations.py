@@ -74,7 +74,7 @@ def test_an_ablation_has_its_settings_once_and_changes_one_part(name):
     }
     guided = len({setting.guidance for setting in settings}) > 1
     # The default's start has the consistency of its loop.
-    assert len(varied) + guided == (2 if name == "bend" else 1)
+    assert len(varied) + guided == (2 if name in ("bend", "iterations") else 1)
 
 
 def test_the_scale_of_guidance_is_varied_with_a_prior_that_reads_text(

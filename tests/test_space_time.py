@@ -51,10 +51,9 @@ from visionxl.protocols import ForwardOperator, NoiseLevel
 from visionxl.solvers import ConstantSpread, leading_times, method_named
 from visionxl.solvers.data_term import Iterated
 from visionxl.solvers.modes import Modes
-from visionxl.solvers.space_time import determined_in_clip, has_holes, variation_weight
+from visionxl.solvers.space_time import has_holes, variation_weight
 from visionxl.solvers.spread import LEAST_NOISE, gain_of
 from visionxl.solvers.total_variation import total_variation
-from visionxl.solvers.windows import windows_of
 from visionxl.video import DEMO_CLIP, read_clip
 
 LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)
@@ -116,7 +115,7 @@ SCENE = moving_scene(*SHAPE[:1], *SHAPE[2:]).double()
 
 
 def test_the_weight_grows_with_the_noise():
-    weights = [variation_weight(MODES.determined, SCENE, std) for std in (1e-3, 0.01, 0.05, 0.2)]
+    weights = [variation_weight(MODES, SCENE, std) for std in (1e-3, 0.01, 0.05, 0.2)]
     assert all(a < b for a, b in pairwise(weights))
     assert weights[0] > 0
 
@@ -124,7 +123,7 @@ def test_the_weight_grows_with_the_noise():
 def test_the_weight_grows_with_the_share_that_is_measured():
     video = noise(1, 3, 40, 40)
     whole, quarter = (
-        variation_weight(modes_of(mask, video).determined, video, 1e-3)
+        variation_weight(modes_of(mask, video), video, 1e-3)
         for mask in (Mask(torch.ones(40, 40) > 0), Mask((torch.arange(1600) % 4 < 1).view(40, 40)))
     )
     assert quarter == pytest.approx(whole / 2, rel=1e-3)
@@ -460,21 +459,4 @@ def test_the_weight_is_its_formula():
     video = noise(*SHAPE)
     modes = modes_of(OPERATORS["deblur+"], video)
     share = modes.determined((0.1 / 0.5) ** 2) / video.numel()
-    found = variation_weight(modes.determined, video, 0.1)
-    assert found == pytest.approx(0.6 * 0.1**2 * math.sqrt(share))
-
-
-@pytest.mark.parametrize("blur", [GaussianBlur(1.0), MotionBlur(3.0, 30.0)], ids=["modes", "cg"])
-def test_the_windows_of_a_clip_have_its_weight(blur):
-    operator, clip = blur @ TemporalAverage(7), noise(60, 3, 16, 16)
-    problem = simulate(clip, operator, 0.01, generator=generator())
-
-    def weight(problem, video):
-        data = Modes.of(problem.operator, video) or Iterated(problem.operator, video)
-        return variation_weight(determined_in_clip(data, problem, video), video, 0.01)
-
-    whole = weight(problem, clip)
-    for window in windows_of(operator, 60, core=12, context=6):
-        part = window.problem(operator, problem.measurement, 0.01)
-        assert part.operator != operator
-        assert weight(part, window.cut(clip)) == pytest.approx(whole, rel=0.03)  # cut: 0.08
+    assert variation_weight(modes, video, 0.1) == pytest.approx(0.6 * 0.1**2 * math.sqrt(share))

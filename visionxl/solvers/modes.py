@@ -1,12 +1,9 @@
 """The singular modes of a factored operator."""
 
-from functools import lru_cache
-
 import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from visionxl.operators.factors import Factored
 from visionxl.protocols import Measurement, Video
 from visionxl.solvers.closed_form import AxisSVD, along, spectrum_of
 from visionxl.solvers.data_term import DataStep
@@ -139,17 +136,6 @@ class Modes:
         """``mask * V diag(gain) V^T x``: for ``gain = S^2`` it is ``A^T A x``."""
         empty = torch.zeros_like(video, memory_format=torch.contiguous_format)
         return self.add_synthesis(empty, self.analyse(video) * gain)
-
-
-@lru_cache(maxsize=16)
-def determined_of(
-    operator: Factored, shape: torch.Size, dtype: torch.dtype, device: torch.device, damping: float
-) -> float:
-    """:meth:`Modes.determined` of an operator with factors; kept, as every step needs it again."""
-    modes = Modes.of(operator, torch.empty((), dtype=dtype, device=device).expand(shape))
-    if modes is None:
-        raise TypeError(f"{operator!r} has no factors for videos of {tuple(shape)}")
-    return modes.determined(damping)
 
 
 def _strong(svd: AxisSVD) -> AxisSVD:

@@ -1,8 +1,6 @@
 """Consistency that knows how videos change: noise-aware, with directional total variation."""
 
 import math
-from collections.abc import Callable
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -14,7 +12,7 @@ from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.data_term import DataTerm, Iterated
 from visionxl.solvers.directions import Directions
-from visionxl.solvers.modes import Modes, determined_of
+from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.spread import (
     LEAST_NOISE,
@@ -29,10 +27,9 @@ from visionxl.validators import above_zero, from_one, from_zero
 
 FLOAT32_NOISE = 3e-7  # of a measurement in float32 that has no other noise
 DEVIATION = 0.5  # of the values of natural pictures, in the range [-1, 1]
-Determined = Callable[[float], float]
 
 
-def variation_weight(determined: Determined, video: Video, noise_std: float) -> float:
+def variation_weight(data: DataTerm, video: Video, noise_std: float) -> float:
     """The weight of the directional total variation beside ``1/2 |y - A x|^2``.
 
     ``0.6 noise_std^2 sqrt(share)``: ``share`` is the part of a video's values that the measurement
@@ -42,25 +39,12 @@ def variation_weight(determined: Determined, video: Video, noise_std: float) -> 
     of least error follow over the named tasks and noises.
 
     Args:
-        determined: how many numbers of the video are measured, by the damping.
+        data: of the operator.
         video: for its size.
         noise_std: of the measurement, above 0.
     """
-    share = determined((noise_std / DEVIATION) ** 2) / video.numel()
+    share = data.determined((noise_std / DEVIATION) ** 2) / video.numel()
     return 0.6 * noise_std**2 * math.sqrt(share)
-
-
-def determined_in_clip(data: DataTerm, problem: InverseProblem, video: Video) -> Determined:
-    """How many numbers of a video are measured: of a window as if all its frames were.
-
-    Else its weight would not be its clip's, and where it meets the next window could be seen.
-    """
-    operator, cut = uncut(problem.operator)
-    if cut is None:
-        return data.determined
-    if isinstance(data, Modes):
-        return partial(determined_of, operator, video.shape, video.dtype, video.device)
-    return Iterated(operator, video).determined
 
 
 def has_holes(operator: ForwardOperator, video: Video) -> bool:
@@ -127,8 +111,7 @@ class SpaceTimeTV:
         least = gain * (max(self.least_noise, LEAST_NOISE) if modes is None else self.least_noise)
         data = modes or Iterated(problem.operator, estimate)
         noise = max(problem.noise_std, least)
-        determined = determined_in_clip(data, problem, estimate)
-        weight = self.strength * variation_weight(determined, estimate, noise)
+        weight = self.strength * variation_weight(data, estimate, noise)
         damping = damping_of(problem, level, self.spread, least)
         holes = damping == 0 and has_holes(problem.operator, estimate)
         video, done, stopped = estimate, 0, USED_UP

@@ -21,7 +21,7 @@ from visionxl.video import FLOATING, is_lossy, rate_of
 
 FORMAT = "visionxl measurement 1"
 ROUNDING = round(2 / 255 / 12**0.5, 5)  # standard deviation of rounding to 8 bits
-CODEC = 0.07  # what to say of a lossy codec's errors, which are not white (docs/noise.rst)
+CODEC = 0.1  # what to say of a lossy codec's errors, which are not white (docs/noise.rst)
 
 
 def _seed(_: object, __: object, value: object) -> None:

@@ -112,7 +112,7 @@ def test_frames_through_the_stages(frames):
         "decode": n,
         "consistency": steps * n,
     }
-    # Four steps; the start corrects, encodes and inverts every frame at once, the finish corrects it.
+    # Four steps; the start corrects, encodes and inverts every frame, the finish corrects it.
     assert frames_of("default", n) == {
         "encode": 4 * n,
         "denoise": 5 * n,

@@ -75,7 +75,7 @@ def vision_tv(
         count: times over the whole schedule; it takes those up to ``start``, 4 of 25 and 2 of 10.
         start: latest time.
         initializer: default a :class:`CorrectedInversion` by the same consistency, with an
-            infinite spread.
+            infinite spread, and at once.
         consistency: default ``SpaceTimeTV()``; another kind replaces it by ``attrs.evolve``.
         low_pass: default ``ScheduledLowPass()``.
         renoise: default ``SharedNoise(0.2)``.

@@ -107,13 +107,13 @@ def test_a_clip_in_windows_is_whole_and_near_the_one_restored_at_once(here, monk
 def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
     here, monkeypatch, capfd
 ):
-    clip, longest, fitting = torch.rand(190, 3, 32, 48) * 2 - 1, 2 * CONTEXT + 92, []
+    clip, longest, fitting = torch.rand(190, 3, 16, 32) * 2 - 1, 2 * CONTEXT + 92, []
     write_clip(Path("long.safetensors"), clip, 25)
     words = ["long.safetensors", "--task", "deblur", "--noise", "0.01", "--method", "vision_xl"]
     for path in ("long.safetensors", "long.mkv"):
         write_clip(Path(path), clip, 25, overwrite=True)
         monkeypatch.setattr(
-            "visionxl.cli.memory.machine_memory", lambda: working_bytes(longest, 32, 48)
+            "visionxl.cli.memory.machine_memory", lambda: working_bytes(longest, 16, 32)
         )
         for kind in (TensorFrames, VideoFrames):
             monkeypatch.setattr(kind, "__getitem__", lambda *_: fitting.append(_))
@@ -125,7 +125,7 @@ def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
     monkeypatch.undo()
     monkeypatch.chdir(here)
     monkeypatch.setattr(
-        "visionxl.cli.memory.machine_memory", lambda: working_bytes(longest, 32, 48)
+        "visionxl.cli.memory.machine_memory", lambda: working_bytes(longest, 16, 32)
     )
     answer = visionxl(
         monkeypatch,

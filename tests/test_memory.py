@@ -48,4 +48,4 @@ def videos_held(side, prior, consistency):
     ],
 )
 def test_the_peak_grows_by_a_fixed_number_of_videos(prior, consistency, at_most):
-    assert 2 < videos_held(192, prior, consistency) < at_most
+    assert 2 < videos_held(128, prior, consistency) < at_most

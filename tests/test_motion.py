@@ -122,6 +122,15 @@ def test_whole_pixels_are_moved_exactly():
     torch.testing.assert_close(motion.seen[0], seen)
 
 
+def test_a_pixel_that_leaves_by_a_part_counts_for_the_rest():
+    flow = torch.zeros(1, 2, 5, 6).double()
+    flow[:, 0], flow[:, 1] = -0.25, 1e-3  # a quarter of a column back, hardly down
+    expected = torch.ones(5, 6).double()
+    expected[:, 0] = 0.75
+    expected[-1] *= 1 - 1e-3
+    torch.testing.assert_close(Motion.along(flow).seen[0], expected)
+
+
 def test_half_a_pixel_of_a_wave_is_nearly_exact():
     x = torch.arange(40).double()
     wave = torch.sin(2 * math.pi * x / 10).expand(1, 9, 40)
@@ -160,6 +169,12 @@ def test_dark_and_bright_videos_move_alike():
     frames = torch.stack([picture, picture.roll(1, -1)])
     dark = optical_flow(0.05 * frames - 0.9)
     assert (dark - optical_flow(frames)).abs().max() < 0.05
+
+
+def test_no_other_frame_changes_what_is_found_between_two():
+    picture = texture(64, 80)
+    frames = torch.stack([picture, picture.roll(1, -1), 3 * picture.roll(5, -1) + 1])
+    assert torch.equal(optical_flow(frames)[:1], optical_flow(frames[:2]))
 
 
 def test_there_is_none_in_one_frame_or_small_ones():

@@ -21,7 +21,16 @@ from visionxl import (
 from visionxl.errors import InputError
 from visionxl.operators import AveragePool, GaussianBlur, Mask, Scale, TemporalAverage
 from visionxl.protocols import Correction
-from visionxl.solvers import ByWindow, SpaceTimeTV, Unchanged, gauss_newton, hosted, shrinkage
+from visionxl.solvers import (
+    ByWindow,
+    ConstantSpread,
+    NoiseAware,
+    SpaceTimeTV,
+    Unchanged,
+    gauss_newton,
+    hosted,
+    shrinkage,
+)
 from visionxl.solvers.shrinkage import LEAST, PATCH, STRIDE, TIMES, cosines, shrunk
 from visionxl.solvers.trajectories import Trajectories
 
@@ -297,7 +306,7 @@ def test_a_finish_that_leaves_the_measurement_is_warned_of_beside_no_consistency
 def test_the_error_falls_from_the_first_turn_to_a_fifth_in_the_last(monkeypatch):
     errors = []
 
-    def told(video, error):
+    def told(video, error, paths):
         errors.append(error)
         return video
 
@@ -307,10 +316,22 @@ def test_the_error_falls_from_the_first_turn_to_a_fifth_in_the_last(monkeypatch)
     assert errors == pytest.approx([0.05, 0.05 / 5**0.5, 0.01])
 
 
+def test_the_motion_is_that_of_the_estimate_in_all_turns():
+    truth = passing(frames=6)
+    problem = simulate(truth, GaussianBlur(1.0), 0.05, generator=generator(5))
+    paths, video = Trajectories.of(problem.measurement), problem.measurement
+    for error in (0.05, 0.01):
+        cleaned = shrunk(video, error, paths)
+        step = NoiseAware(ConstantSpread(2 * error))
+        video = step.correct(cleaned, problem, LEVEL).video
+    found = MotionShrinkage(turns=2).correct(problem.measurement, problem, LEVEL).video
+    torch.testing.assert_close(found, video)
+
+
 def test_little_noise_is_little_in_the_measurements_unit(monkeypatch):
     errors = []
 
-    def told(video, error):
+    def told(video, error, paths):
         errors.append(error)
         return video
 

@@ -379,13 +379,13 @@ def test_memory_is_that_of_a_window():
 
 def test_the_ends_of_a_circular_clip_are_no_neighbours_for_the_total_variation():
     """In a window over the ends the last frame and the first are no neighbours, as in the whole."""
-    clip = torch.cat([torch.full((20, 1, 32, 32), -0.8), torch.full((20, 1, 32, 32), 0.8)])
+    clip = torch.cat([torch.full((14, 1, 32, 32), -0.8), torch.full((14, 1, 32, 32), 0.8)])
     operator = TemporalAverage(3)
     problem = simulate(clip, operator, 0.05, generator=generator())
     prior = GaussianPrior.natural(32, 32)
     method = vision_tv(count=7)
     whole = restore(problem, prior, method, generator=generator()).video
-    windows = windows_of(operator, 40, 8, 8)
+    windows = windows_of(operator, 28, 7, 7)
     found = joined(
         restore_windows(
             operator, problem.measurement, 0.05, prior, method, windows, generator=generator()

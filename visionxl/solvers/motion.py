@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -86,8 +85,9 @@ class Motion:
     Args:
         places: of the pixels of frame ``t`` in frame ``t + 1``, (frames - 1, height, width, 2), x
             and y, from -1 to 1 over the frame (:func:`torch.nn.functional.grid_sample`).
-        seen: how much to believe it, (frames - 1, height, width): 0 outside of the frame, less
-            than 1 where many pixels go to one, as they do where something is covered.
+        seen: how much to believe it, (frames - 1, height, width): the share of the pixel that comes
+            to lie in the frame, less where many pixels go to one, as they do where something is
+            covered.
         arrivals: of the first frames, for a quicker adjoint; see :meth:`prepared`.
     """
 
@@ -111,9 +111,9 @@ class Motion:
         """
         height, width = flow.shape[-2:]
         x, y = _ends(flow)
-        inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+        inside = _overlap(x, width) * _overlap(y, height)
         places = places_of(flow)
-        motion = cls(places, inside.to(flow.dtype))
+        motion = cls(places, inside)
         return cls(places, motion.seen * _room(motion))
 
     def prepared(self, uses: int) -> "Motion":
@@ -161,6 +161,11 @@ def places_of(flow: Tensor) -> Tensor:
     return torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], -1)
 
 
+def _overlap(x: Tensor, size: int) -> Tensor:
+    """What share of a pixel at ``x`` lies on an axis of ``size`` pixels."""
+    return (1 - torch.maximum(-x, x - (size - 1))).clamp(0, 1)
+
+
 def _taps(places: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """The four neighbours on one axis of ``size`` pixels, and their weights, (4, height, width)."""
     x = ((places + 1) * size - 1) / 2
@@ -200,21 +205,20 @@ def _room(motion: Motion) -> Tensor:
 def optical_flow(video: Video) -> Tensor:
     """Of each frame to the next, in pixels, (frames - 1, 2, height, width), x and y.
 
-    Dense inverse search sees 256 shades of gray: the darkest and brightest hundredth are cut off.
+    Dense inverse search sees 256 shades of gray, here of each two frames: the darkest and brightest
+    hundredth of theirs are cut off. So no other frame changes what is found between the two.
     """
     import cv2
 
-    gray = video.mean(1)
-    low, high = _limits(gray)
-    frames = ((gray - low) * (255 / max(high - low, 1e-3))).round_().clamp_(0, 255)
-    pictures = list(frames.to("cpu", torch.uint8).numpy())
-
-    def flow(pair: tuple[Any, Any]) -> Tensor:
+    def flow(t: int) -> Tensor:
+        gray = video[t : t + 2].mean(1).cpu()
+        low, high = _limits(gray)
+        shades = ((gray - low) * (255 / max(high - low, 1e-3))).round_().clamp_(0, 255)
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        return torch.from_numpy(search.calc(*pair, None))  # type: ignore[call-overload]
+        return torch.from_numpy(search.calc(*shades.to(torch.uint8).numpy(), None))  # type: ignore
 
     with _one_thread(cv2), ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        found = list(pool.map(flow, pairwise(pictures)))
+        found = list(pool.map(flow, range(len(video) - 1)))
     return torch.stack(found).permute(0, 3, 1, 2).to(video)
 
 

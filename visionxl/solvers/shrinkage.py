@@ -38,6 +38,9 @@ PATCHES_AT_ONCE = 2**12  # patches at once
 class MotionShrinkage:
     """Shrinkage along the motion and noise-aware consistency in turns.
 
+    The motion is found once, before the first turn: a video that was shrunk along a motion moves as
+    it says, also where it is wrong, and would say so again.
+
     It takes off what a video does not repeat from frame to frame, and needs no model. A last touch:
     as ``Sampler.finish`` it works on what is nearly right already. Without noise in the measurement
     (less than ``LEAST_NOISE``) it changes nothing: an exact measurement says what is detail, also
@@ -58,10 +61,10 @@ class MotionShrinkage:
         noise = problem.noise_std / gain
         if noise < LEAST_NOISE:
             return Correction(video, 0, residuals=(), stopped="no noise")
-        first = min(self.error, NOISES * noise)
+        first, paths = min(self.error, NOISES * noise), Trajectories.of(video)
         for turn in range(self.turns):
             error = first * FALL ** (-turn / max(self.turns - 1, 1))
-            cleaned = shrunk(video, error)
+            cleaned = shrunk(video, error, paths)
             consistency = NoiseAware(ConstantSpread(SPREAD * error), LEAST_NOISE * gain)
             found = consistency.correct(cleaned, problem, level)
             video = found.video
@@ -70,7 +73,7 @@ class MotionShrinkage:
         return Correction(video, self.turns, residuals=(), stopped="turns used up")
 
 
-def shrunk(video: Video, error: float) -> Video:
+def shrunk(video: Video, error: float, paths: Trajectories | None = None) -> Video:
     """A video without what is as small as an error in the cosines of patches along its motion.
 
     Five frames together: two on each side or, near an end, the first or last five.
@@ -79,8 +82,10 @@ def shrunk(video: Video, error: float) -> Video:
     Args:
         video: (frames, channels, height, width).
         error: standard deviation of white noise in it, in units of its values.
+        paths: the motion; by default the video's own.
     """
-    paths, result = Trajectories.of(video), torch.empty_like(video)
+    paths = Trajectories.of(video) if paths is None else paths
+    result = torch.empty_like(video)
     times = min(TIMES, len(video))
     over_time = cosines(times).to(video)
     over_colour = cosines(video.shape[1]).to(video)

@@ -1,6 +1,7 @@
 """The server of the page: to this machine alone unless told otherwise, and without a trace."""
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,6 +37,11 @@ def serve(
     Raises:
         InputError: gradio is not installed, or the address cannot be listened on.
     """
+    try:  # before gradio, which takes its time to come
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise _taken(host, port, error) from error
     with TemporaryDirectory(prefix="visionxl-app-", ignore_cleanup_errors=True) as folder:
         gradio = _gradio(Path(folder) / "page")
         runs = Path(folder) / "runs"
@@ -60,15 +66,18 @@ def serve(
                     enable_monitoring=False,
                 )
             except OSError as error:
-                raise InputError(
-                    f"--host {host} --port {port} cannot be listened on ({error}): "
-                    "choose another --port"
-                ) from error
+                raise _taken(host, port, error) from error
             ready(url)
             threading.Event().wait()
         finally:
             desk.close()
             page.close(verbose=False)
+
+
+def _taken(host: str, port: int, error: OSError) -> InputError:
+    return InputError(
+        f"--host {host} --port {port} cannot be listened on ({error}): choose another --port"
+    )
 
 
 def _gradio(folder: Path) -> Any:

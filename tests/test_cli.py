@@ -215,6 +215,11 @@ def test_a_truth_of_another_size_is_told(place, monkeypatch, capfd):
     assert "--truth is 32x48: enlarged and cut to 64x96" in answer.out
     answer = visionxl(monkeypatch, capfd, "evaluate", "x.mkv", "clip.mkv")
     assert "64x96 and the clip 32x48: give the clip that was measured" in answer.err
+    words = ["evaluate", "x.mkv", "clip.mkv", "--size", "48x48"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 2
+    told = "64x96 and with --size the clip is 48x48: say how simulate cut it, --size 64x96"
+    assert told in answer.err
     answer = visionxl(monkeypatch, capfd, "evaluate", "y.safetensors", "clip.mkv")
     assert "'y.safetensors' is a measurement: restore it first" in answer.err
 

@@ -148,7 +148,7 @@ WRONG = {
         "restore(InverseProblem(GaussianBlur, x), prior, vision_xl(), generator=g)",
         "operator GaussianBlur is a class",
     ),
-    "plain CG in vision_tv": ("vision_tv(consistency=PlainCG(10))", "attrs.evolve(vision_tv()"),
+    "plain CG in vision_tv": ("vision_tv(consistency=PlainCG(10))", "take vision_xl(consistency="),
     "8 bits": ("simulate(x.byte(), a, generator=g)", "video.float() / 127.5 - 1"),
     "an array": ("simulate(x.numpy(), a, generator=g)", "torch.from_numpy(video)"),
     "an operator's class in simulate": (

@@ -43,6 +43,7 @@ NOT_RUN = {  # a line in which the first is found is not run, and the second say
 IN_SMALL = {  # words that are added to a command; of an option that takes one, the last counts
     "simulate": "--size 32x48 --frames 2 --overwrite",
     "restore": "--steps 3 --overwrite",  # one step
+    "evaluate": "--size 32x48",
     "blind": "--frames 2 --read 2 --frame-size 48x64 --size 5 --blur 5 --kernels line",
     "claims": "--method ddnm",
     "codec": "--frames 2 --size 32x48 --crf 23 --task sr4",

@@ -19,6 +19,8 @@ from visionxl.solvers import vision_tv
 from visionxl.video import DEMO_CLIP, Clip, read_clip
 from visionxl.writing import write_clip
 
+TIMES = 4  # that the comparison is played: once is a second
+
 
 @app.command(
     short_help="Degrade a real clip and restore it: a first look.",
@@ -62,8 +64,10 @@ def demo(
     columns = columns_of(problem, video, clip.video)
     for name, shown in (
         ("measurement.mp4", problem.measurement),
-        ("comparison.mp4", outputs.side_by_side(columns)),
+        ("comparison.mp4", outputs.side_by_side(columns).repeat(TIMES, 1, 1, 1)),
     ):
         notes += write_clip(output / name, shown, clip.rate, overwrite=True)
         written.append(output / name)
     say(record, json_, summary(record), notes, written)
+    if not json_:
+        print(f"look at {target.with_suffix('.html')} first: it has every frame and step")

@@ -104,11 +104,13 @@ def _pairs(
             )
         check_original(f"the clip {clip.name}", original, (1, 3))
         truth = resized(original[:there], size)
-        if size is None and restored.shape[-2:] != truth.shape[-2:]:
+        if restored.shape[-2:] != truth.shape[-2:]:
             (height, width), (h, w) = restored.shape[-2:], truth.shape[-2:]
             cut = f"say how simulate cut it, --size {height}x{width}"
-            way = "give the clip that was measured" if h < height or w < width else cut
-            raise InputError(f"the restored video is {height}x{width} and the clip {h}x{w}: {way}")
+            smaller = size is None and (h < height or w < width)
+            way = "give the clip that was measured" if smaller else cut
+            other = "the clip" if size is None else "with --size the clip is"
+            raise InputError(f"the restored video is {height}x{width} and {other} {h}x{w}: {way}")
         yield restored, truth
         compared += there
         longer = len(original) > there

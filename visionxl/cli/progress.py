@@ -1,5 +1,6 @@
 """Progress for people: stage, frames, step, time left and residual."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,7 @@ class StepBar:
 
     def __init__(self, console: Console, steps: int, frames: int, done: int = 0) -> None:
         self._console, self._steps = console, steps
+        self._began: float | None = None if done else time.perf_counter()
         self._moves = console.is_terminal and not console.is_dumb_terminal
         columns = [
             TextColumn("{task.description:<7}"),
@@ -50,6 +52,7 @@ class StepBar:
 
     def again(self) -> None:
         """The next window: from the beginning."""
+        self._began = time.perf_counter()
         self._progress.reset(self._task, description="start", step=0, residual="")
 
     @contextmanager
@@ -65,6 +68,10 @@ class StepBar:
         residual = f"residual {record.data_residual:.4f}"
         self._progress.update(self._task, step=record.index + 1, residual=residual)
         if not self._moves:
+            if self._began is not None:
+                start = time.perf_counter() - self._began - record.seconds
+                self._console.print(f"start, {start:.1f} s", highlight=False)
+            self._began = None
             self._console.print(
                 f"step {record.index + 1}/{self._steps}, time {record.time:.3f}, {residual}, "
                 f"{record.seconds:.1f} s",

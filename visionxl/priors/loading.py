@@ -147,9 +147,7 @@ def _fuse(pipeline: Any, lora: str | Path) -> None:
     try:
         path = _weights_file("lora", lora)
         if find_spec("peft") is None:
-            raise InputError(
-                f"lora {str(lora)!r} needs the package peft: pip install 'visionxl[lora]'"
-            )
+            raise InputError(f"lora {str(lora)!r} needs the package peft: pip install 'peft>=0.14'")
         pipeline.load_lora_weights(str(path.parent), weight_name=path.name, use_safetensors=True)
         found = pipeline.get_list_adapters()
         if not found:

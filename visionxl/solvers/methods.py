@@ -76,7 +76,8 @@ def vision_tv(
         start: latest time.
         initializer: default a :class:`CorrectedInversion` by the same consistency, with an
             infinite spread, and at once.
-        consistency: default ``SpaceTimeTV()``; another kind replaces it by ``attrs.evolve``.
+        consistency: default ``SpaceTimeTV()``. Another kind also takes another start, and no finish
+            (docs/own-consistency).
         low_pass: default ``ScheduledLowPass()``.
         renoise: default ``SharedNoise(0.2)``.
     """
@@ -84,7 +85,7 @@ def vision_tv(
     if not isinstance(consistency, SpaceTimeTV):
         raise InputError(
             f"consistency {consistency!r} is no SpaceTimeTV, from which this method also makes its "
-            "start: take vision_xl(consistency=...), or attrs.evolve(vision_tv(), consistency=...)"
+            "start and has a finish: take vision_xl(consistency=...), or replace it in all three"
         )
     alone = evolve(consistency, spread=ConstantSpread(math.inf))
     return Sampler(

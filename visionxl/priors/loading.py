@@ -278,6 +278,7 @@ def _not_loaded(name: str, source: str | Path, error: Exception) -> InputError:
             f"{name} {str(source)!r} cannot be read ({reason}): download it again, or give one "
             "that was made for this model"
         )
+    reason = reason.partition(" (")[0]  # after it, of calls that nobody sees
     return InputError(
         f"{name} {str(source)!r} cannot be had from the hub ({reason}): check the id and the "
         "network, or download it elsewhere and give the folder"

@@ -298,7 +298,7 @@ def test_every_stage_has_its_words():
 
 def test_a_missing_gradio_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(InputError, match=r"pip install 'visionxl\[app\]'"):
+    with pytest.raises(InputError, match="pip install 'gradio>=5'"):
         serve(outcome_in, Limits(), ["pocket"], "127.0.0.1", free_port(), ready=print)
 
 

@@ -96,7 +96,8 @@ def test_what_is_unknown_gets_the_near_name(words, near, measured, monkeypatch, 
 def test_a_log_gets_a_plain_line_for_each_step(measured, monkeypatch, capfd):
     answer = visionxl(monkeypatch, capfd, "restore", "y.safetensors", "--output", "x.safetensors")
     assert answer.code == 0
-    lines = answer.err.splitlines()
+    start, *lines = answer.err.splitlines()
+    assert re.fullmatch(r"start, \d+\.\d s", start)
     assert len(lines) == 4
     assert all(STEP.fullmatch(line) for line in lines)
     assert "\x1b" not in answer.out

@@ -85,7 +85,7 @@ def vision_tv(
     if not isinstance(consistency, SpaceTimeTV):
         raise InputError(
             f"consistency {consistency!r} is no SpaceTimeTV, from which this method also makes its "
-            "start and has a finish: take vision_xl(consistency=...), or replace it in all three"
+            "start: take vision_xl(consistency=...), or replace start, loop and finish by evolve"
         )
     alone = evolve(consistency, spread=ConstantSpread(math.inf))
     return Sampler(

@@ -214,8 +214,9 @@ def optical_flow(video: Video) -> Tensor:
         gray = video[t : t + 2].mean(1).cpu()
         low, high = _limits(gray)
         shades = ((gray - low) * (255 / max(high - low, 1e-3))).round_().clamp_(0, 255)
+        here, following = shades.to(torch.uint8).numpy()
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        return torch.from_numpy(search.calc(*shades.to(torch.uint8).numpy(), None))  # type: ignore
+        return torch.from_numpy(search.calc(here, following, None))  # type: ignore[call-overload]
 
     with _one_thread(cv2), ThreadPoolExecutor(torch.get_num_threads()) as pool:
         found = list(pool.map(flow, range(len(video) - 1)))

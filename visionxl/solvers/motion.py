@@ -96,11 +96,17 @@ class Motion:
     arrivals: tuple[Arrivals, ...] = ()
 
     @classmethod
-    def of(cls, video: Video) -> "Motion | None":
-        """The motion of a video; None for one frame, or frames too small to search."""
+    def of(cls, video: Video, fine: bool = False) -> "Motion | None":
+        """The motion of a video; None for one frame, or frames too small to search.
+
+        Args:
+            video: (frames, channels, height, width).
+            fine: to search at its own resolution too, which takes longer; by default at half of it
+                and less, as suits a video without fine detail, or with a wrong one.
+        """
         if len(video) < 2 or min(video.shape[-2:]) < SMALLEST:
             return None
-        return cls.along(optical_flow(video))
+        return cls.along(optical_flow(video, fine))
 
     @classmethod
     def along(cls, flow: Tensor) -> "Motion":
@@ -202,8 +208,10 @@ def _room(motion: Motion) -> Tensor:
     return CROWDED / found[:, 0].clamp_min(CROWDED)
 
 
-def optical_flow(video: Video) -> Tensor:
+def optical_flow(video: Video, fine: bool = False) -> Tensor:
     """Of each frame to the next, in pixels, (frames - 1, 2, height, width), x and y.
+
+    To search finely is to search at the video's own resolution too, not at half of it and less.
 
     Dense inverse search sees 256 shades of gray, here of each two frames: the darkest and brightest
     hundredth of theirs are cut off. So no other frame changes what is found between the two.
@@ -216,6 +224,7 @@ def optical_flow(video: Video) -> Tensor:
         shades = ((gray - low) * (255 / max(high - low, 1e-3))).round_().clamp_(0, 255)
         here, following = shades.to(torch.uint8).numpy()
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        search.setFinestScale(0 if fine else 1)  # how often the resolution is halved
         return torch.from_numpy(search.calc(here, following, None))  # type: ignore[call-overload]
 
     with _one_thread(cv2), ThreadPoolExecutor(torch.get_num_threads()) as pool:

@@ -20,7 +20,7 @@ from visionxl.operators.transform import cosines
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, gain_of
+from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, gain_of, is_fine
 from visionxl.solvers.trajectories import Trajectories
 from visionxl.validators import above_zero, from_one
 
@@ -61,7 +61,8 @@ class MotionShrinkage:
         noise = problem.noise_std / gain
         if noise < LEAST_NOISE:
             return Correction(video, 0, residuals=(), stopped="no noise")
-        first, paths = min(self.error, NOISES * noise), Trajectories.of(video)
+        first = min(self.error, NOISES * noise)
+        paths = Trajectories.of(video, is_fine(problem.operator, video))
         for turn in range(self.turns):
             error = first * FALL ** (-turn / max(self.turns - 1, 1))
             cleaned = shrunk(video, error, paths)

@@ -20,6 +20,7 @@ from visionxl.solvers.spread import (
     Spread,
     damping_of,
     gain_of,
+    is_fine,
     is_spread,
 )
 from visionxl.solvers.total_variation import USUAL, minimise
@@ -113,10 +114,11 @@ class SpaceTimeTV:
         noise = max(problem.noise_std, least)
         weight = self.strength * variation_weight(data, estimate, noise)
         damping = damping_of(problem, level, self.spread, least)
+        fine = self.motion and is_fine(problem.operator, estimate)
         holes = damping == 0 and has_holes(problem.operator, estimate)
         video, done, stopped = estimate, 0, USED_UP
         for directed in (True,) if damping > 0 else (False, True, True):
-            directions = self._directions(video) if directed else None
+            directions = self._directions(video, fine) if directed else None
             most = self.iterations if damping > 0 else 2 * self.iterations
             if holes and not directed:
                 most = self.filling
@@ -140,8 +142,8 @@ class SpaceTimeTV:
             del found, directions  # as large as several videos, and not needed again
         return Correction(video, done, residuals=(), stopped=stopped)
 
-    def _directions(self, video: Video) -> Directions:
-        motion = Motion.of(video) if self.motion else None
+    def _directions(self, video: Video, fine: bool) -> Directions:
+        motion = Motion.of(video, fine) if self.motion else None
         if motion is not None:
             motion = motion.prepared(self.iterations)
         return Directions.of(video, self.floor, self.reach, motion)

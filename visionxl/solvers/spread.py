@@ -17,6 +17,8 @@ Spread = Callable[[NoiseLevel], float]
 LEAST_NOISE = 2e-4
 """Stands for the noise of a measurement that has none, so that the equations stay well posed."""
 
+PROBE = 1728  # a seed that masks are not drawn with: noise of their seed would depend on them
+
 
 def is_spread(_: object, attribute: Any, value: object) -> None:
     """attrs validator: a function of the noise level."""
@@ -90,6 +92,19 @@ def gain_of(operator: ForwardOperator, video: Video) -> float:
     """
     measured = operator.forward(torch.ones_like(video))
     return measured.norm().item() / math.sqrt(measured.numel()) or 1.0
+
+
+def is_fine(operator: ForwardOperator, video: Video) -> bool:
+    """Whether the measurement shows fine detail: still white noise as it does an even grey.
+
+    At least half as strongly, that is: a mask or an average over time does, a blur or a pooling
+    does not.
+    """
+    generator = torch.Generator().manual_seed(PROBE)
+    noise = torch.randn(video.shape[1:], generator=generator).to(video)
+    measured = operator.forward(noise.expand_as(video))
+    strength = measured.norm().item() / math.sqrt(measured.numel())
+    return strength > 0.5 * gain_of(operator, video)
 
 
 def damping_of(

@@ -21,14 +21,19 @@ class Trajectories:
     behind: Tensor
 
     @classmethod
-    def of(cls, video: Video) -> "Trajectories":
-        """Those of a video; of frames too small to search, everything stays where it is."""
+    def of(cls, video: Video, fine: bool = False) -> "Trajectories":
+        """Those of a video; of frames too small to search, everything stays where it is.
+
+        Args:
+            video: (frames, channels, height, width).
+            fine: to search at its own resolution too (:meth:`Motion.of`).
+        """
         frames, _, height, width = video.shape
         if frames < 2 or min(height, width) < SMALLEST:
             still = video.new_zeros(max(frames - 1, 0), 2, height, width)
             return cls(still, still)
         gray = video.mean(1, keepdim=True)
-        return cls(optical_flow(gray), optical_flow(gray.flip(0)).flip(0))
+        return cls(optical_flow(gray, fine), optical_flow(gray.flip(0), fine).flip(0))
 
     def around(self, video: Video, t: int, first: int, stop: int) -> Tensor:
         """The frames from ``first`` to before ``stop``, ``t`` among them, moved to where ``t`` is.

@@ -114,7 +114,8 @@ class SpaceTimeTV:
         noise = max(problem.noise_std, least)
         weight = self.strength * variation_weight(data, estimate, noise)
         damping = damping_of(problem, level, self.spread, least)
-        fine = self.motion and is_fine(problem.operator, estimate)
+        # What is found without an estimate is rough: a fine search would follow its errors.
+        fine = damping > 0 and self.motion and is_fine(problem.operator, estimate)
         holes = damping == 0 and has_holes(problem.operator, estimate)
         video, done, stopped = estimate, 0, USED_UP
         for directed in (True,) if damping > 0 else (False, True, True):

@@ -18,6 +18,7 @@ from visionxl.solvers.motion import (
     sampled,
 )
 from visionxl.solvers.total_variation import NORM_MOVED, add_adjoint, add_carried
+from visionxl.solvers.trajectories import Trajectories
 
 WEIGHTS = {"nothing": 0.0, "less than a pixel": 0.4, "far": 3.0, "out of the frame": 40.0}
 
@@ -162,6 +163,23 @@ def test_it_finds_a_camera_that_moves(move):
     error = (flow - expected).square().sum(1).sqrt()[:, 8:-8, 8:-8]
     assert error.median() < 0.1
     assert error.quantile(0.95) < 0.5
+
+
+def test_a_fine_search_sees_motions_that_only_fine_detail_shows():
+    height, width = 96, 112
+    spot = torch.zeros(1, 3, height, width)
+    spot[..., 40:56, 40:56] = 1
+    fine = GaussianBlur(0.6).forward(noise(1, 3, height, width, dtype=torch.float32))
+    picture = fine - GaussianBlur(1.5).forward(fine)  # nothing of it is left at half the size
+    ahead = torch.where(spot > 0, picture.roll(1, -1), picture)
+    video = torch.cat([picture, ahead])
+    errors = [(optical_flow(video, f)[0, 0, 43:52, 43:52] - 1).abs().mean() for f in (False, True)]
+    assert errors[1] < 0.5 * errors[0]
+    found = Trajectories.of(video, fine=True)
+    torch.testing.assert_close(found.ahead, optical_flow(video, fine=True), rtol=0, atol=1e-4)
+    motion = Motion.of(video, fine=True)
+    assert motion is not None
+    torch.testing.assert_close(motion.places, places_of(optical_flow(video, fine=True)))
 
 
 def test_dark_and_bright_videos_move_alike():

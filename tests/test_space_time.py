@@ -17,6 +17,7 @@ from visionxl import (
     GaussianPrior,
     InputError,
     InverseProblem,
+    MotionShrinkage,
     NoiseAware,
     PocketPrior,
     SpaceTimeTV,
@@ -51,9 +52,11 @@ from visionxl.protocols import ForwardOperator, NoiseLevel
 from visionxl.solvers import ConstantSpread, leading_times, method_named
 from visionxl.solvers.data_term import Iterated
 from visionxl.solvers.modes import Modes
+from visionxl.solvers.motion import Motion
 from visionxl.solvers.space_time import has_holes, variation_weight
-from visionxl.solvers.spread import LEAST_NOISE, gain_of
+from visionxl.solvers.spread import LEAST_NOISE, gain_of, is_fine
 from visionxl.solvers.total_variation import total_variation
+from visionxl.solvers.trajectories import Trajectories
 from visionxl.video import DEMO_CLIP, read_clip
 
 LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)
@@ -363,6 +366,37 @@ def test_the_unit_of_a_measurement_does_not_hang_on_a_rounding(size):
     assert gains == pytest.approx([1.0, 1.0], rel=1e-5)
     assert gain_of(Scale(127.5) @ TemporalAverage(3), ones) == pytest.approx(127.5)
     assert gain_of(Mask(torch.zeros(16, 24)), ones) == 1.0
+
+
+SHOWN = {
+    "mask": (Mask.random(0.5, 32, 48, generator()), True),
+    "few pixels": (Mask.random(0.05, 32, 48, generator()), True),
+    "average over time": (TemporalAverage(7), True),
+    "in gray levels": (Scale(127.5) @ TemporalAverage(3), True),
+    "a sharp blur": (GaussianBlur(0.4), True),
+    "a blur": (GaussianBlur(3.0), False),
+    "pooling": (AveragePool(4), False),
+    "pooled gray levels": (Scale(127.5) @ AveragePool(4), False),
+}
+
+
+@pytest.mark.parametrize(("operator", "fine"), SHOWN.values(), ids=SHOWN)
+def test_the_motion_is_searched_finely_where_fine_detail_is_measured(operator, fine, monkeypatch):
+    video = torch.rand(7, 3, 32, 48, generator=generator())
+    assert is_fine(operator, video) == fine
+    asked = []
+    for kind in (Motion, Trajectories):
+        of = kind.of
+        told = lambda video, fine, of=of: (asked.append(fine), of(video, fine))[1]  # noqa: E731
+        monkeypatch.setattr(kind, "of", told)
+    noise_std = 0.01 * gain_of(operator, video)
+    problem = simulate(video, operator, noise_std, generator=generator())
+    SpaceTimeTV(iterations=1).correct(video, problem, LEVEL)
+    MotionShrinkage(turns=1).correct(video, problem, LEVEL)
+    assert asked == [fine, fine]
+    start = SpaceTimeTV(ConstantSpread(math.inf), iterations=1, filling=1)
+    start.correct(video, problem, LEVEL)
+    assert asked[2:] == [False, False]  # without an estimate it is rough, and searched coarsely
 
 
 @pytest.mark.parametrize(

@@ -383,7 +383,7 @@ SHOWN = {
 @pytest.mark.parametrize(("operator", "fine"), SHOWN.values(), ids=SHOWN)
 def test_the_motion_is_searched_finely_where_fine_detail_is_measured(operator, fine, monkeypatch):
     video = torch.rand(7, 3, 32, 48, generator=generator())
-    assert is_fine(operator, video) == fine
+    assert is_fine(operator, video, gain_of(operator, video)) == fine
     asked = []
     for kind in (Motion, Trajectories):
         of = kind.of

@@ -62,7 +62,7 @@ class MotionShrinkage:
         if noise < LEAST_NOISE:
             return Correction(video, 0, residuals=(), stopped="no noise")
         first = min(self.error, NOISES * noise)
-        paths = Trajectories.of(video, is_fine(problem.operator, video))
+        paths = Trajectories.of(video, is_fine(problem.operator, video, gain))
         for turn in range(self.turns):
             error = first * FALL ** (-turn / max(self.turns - 1, 1))
             cleaned = shrunk(video, error, paths)

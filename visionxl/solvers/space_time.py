@@ -115,7 +115,7 @@ class SpaceTimeTV:
         weight = self.strength * variation_weight(data, estimate, noise)
         damping = damping_of(problem, level, self.spread, least)
         # What is found without an estimate is rough: a fine search would follow its errors.
-        fine = damping > 0 and self.motion and is_fine(problem.operator, estimate)
+        fine = damping > 0 and self.motion and is_fine(problem.operator, estimate, gain)
         holes = damping == 0 and has_holes(problem.operator, estimate)
         video, done, stopped = estimate, 0, USED_UP
         for directed in (True,) if damping > 0 else (False, True, True):

@@ -94,17 +94,22 @@ def gain_of(operator: ForwardOperator, video: Video) -> float:
     return measured.norm().item() / math.sqrt(measured.numel()) or 1.0
 
 
-def is_fine(operator: ForwardOperator, video: Video) -> bool:
+def is_fine(operator: ForwardOperator, video: Video, gain: float) -> bool:
     """Whether the measurement shows fine detail: white noise a third as strongly as an even grey.
 
     The noise is the same in all frames. A mask or an average over time shows it as strongly, a
     pooling of 4 x 4 pixels a quarter, a blur of 3 pixels a tenth.
+
+    Args:
+        operator: of the measurement.
+        video: for its size.
+        gain: the measurement's unit (:func:`gain_of`).
     """
     generator = torch.Generator().manual_seed(PROBE)
     noise = torch.randn(video.shape[1:], generator=generator).to(video)
     measured = operator.forward(noise.expand_as(video))
     strength = measured.norm().item() / math.sqrt(measured.numel())
-    return strength > gain_of(operator, video) / 3
+    return strength > gain / 3
 
 
 def damping_of(

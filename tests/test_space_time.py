@@ -385,10 +385,12 @@ def test_the_motion_is_searched_finely_where_fine_detail_is_measured(operator, f
     video = torch.rand(7, 3, 32, 48, generator=generator())
     assert is_fine(operator, video, gain_of(operator, video)) == fine
     asked = []
+
+    def noted(of):
+        return lambda video, fine: asked.append(fine) or of(video, fine)
+
     for kind in (Motion, Trajectories):
-        of = kind.of
-        told = lambda video, fine, of=of: (asked.append(fine), of(video, fine))[1]  # noqa: E731
-        monkeypatch.setattr(kind, "of", told)
+        monkeypatch.setattr(kind, "of", noted(kind.of))
     noise_std = 0.01 * gain_of(operator, video)
     problem = simulate(video, operator, noise_std, generator=generator())
     SpaceTimeTV(iterations=1).correct(video, problem, LEVEL)

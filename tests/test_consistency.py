@@ -1,6 +1,7 @@
 """Data consistency against dense solves of what it minimises."""
 
 import math
+import weakref
 from functools import cache
 
 import pytest
@@ -16,6 +17,7 @@ from visionxl.operators import (
     TASKS,
     AveragePool,
     Blur,
+    Clip,
     GaussianBlur,
     Grayscale,
     Identity,
@@ -160,6 +162,14 @@ def test_what_is_kept_between_calls_does_not_know_the_callers_mode():
     axes, _ = spectrum_of(operator, x)
     assert not any(svd.values.is_inference() for svd in axes if svd is not None)
     assert torch.equal(ClosedForm().correct(x, problem, LEVEL).video, inside)
+
+
+def test_an_operator_without_factors_is_not_kept():
+    operator = Clip(-0.5, 0.5).linearize(noise(2, 1, 8, 8)) @ GaussianBlur(1.0)
+    assert spectrum_of(operator, noise(2, 1, 8, 8)) is None
+    gone = weakref.ref(operator)
+    del operator
+    assert gone() is None
 
 
 def test_numbers_that_overflow_are_no_convergence():

@@ -17,6 +17,7 @@ from visionxl import (
     vision_xl,
 )
 from visionxl.operators import Identity
+from visionxl.solvers.precision import check_precision
 
 PROBLEM = InverseProblem(Identity(), torch.zeros(3, 1, 8, 8), 0.1)
 PRIOR = GaussianPrior.natural(8, 8)
@@ -99,6 +100,32 @@ def test_a_consistency_that_breaks_its_contract_is_told(case):
     spoil, message = CONSISTENCIES[case]
     with pytest.raises(InputError, match=message):
         run(sampler=vision_xl(consistency=OwnConsistency(spoil)))
+
+
+class DoubleStart:
+    def start(self, problem, prior, levels, generator):
+        return torch.randn(3, 1, 8, 8, generator=generator, dtype=torch.float64)
+
+
+def test_a_start_of_another_dtype_is_told():
+    with pytest.raises(InputError, match=r"DoubleStart.*start returned dtype torch.float64"):
+        run(sampler=vision_xl(initializer=DoubleStart()))
+
+
+def test_autocast_around_a_run_rounds_nothing():
+    expected = run().video
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(run().video, expected)
+
+
+def test_rounded_products_are_warned_of():
+    torch.set_float32_matmul_precision("high")
+    try:
+        with pytest.warns(UserWarning, match="call torch.set_float32_matmul_precision"):
+            check_precision(torch.device("cuda"))
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    check_precision(torch.device("cuda"))  # a warning is an error here
 
 
 SMALL_PARTS = {

@@ -121,7 +121,7 @@ def test_inversion_and_the_way_back_agree_where_the_velocity_is_known():
     prior = evolve(
         GaussianPrior(torch.full((8, 8), 1e-12, dtype=torch.float64)), schedule=FlowSchedule()
     )
-    levels = [prior.schedule.level(t) for t in (0.3, 0.2, 0.1)]
+    levels = [prior.schedule.level(t) for t in (0.3, 0.2, 0.1, 0.01)]
     start = levels[-1].noise * picture
     inverted = ddim_invert(start, prior, levels)
     torch.testing.assert_close(inverted, levels[0].noise * picture, rtol=1e-6, atol=1e-6)

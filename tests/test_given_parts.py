@@ -33,6 +33,7 @@ from visionxl.operators import (
     Identity,
     MotionBlur,
     NonlinearComposition,
+    Scale,
     TemporalAverage,
     check_adjoint,
     lift,
@@ -324,6 +325,19 @@ def test_a_result_far_from_any_video_is_warned_of():
     with pytest.warns(UserWarning, match=r"11% of the result's.* beyond 2,.*noise_std 0\.1"):
         check_result(problem, PlainCG(), video, 0.1)
     check_result(evolve(problem, measurement=2 * y), PlainCG(), video, 0.1)  # it is larger itself
+
+
+@pytest.mark.parametrize("unit", [0.01, 127.5])
+def test_what_counts_as_far_is_told_in_the_measurements_unit(unit):
+    y = unit * noise(3, 3, 8, 8).clamp(-1, 1)
+    problem, video = InverseProblem(Scale(unit), y, 0.01 * unit), torch.zeros(3, 3, 8, 8)
+    check_result(problem, PlainCG(), video, 0.05 * unit)
+    check_result(problem, SpaceTimeTV(), video, 0.012 * unit)
+    for consistency, missed in ((PlainCG(), 0.5), (SpaceTimeTV(), 0.02)):
+        with pytest.warns(UserWarning, match="does not explain its measurement"):
+            check_result(problem, consistency, video, missed * unit)
+    with pytest.warns(UserWarning, match="of the result's values are beyond 2"):
+        check_result(problem, PlainCG(), video - 3, 0.0)
 
 
 def test_an_adjoint_that_loses_a_border_is_told(prior):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from visionxl import (
     BatchConsistentInversion,
+    CorrectedInversion,
     EncodedBackProjection,
     GaussianPrior,
     InverseProblem,
@@ -28,7 +29,7 @@ from visionxl import (
 )
 from visionxl.errors import InputError
 from visionxl.init import ddim_invert
-from visionxl.operators import AveragePool, Blur, GaussianBlur, Mask, TemporalAverage
+from visionxl.operators import AveragePool, Blur, GaussianBlur, Identity, Mask, TemporalAverage
 from visionxl.priors.flow import FlowSchedule
 from visionxl.protocols import NoiseLevel
 from visionxl.solvers import (
@@ -36,6 +37,7 @@ from visionxl.solvers import (
     Sampler,
     ScheduledLowPass,
     SharedNoise,
+    Unchanged,
     leading_times,
     trailing_times,
 )
@@ -373,6 +375,18 @@ def test_ddim_denoising_leads_back_from_its_inversion_the_closer_the_more_levels
     assert coarse < 0.2
     assert fine < 0.025
     assert fine < coarse / 5
+
+
+def test_inversion_to_one_level_mixes_in_the_noise_that_is_found_there():
+    levels = [PRIOR.schedule.level(0.5)]
+    problem = InverseProblem(Identity(), TRUTH)
+    at_once = CorrectedInversion(Unchanged(), at_once=True)
+    by_levels, once = (
+        initializer.start(problem, PRIOR, levels, generator())
+        for initializer in (PseudoBatchInversion(), at_once)
+    )
+    assert torch.equal(by_levels, once)
+    assert relative_error(once, levels[0].signal * TRUTH) > 0.1  # clean ones have none
 
 
 INITIALIZERS = [

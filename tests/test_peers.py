@@ -83,9 +83,9 @@ def restored(sampler, problem, prior=PRIOR, seed=0):
     return restore(problem, prior, sampler, generator=generator(seed), frames_at_once=5).video
 
 
-def passage(before=0.5, after=0.3, latent=None, problem=None):
+def passage(before=0.5, after=0.3, latent=None, problem=None, consistency=None):
     from_, to = PRIOR.schedule.level(before), PRIOR.schedule.level(after)
-    return Passage(to.time, to.signal, to.noise, from_, latent, problem)
+    return Passage(to.time, to.signal, to.noise, from_, latent, problem, consistency)
 
 
 # What all have in common
@@ -97,7 +97,8 @@ def test_every_method_nears_the_truth_and_repeats_itself(name):
     sampler = METHODS[name](count={"latino": 8, "resample": 15}.get(name, 30))
     found = restored(sampler, problem)
     assert relative_error(found, TRUTH) < 1  # one without any information errs by 1.4
-    nothing = restored(evolve(sampler, consistency=Unchanged(), condition=unconditioned), problem)
+    blind = evolve(sampler, consistency=Unchanged(), condition=unconditioned)
+    nothing = restored(evolve(blind, renoise=DDIMNoise(1.0)), problem)
     assert relative_error(found, TRUTH) < 0.8 * relative_error(nothing, TRUTH)
     assert torch.equal(found, restored(sampler, problem))
     assert not torch.equal(found, restored(sampler, problem, seed=1))
@@ -156,7 +157,7 @@ def test_the_ancestral_step_is_the_conditional_of_the_levels_joint_distribution(
     variance = after.noise**2 - covariance**2 / before.noise**2
     clean, latent = noise(1, 1, 64, 64), noise(1, 1, 64, 64, seed=1)
     problem = InverseProblem(Identity(), latent)
-    step = Passage(after.time, after.signal, after.noise, before, latent, problem)
+    step = Passage(after.time, after.signal, after.noise, before, latent, problem, Unchanged())
     draws = torch.cat([DDIMNoise(1.0)(clean, clean, step, generator(s)) for s in range(20)])
     mean = after.signal * clean + covariance / before.noise**2 * (latent - before.signal * clean)
     assert (draws - mean).square().mean().item() == pytest.approx(variance, rel=0.02)
@@ -362,9 +363,9 @@ def test_the_step_of_ddnm_plus_has_the_schedules_variance_with_the_measurements_
     estimate = torch.zeros(1000, 1, 4, 4, dtype=torch.float64)
     y = noise_std * noise(1000, 1, 2, 2, seed=3)  # of a video of zeros
     problem = InverseProblem(operator, y, noise_std)
-    step = passage(0.5, 0.4, torch.zeros_like(estimate), problem)
+    step = passage(0.5, 0.4, torch.zeros_like(estimate), problem, consistency)
     clean = consistency.correct(estimate, problem, step.before).video
-    found = NullSpaceNoise(consistency)(clean, torch.zeros_like(clean), step, generator(4))
+    found = NullSpaceNoise()(clean, torch.zeros_like(clean), step, generator(4))
     expected = DDIMNoise(1.0)(estimate, torch.zeros_like(clean), step, generator(5))
     assert found.square().mean().item() == pytest.approx(expected.square().mean().item(), rel=0.03)
     means = [operator.forward(z).square().mean().item() for z in (found, expected)]
@@ -384,8 +385,8 @@ def test_daps_draws_from_the_posterior_of_its_gaussian():
     problem = InverseProblem(operator, noise(copies, 1, 1, 2, seed=1), noise_std)
     clean = torch.zeros(copies, 1, 2, 4, dtype=torch.float64)
     to, from_ = NoiseLevel(0.0, 1.0, 0.0), NoiseLevel(0.5, 0.6, 0.8)
-    step = Passage(to.time, to.signal, to.noise, from_, clean, problem)
-    drawn = DecoupledNoise(NoiseAware(spread), spread)(clean, clean, step, generator(2))
+    step = Passage(to.time, to.signal, to.noise, from_, clean, problem, NoiseAware(spread))
+    drawn = DecoupledNoise(spread)(clean, clean, step, generator(2))
     matrix = dense(operator.forward, (1, 1, 2, 4))
     precision = matrix.T @ matrix / noise_std**2 + torch.eye(8) / spread(from_) ** 2
     expected = torch.linalg.inv(precision)
@@ -398,6 +399,16 @@ def test_the_wiener_spread_is_what_a_white_gaussian_leaves_unknown():
     clean, noisy = STD**2, 0.6**2 * STD**2 + 0.8**2
     expected = clean - (0.6 * clean) ** 2 / noisy
     assert WienerSpread(STD)(level) ** 2 == pytest.approx(expected)
+
+
+def test_a_renoise_that_depends_on_the_consistency_follows_an_exchanged_one():
+    problem = problem_of(AveragePool(2), 0.1)
+    one, other = WienerSpread(), WienerSpread(0.05)
+    swapped = evolve(daps(count=5, spread=one), consistency=NoiseAware(other))
+    swapped = evolve(swapped, renoise=DecoupledNoise(other))
+    assert torch.equal(restored(swapped, problem), restored(daps(count=5, spread=other), problem))
+    with pytest.raises(InputError, match=r"this is Unchanged\(\): replace renoise, too"):
+        restored(evolve(ddnm_plus(count=5), consistency=Unchanged()), problem)
 
 
 # What they need is said before they begin
@@ -559,8 +570,8 @@ def test_without_noise_daps_takes_the_least_for_the_measurements():
             return NoiseAware().correct(estimate, problem, level)
 
     problem = InverseProblem(Identity(), TRUTH, 0.0)
-    level = passage(latent=TRUTH, problem=problem)
-    DecoupledNoise(Told(), WienerSpread())(TRUTH, TRUTH, level, generator())
+    level = passage(latent=TRUTH, problem=problem, consistency=Told())
+    DecoupledNoise(WienerSpread())(TRUTH, TRUTH, level, generator())
     assert asked[0].std().item() == pytest.approx(LEAST_NOISE, rel=0.2)
 
 

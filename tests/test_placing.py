@@ -3,10 +3,11 @@
 import torch
 from dense import generator
 
-from visionxl import ClosedForm, GaussianPrior, InverseProblem, simulate
-from visionxl.operators import GaussianBlur
+from visionxl import ClosedForm, GaussianPrior, InverseProblem, NoiseAware, simulate
+from visionxl.operators import AveragePool, Gamma, GaussianBlur
 from visionxl.protocols import Correction
-from visionxl.solvers import ByWindow, OnDevice
+from visionxl.solvers import ByWindow, OnDevice, gauss_newton
+from visionxl.solvers.contract import check_linear
 
 PRIOR = GaussianPrior.natural(16, 16)
 TRUTH = PRIOR.sample(5, 3, generator())
@@ -43,6 +44,20 @@ def test_the_video_comes_back_to_where_it_was():
     found = OnDevice(ClosedForm(), "cpu").correct(TRUTH, problem, LEVEL).video
     assert torch.equal(found, expected)
     assert found.device == TRUTH.device
+
+
+def test_what_a_consistency_says_of_itself_is_passed_on():
+    f = Gamma() @ AveragePool(2)
+    problem = simulate(TRUTH, f, 0.05, generator=generator(1))
+    alone = gauss_newton().consistency
+    found = OnDevice(alone, "cpu")
+    assert torch.equal(
+        found.correct(TRUTH, problem, LEVEL).video, alone.correct(TRUTH, problem, LEVEL).video
+    )
+    for part in (alone, found):
+        check_linear(problem, part)  # it takes others, too
+        assert part.fits_noise
+    assert not OnDevice(NoiseAware(), "cpu").fits_noise
 
 
 class BreaksInTheMiddle:

@@ -350,6 +350,13 @@ def test_a_sampler_whose_frames_do_not_share_their_noise_is_refused():
     with pytest.raises(InputError, match="draws noise for each frame"):
         in_windows(problem, evolve(daps(), initializer=Noise(shared=True)))
 
+    def own(clean, noise, level, generator):
+        fresh = torch.randn(clean.shape, generator=generator).to(clean)
+        return level.signal * clean + level.noise * fresh
+
+    with pytest.raises(InputError, match=r"renoise .*give yours that attribute"):
+        in_windows(problem, vision_xl(count=10, renoise=own))
+
 
 def test_memory_is_that_of_a_window():
     def peak(frames):

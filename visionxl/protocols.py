@@ -90,11 +90,13 @@ class Passage(NoiseLevel):
         before: the level of the step.
         latent: ``z_t`` at that level, which the step began with.
         problem: what was measured, for those whose noise depends on it.
+        consistency: that made the correction, likewise.
     """
 
     before: NoiseLevel
     latent: Latent
     problem: "InverseProblem"
+    consistency: "DataConsistency"
 
 
 @runtime_checkable
@@ -159,7 +161,7 @@ def check_noise_std(value: Any) -> None:
     if not sound:
         raise InputError(
             f"noise_std {value!r} is not a standard deviation: give one finite number >= 0, "
-            "in units of the range [-1, 1]; where each value has its own, divide measurement and "
+            "in units of the measurement; where each value has its own, divide measurement and "
             "operator by it"
         )
 
@@ -182,8 +184,8 @@ class InverseProblem:
         operator: ``A``; it may be a :class:`NonlinearOperator`. Who reads it may take it for
             linear: ``restore`` refuses one that is not, where a method does not linearize it.
         measurement: ``y``, of the shape that ``operator.forward`` returns.
-        noise_std: standard deviation of the white Gaussian noise in ``y``, in units of the
-            video's range [-1, 1]; 0 for none.
+        noise_std: standard deviation of the white Gaussian noise in ``y``, in ``y``'s own units:
+            those of the range [-1, 1] for a blur or an average of videos; 0 for none.
     """
 
     operator: ForwardOperator = field(converter=_operator)
@@ -196,13 +198,14 @@ class Correction:
     """A video pulled towards the measurement, and how the solver got there.
 
     ``residuals`` are the solver's own residual norms relative to its right-hand side, first the
-    one it started from; ``stopped`` says in words why it ended.
+    one it started from; ``stopped`` says in words why it ended, and begins with "breakdown" where
+    the answer is not to be trusted.
     """
 
     video: Video
-    iterations: int
-    residuals: tuple[float, ...]
-    stopped: str
+    iterations: int = 0
+    residuals: tuple[float, ...] = ()
+    stopped: str = "done"
 
 
 @runtime_checkable
@@ -239,7 +242,7 @@ class StepRecord:
     """The figures of one step: one entry of the trace.
 
     ``data_residual`` is the root mean square of ``y - A x`` after the correction, in units of
-    the range [-1, 1]; with a right model it comes down to the noise. In the last step it and
+    ``y``; with a right model it comes down to the noise. In the last step it and
     ``seconds`` are those after the method's finish. ``peak_bytes`` is the
     process's (on CUDA: the device allocator's) high-water mark so far.
     """

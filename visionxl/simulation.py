@@ -27,7 +27,7 @@ def simulate(
         video: the truth, (frames, channels, height, width) in [-1, 1]. One in [0, 1] looks like a
             bright one and is not refused: take ``2 * video - 1`` of it.
         operator: ``A``, linear or not.
-        noise_std: in units of the range [-1, 1].
+        noise_std: of the noise, in units of the measurement.
         generator: of the noise.
 
     Raises:

@@ -2,13 +2,14 @@
 
 from peers.case import Method
 from peers.classical import back_projection, cg, tikhonov, tv
-from peers.published import default, paper, paper_exact
+from peers.published import default, no_prior, noise_aware, paper, paper_exact
 
 CLASSICAL: dict[str, Method] = {
     "back-projection": back_projection,
     "cg": cg,
     "tikhonov": tikhonov,
     "tv": tv,
+    "no-prior": no_prior,
 }
 """Without a network and without chance: the same problem gives the same answer."""
 
@@ -16,5 +17,6 @@ METHODS: dict[str, Method] = {
     **CLASSICAL,
     "paper": paper,
     "paper-exact": paper_exact,
+    "vision_xl": noise_aware,
     "default": default,
 }

@@ -22,7 +22,7 @@ from visionxl.protocols import InverseProblem, Video
 
 WHOLE = 192 * 320
 MULTIPLE = 16
-LIMITS = 1e-12, 10.0
+LIMITS = 1e-16, 10.0
 NOTHING_GAINED = 2e-4  # relative change of the mean square error: 0.001 dB
 
 

@@ -31,6 +31,7 @@ from torch import Generator
 
 from peers.case import Case, Estimate
 from visionxl import (
+    CorrectedInversion,
     Correction,
     Denoised,
     InverseProblem,
@@ -78,6 +79,24 @@ def paper_exact(case: Case, prior: LatentPrior) -> Estimate:
     """The paper's recipe with exact adjoints, one evaluation per step, and 10 plain CG steps, the
     last of which make the result."""
     return restored(case, prior, vision_xl(consistency=PlainCG(10)))
+
+
+def noise_aware(case: Case, prior: LatentPrior) -> Estimate:
+    """``vision_xl()`` as it comes: the paper's loop, with a consistency that knows the noise."""
+    return restored(case, prior, vision_xl())
+
+
+def no_prior(case: Case, prior: LatentPrior) -> Estimate:
+    """The default without its prior: the same start, consistency, finish and search for the motion,
+    and in the place of each denoised estimate what the step before has found."""
+    method, problem = vision_tv(), case.problem
+    start, levels = method.initializer, [prior.schedule.level(t) for t in method.times]
+    assert isinstance(start, CorrectedInversion)
+    video = lift(problem.operator, problem.measurement)
+    for consistency in (start.consistency, *[method.consistency] * len(levels), method.finish):
+        assert consistency is not None
+        video = consistency.correct(video, problem, levels[-1]).video
+    return Estimate(video, 0)
 
 
 def default(case: Case, prior: LatentPrior) -> Estimate:

@@ -23,7 +23,8 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.solvers.conjugate_gradient import conjugate_gradient, dot
-from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of
+from visionxl.solvers.consistency import DampedCG
+from visionxl.solvers.spread import damping_of
 
 
 @frozen(eq=False, slots=False)
@@ -123,17 +124,11 @@ class SplitDampedCG:
 
     Args:
         processes: over which; all ask for the same correction at the same time.
-        spread: ``r_t`` from the noise level.
-        least_noise: stands for ``sigma_y`` where the measurement has less.
-        iterations: at most so many.
-        tolerance: of the relative residual.
+        solver: whose numbers it takes.
     """
 
     processes: Processes
-    spread: Spread = field(factory=ScheduleSpread)
-    least_noise: float = LEAST_NOISE
-    iterations: int = 30
-    tolerance: float = 1e-4
+    solver: DampedCG = field(factory=DampedCG)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         frames, measured = len(estimate), problem.measurement
@@ -144,14 +139,14 @@ class SplitDampedCG:
             )
         own = self.processes.part(frames)
         operator = SplitOperator(problem.operator, self.processes, frames)
-        damping = damping_of(problem, level, self.spread, self.least_noise)
+        damping = damping_of(problem, level, self.solver.spread, self.solver.least_noise)
         right = operator.adjoint(measured[own] - operator.forward(estimate[own]))
         result = conjugate_gradient(
             lambda x: normal(operator, x).add(x, alpha=damping),
             right,
             None,
-            iterations=self.iterations,
-            tolerance=self.tolerance,
+            iterations=self.solver.iterations,
+            tolerance=self.solver.tolerance,
             inner_product=self._inner_product,
         )
         video = self.processes.gather(result.solution.add_(estimate[own]), frames)

@@ -10,6 +10,8 @@ from visionxl.errors import InputError
 from visionxl.operators.lifting import lift
 from visionxl.protocols import DataConsistency, InverseProblem, Latent, LatentPrior, NoiseLevel
 
+NEARLY_CLEAN = 0.05  # noise in units of the signal, that clean latents may be taken to have
+
 
 def ddim_invert(latent: Latent, prior: LatentPrior, levels: Sequence[NoiseLevel]) -> Latent:
     """Carry clean latents up to ``levels[0]`` along the denoiser's own noise.
@@ -17,7 +19,8 @@ def ddim_invert(latent: Latent, prior: LatentPrior, levels: Sequence[NoiseLevel]
     DDIM (Song et al. 2021) run backwards: at each level the predicted noise, and the clean latent
     that belongs to it, are mixed again at the next higher one. With guidance the noise is the
     unguided one, as in the paper's code: guidance works on the way back alone. The clean latent
-    stands for the lowest level.
+    stands for the lowest level where that is nearly clean, as it is in the leading grid; a higher
+    one is reached in one step, with the noise that the denoiser finds there.
 
     Args:
         latent: clean latents.
@@ -25,6 +28,9 @@ def ddim_invert(latent: Latent, prior: LatentPrior, levels: Sequence[NoiseLevel]
         levels: falling; the way goes from the last to the first.
     """
     rising = list(reversed(levels))
+    if rising[0].noise > NEARLY_CLEAN * rising[0].signal:
+        noise = prior.denoise(latent, rising[0]).noise
+        latent = latent * rising[0].signal + noise * rising[0].noise
     for level, following in pairwise(rising):
         noise = prior.denoise(latent, level).noise
         clean = (latent - level.noise * noise) / level.signal

@@ -97,15 +97,15 @@ def check_decoded(
     ) from why
 
 
-def check_start(initializer: object, latent: object) -> Latent:
-    """The latents that an initializer returned, if they are some."""
+def check_start(initializer: object, measurement: Tensor, latent: object) -> Latent:
+    """The latents that an initializer returned, if they are some, of the measurement's kind."""
     if not isinstance(latent, Tensor) or latent.ndim != 4:
         what = tuple(latent.shape) if isinstance(latent, Tensor) else type(latent).__name__
         raise InputError(
             f"initializer {name_of(initializer)}: start returned {what}; make it return latents of "
             "4 dimensions, as prior.encode does, one per frame"
         )
-    return check_finite("start", latent)
+    return check_finite("start", check_answer(initializer, "start", measurement, latent))
 
 
 @contextmanager

@@ -54,11 +54,15 @@ def svd_of(matrix: _Matrix) -> tuple[Tensor, Tensor, Tensor]:
     return left[:, kept], values[kept], right[:, kept]
 
 
+class _NoFactorsError(Exception):
+    """An operator has none for this shape: raised, and not returned, so that it is not kept."""
+
+
 @lru_cache(maxsize=4)
 def decompose(
     operator: Factored, shape: Shape, dtype: torch.dtype, device: torch.device
-) -> Spectrum | None:
-    """The singular value decomposition of every axis, and the mask; None without factors.
+) -> Spectrum:
+    """The singular value decomposition of every axis, and the mask as the operator has it.
 
     Kept for the last four operators, which the windows of a clip have by turns, because every step
     needs it again: as usual tensors, whatever mode the caller is in.
@@ -66,14 +70,13 @@ def decompose(
     with torch.inference_mode(False), torch.no_grad():
         factors = factors_of(operator, shape)
         if factors is None:
-            return None
+            raise _NoFactorsError
         decomposed = []
         for matrix in factors.axes:
             pieces = () if matrix is None else svd_of(_Matrix(matrix))
             parts = [piece.to(device, dtype).contiguous() for piece in pieces]
             decomposed.append(AxisSVD(*parts) if parts else None)
-        mask = None if factors.mask is None else factors.mask.to(device, dtype)
-        return tuple(decomposed), mask
+        return tuple(decomposed), factors.mask
 
 
 def spectrum_of(operator: object, video: Tensor) -> Spectrum | None:
@@ -91,7 +94,11 @@ def spectrum_of(operator: object, video: Tensor) -> Spectrum | None:
             f"{operator!r} has factors but no hash: make it a frozen value, for instance with "
             "attrs.frozen or dataclass(frozen=True)"
         ) from error
-    return decompose(operator, shape, video.dtype, video.device)
+    try:
+        axes, mask = decompose(operator, shape, video.dtype, video.device)
+    except _NoFactorsError:
+        return None
+    return axes, None if mask is None else mask.to(video)
 
 
 def along(video: Tensor, axis: int, matrix: Tensor) -> Tensor:

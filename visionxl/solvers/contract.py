@@ -148,7 +148,7 @@ def check_parts(sampler: object) -> None:
 def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:
     """Raise InputError for an operator that is not linear, where a part needs one that is.
 
-    A consistency says ``takes_nonlinear = True`` where it does not, as :class:`GaussNewton` does.
+    A consistency says ``takes_nonlinear = True`` where it does not, as :class:`Linearized` does.
 
     Args:
         problem: whose operator it is.
@@ -160,7 +160,7 @@ def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:
     if not linear and not getattr(part, "takes_nonlinear", False):
         raise InputError(
             f"{name_of(operator)} is not linear, and {type(part).__name__} needs one that is: use "
-            f"the method gauss_newton, or GaussNewton() as the consistency{way}"
+            f"the method gauss_newton, or vision_xl(consistency=GaussNewton()){way}"
         )
 
 

@@ -51,6 +51,10 @@ class Linearized:
     consistency: DataConsistency
     rounds: int = field(default=1, validator=from_one)
 
+    @property
+    def fits_noise(self) -> bool:
+        return getattr(self.consistency, "fits_noise", False)
+
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         found = self.consistency.correct(estimate, linearize(problem, estimate), level)
         done = found.iterations

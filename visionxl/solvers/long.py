@@ -42,7 +42,7 @@ def simulate_long(
     Args:
         frames: of the truth, read when they are asked for.
         operator: linear or not; one that does not tell its reach in time sees all frames at once.
-        noise_std: of white noise, in units of the range [-1, 1].
+        noise_std: of white noise, in units of the measurement.
         generator: of the noise, on the CPU. It is drawn in order: the measurement is the same,
             unless a frame of it has an odd number of values.
     """
@@ -242,12 +242,14 @@ def _warn_unlike(operator: Any, window: InverseProblem, count: int) -> None:
 def check_shared(sampler: Sampler) -> None:
     """Raise InputError for a sampler whose frames do not share their noise.
 
-    A start or a renoise that draws for each frame by itself says so: it has ``shared = False``.
+    A renoise says that they do: it has ``shared = True``. A start is believed to, as most draw none
+    or one for all frames, unless it has ``shared = False``.
     """
-    for name in ("initializer", "renoise"):
+    for name, unless_told in (("initializer", True), ("renoise", False)):
         part = getattr(sampler, name)
-        if not getattr(part, "shared", True):
+        if not getattr(part, "shared", unless_told):
             raise InputError(
-                f"{name} {part!r} draws noise for each frame by itself, which windows cannot "
-                "share: take one with shared=True, or restore the clip as a whole"
+                f"{name} {part!r} draws noise for each frame by itself, or does not say that all "
+                "share theirs, which windows have to: take one with shared=True, give yours that "
+                "attribute, or restore the clip as a whole"
             )

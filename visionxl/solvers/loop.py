@@ -48,13 +48,17 @@ from visionxl.solvers.contract import (
 )
 from visionxl.solvers.finite import check_number, step_named
 from visionxl.solvers.frames import FrameByFrame
+from visionxl.solvers.precision import check_precision, no_autocast
 from visionxl.solvers.residual import check_result, data_residual
 
 LowPass = Callable[[Video, NoiseLevel], Video]
 """(video, level) -> video: what is taken off before a video is encoded again."""
 
 Renoise = Callable[[Latent, Latent, Passage, Generator], Latent]
-"""(clean, noise, level, generator) -> latents at ``level``, a Passage, which is a NoiseLevel."""
+"""(clean, noise, level, generator) -> latents at ``level``, a Passage, which is a NoiseLevel.
+
+It has ``shared = True`` where all frames share its draws: only then a clip may be cut into windows.
+"""
 
 Condition = Callable[[LatentPrior, InverseProblem], LatentPrior]
 """(prior, problem) -> the prior given the measurement, as far as its denoiser is to know it.
@@ -131,15 +135,15 @@ def trajectory(
     levels = [prior.schedule.level(t) for t in sampler.times]
     check_first(levels[0])
     if state is None:
-        with torch.no_grad():
+        with torch.no_grad(), no_autocast():
             latent, first = sampler.initializer.start(problem, unguided, levels, generator), 0
-            latent = check_start(sampler.initializer, latent)
+            latent = check_start(sampler.initializer, problem.measurement, latent)
     else:
         latent, first = state.latent, state.index
         generator.set_state(state.chance)
     for index in range(first, len(levels)):
         level, began, following = levels[index], time.perf_counter(), None
-        with step_named(index), torch.no_grad():
+        with step_named(index), torch.no_grad(), no_autocast():
             plain = state is None and sampler.condition is unconditioned
             new = index == first and plain
             with first_seen(sampler.initializer, latent) if new else nullcontext():
@@ -158,7 +162,8 @@ def trajectory(
                 clean = denoised.clean if filtered is decoded else prior.encode(filtered)
                 del filtered
                 after = levels[index + 1]
-                passage = Passage(after.time, after.signal, after.noise, level, latent, problem)
+                to = after.time, after.signal, after.noise
+                passage = Passage(*to, level, latent, problem, sampler.consistency)
                 latent = sampler.renoise(clean, denoised.noise, passage, generator)
                 check_same_shape("renoise", sampler.renoise, clean, latent)
                 following = State(index + 1, latent, generator.get_state())
@@ -232,9 +237,10 @@ def restore(
     check_parts(sampler)
     check_schedule(prior)
     frames = check_problem(problem)
+    check_precision(problem.measurement.device)
     check_linear(problem, sampler.consistency)
     if sampler.finish is not None:
-        check_linear(problem, sampler.finish, " and finish=None")
+        check_linear(problem, sampler.finish)
     if sampler.condition is not unconditioned:
         check_linear(problem, sampler.condition)
     check_state(state, len(sampler.times), frames)

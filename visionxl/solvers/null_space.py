@@ -61,14 +61,10 @@ class NullSpaceNoise:
     The ancestral step has the mean ``a z0 + b z_t`` and the variance ``sigma^2``. In a mode with
     the singular value ``s`` the correction brings ``a share sigma_y / s``; the share is lowered
     until that is at most ``sigma``, and the fresh noise makes up what is left (Wang et al. 2023,
-    section 3.3). For a prior whose latents are the pixels.
-
-    Args:
-        consistency: the one that made the correction.
+    section 3.3). For a prior whose latents are the pixels, and :class:`NullSpace` as consistency.
     """
 
     shared: ClassVar[bool] = False  # one draw for each frame
-    consistency: NullSpace
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, for a prior with an autoencoder."""
@@ -78,9 +74,14 @@ class NullSpaceNoise:
         self, clean: Latent, noise: Latent, level: Passage, generator: Generator
     ) -> Latent:
         """Latents at ``level``."""
-        before, problem = level.before, level.problem
+        before, problem, consistency = level.before, level.problem, level.consistency
+        if not isinstance(consistency, NullSpace):
+            raise InputError(
+                f"NullSpaceNoise belongs to the consistency NullSpace, and this is "
+                f"{name_of(consistency)}: replace renoise, too, for instance by DDIMNoise()"
+            )
         modes = _modes_of(problem, clean)
-        gain, share = _gain_and_share(self.consistency, modes, problem, before)
+        gain, share = _gain_and_share(consistency, modes, problem, before)
         variance = ddpm_variance(level)
         kept = math.sqrt(max(0.0, level.noise**2 - variance))
         step = level.signal - kept * before.signal / before.noise

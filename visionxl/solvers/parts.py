@@ -1,6 +1,7 @@
 """The small parts of a step: times, low-pass, renoise."""
 
 import math
+from typing import ClassVar
 
 from attrs import field, frozen
 from torch import Generator
@@ -92,6 +93,7 @@ class SharedNoise:
             variance.
     """
 
+    shared: ClassVar[bool] = True
     eta: float = field(default=0.2, validator=share)
 
     def __call__(

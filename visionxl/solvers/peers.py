@@ -108,7 +108,7 @@ def ddnm_plus(*, count: int = 50) -> Sampler:
         count: steps.
     """
     consistency = NullSpace(noise_aware=True)
-    return evolve(ddnm(count=count), consistency=consistency, renoise=NullSpaceNoise(consistency))
+    return evolve(ddnm(count=count), consistency=consistency, renoise=NullSpaceNoise())
 
 
 def daps(*, count: int = 50, spread: Spread | None = None) -> Sampler:
@@ -125,13 +125,12 @@ def daps(*, count: int = 50, spread: Spread | None = None) -> Sampler:
             vary by themselves.
     """
     spread = spread or WienerSpread()
-    consistency = NoiseAware(spread)
     return Sampler(
         times=leading_times(count, 1.0),
         initializer=Noise(shared=False),
-        consistency=consistency,
+        consistency=NoiseAware(spread),
         low_pass=unfiltered,
-        renoise=DecoupledNoise(consistency, spread),
+        renoise=DecoupledNoise(spread),
     )
 
 

@@ -29,6 +29,14 @@ class OnDevice:
     consistency: DataConsistency
     device: str
 
+    @property
+    def fits_noise(self) -> bool:
+        return getattr(self.consistency, "fits_noise", False)
+
+    @property
+    def takes_nonlinear(self) -> bool:
+        return getattr(self.consistency, "takes_nonlinear", False)
+
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         there = InverseProblem(
             problem.operator, problem.measurement.to(self.device), problem.noise_std

@@ -12,7 +12,7 @@ from attrs import evolve, field, frozen
 from torch import Generator
 
 from visionxl.errors import InputError
-from visionxl.protocols import DataConsistency, InverseProblem, Latent, LatentPrior, Passage
+from visionxl.protocols import InverseProblem, Latent, LatentPrior, Passage
 from visionxl.randomness import draw_noise
 from visionxl.solvers.spread import LEAST_NOISE, Spread
 from visionxl.validators import from_zero, share
@@ -135,17 +135,16 @@ class DecoupledNoise:
     """``z_s = signal_s (z0 + d) + noise_s n``: DAPS's decoupled annealing (Zhang et al. 2025).
 
     ``z0 + d`` is a draw from ``p(x | z_t, y)``, the Gaussian of which the correction ``z0`` is the
-    mean: ``d`` is what ``consistency`` makes of an estimate that is off by ``r_t n1`` and of a
-    measurement that is off by ``sigma_y n2`` (perturb and optimise; Papandreou & Yuille 2010),
-    where DAPS takes Langevin steps. For a linear operator and a prior whose latents are the pixels.
+    mean: ``d`` is what the method's consistency, linear in estimate and measurement, makes of an
+    estimate that is off by ``r_t n1`` and of a measurement that is off by ``sigma_y n2`` (perturb
+    and optimise; Papandreou & Yuille 2010), where DAPS takes Langevin steps. For a linear operator
+    and a prior whose latents are the pixels.
 
     Args:
-        consistency: the one that made the correction; linear in estimate and measurement.
-        spread: its ``r_t``.
+        spread: ``r_t`` of that consistency.
     """
 
     shared: ClassVar[bool] = False  # one draw for each frame
-    consistency: DataConsistency
     spread: Spread
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
@@ -161,5 +160,5 @@ class DecoupledNoise:
         estimate = self.spread(before) * draw_noise(clean, len(clean), generator)
         measured = draw_noise(problem.measurement, len(problem.measurement), generator)
         off = evolve(problem, measurement=least * measured)
-        drawn = clean + self.consistency.correct(estimate, off, before).video
+        drawn = clean + level.consistency.correct(estimate, off, before).video
         return level.signal * drawn + level.noise * draw_noise(clean, len(clean), generator)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from visionxl.protocols import InverseProblem, Measurement, Video
 from visionxl.solvers.conjugate_gradient import dot
+from visionxl.solvers.spread import gain_of
 from visionxl.solvers.windows import FrameSource
 
 PART = 2**16  # values at once, of what looks at all of them: they stay in a processor's cache
@@ -32,7 +33,7 @@ class Piecewise(Protocol):
 
 
 def data_residual(problem: InverseProblem, video: Video) -> float:
-    """Root mean square of ``y - A x``, in units of the range [-1, 1]."""
+    """Root mean square of ``y - A x``, in units of ``y``."""
     operator, measurement = problem.operator, problem.measurement
     if isinstance(operator, Piecewise):
         return residual_in_pieces(operator.pieces(video), measurement)
@@ -56,9 +57,9 @@ def residual_in_pieces(
     return math.sqrt(total / count)
 
 
-def is_near(problem: InverseProblem, residual: float) -> bool:
+def is_near(problem: InverseProblem, residual: float, gain: float = 1.0) -> bool:
     """Whether a result is about as far from its measurement as the noise, or nearer."""
-    return residual <= NEAR + NOISES_NEAR * problem.noise_std
+    return residual <= NEAR * gain + NOISES_NEAR * problem.noise_std
 
 
 def check_result(
@@ -69,11 +70,11 @@ def check_result(
     A consistency whose answer ends at the noise says ``fits_noise = True``, as
     :class:`SpaceTimeTV` does. Of others much is let pass.
     """
-    y = problem.measurement
+    y, gain = problem.measurement, gain_of(problem.operator, video)
     size = math.sqrt(dot(y, y) / y.numel())
-    missed = residual > MISSED + NOISES * problem.noise_std + SIZES * size
+    missed = residual > MISSED * gain + NOISES * problem.noise_std + SIZES * size
     if getattr(consistency, "fits_noise", False):
-        missed = not is_near(problem, residual)
+        missed = not is_near(problem, residual, gain)
     if size and missed:
         warnings.warn(
             f"the result does not explain its measurement: y - A x is {residual:.3g}, where the "
@@ -82,7 +83,7 @@ def check_result(
             "(visionxl.testing.check_consistency)",
             stacklevel=4,
         )
-    bound = FAR * max(1.0, torch.linalg.vector_norm(y, math.inf).item())
+    bound = FAR * max(1.0, torch.linalg.vector_norm(y, math.inf).item() / gain)
     share = sum(int((frame.abs() > bound).sum()) for frame in video) / video.numel()
     if share > FEW:
         warnings.warn(

@@ -9,7 +9,13 @@ import torch
 from attrs import field, frozen
 
 from visionxl.errors import InputError
-from visionxl.protocols import ForwardOperator, InverseProblem, NoiseLevel, Video
+from visionxl.protocols import (
+    ForwardOperator,
+    InverseProblem,
+    NoiseLevel,
+    NonlinearOperator,
+    Video,
+)
 
 Spread = Callable[[NoiseLevel], float]
 """``r_t``: the estimate's standard deviation around the truth, in units of the video's range."""
@@ -33,11 +39,15 @@ def is_spread(_: object, attribute: Any, value: object) -> None:
 class ScheduleSpread:
     """``r_t^2 = (scale * noise / signal)^2 + floor^2``.
 
-    ``noise / signal`` is the schedule's own uncertainty of a latent of unit variance.
+    ``noise / signal`` is how far a latent alone leaves its clean one unknown.
+
+    The numbers are round and safe, and fitted to no prior: for the pocket prior ``r_t`` is three to
+    four times the root mean square error of what it decodes (``pocket/CARD.md``), which trusts the
+    measurement more than the estimate.
 
     Args:
         scale: what an error of 1 in the latents is in pixels, less what the denoiser knows.
-        floor: the autoencoder's own error, root mean square.
+        floor: what is left at the clean end: the autoencoder's error, and more.
     """
 
     scale: float = 0.25
@@ -83,7 +93,7 @@ class ConstantSpread:
         return self.value
 
 
-def gain_of(operator: ForwardOperator, video: Video) -> float:
+def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> float:
     """The measurement's unit: the root mean square of what a video of ones is measured as.
 
     1 for a blur, an average, a pooling or an orthonormal transform, the root of the known share for

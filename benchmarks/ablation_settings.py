@@ -205,7 +205,7 @@ ABLATIONS = {
         "low-pass (fixed ones: sigma in pixels)", swapped("low_pass", LOW_PASSES | FIXED)
     ),
     "renoise": Ablation(
-        "share of fresh noise eta (from 0 to 1)",
+        "amplitude of fresh noise eta (from 0 to 1)",
         [
             Setting(eta, evolve(BASE, renoise=kind(eta)), line)
             for line, kind in KINDS.items()

@@ -53,7 +53,7 @@ class DampedCG:
 
     spread: Spread = field(factory=ScheduleSpread, validator=is_spread)
     least_noise: float = field(default=LEAST_NOISE, validator=above_zero)
-    iterations: int = field(default=30, validator=count)
+    iterations: int = field(default=100, validator=count)
     tolerance: float = field(default=1e-4, validator=from_zero)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
@@ -75,18 +75,19 @@ class DampedCG:
 class NoiseAware:
     """The default: :class:`ClosedForm` where the operator has factors, else :class:`DampedCG`.
 
-    Both solve the same problem, so which one runs is a matter of time alone.
+    Both solve the same problem, the first exactly. With less noise than the rounding of 8 bits the
+    second may use up its iterations on the way; the correction's ``stopped`` says so.
 
     Args:
         spread: ``r_t`` from the noise level.
-        least_noise: stands for ``sigma_y`` where the measurement has less.
+        least_noise: stands for ``sigma_y`` where the measurement has less, in its units.
         iterations: of CG, at most.
         tolerance: of CG's relative residual.
     """
 
     spread: Spread = field(factory=ScheduleSpread, validator=is_spread)
     least_noise: float = field(default=LEAST_NOISE, validator=above_zero)
-    iterations: int = field(default=30, validator=count)
+    iterations: int = field(default=100, validator=count)
     tolerance: float = field(default=1e-4, validator=from_zero)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:

@@ -106,6 +106,7 @@ def on_meta(prior: NetworkPrior, dtype: torch.dtype | None = None) -> NetworkPri
 
 
 def _hollow(network: Any, dtype: torch.dtype) -> nn.Module:
+    network = getattr(network, "_orig_mod", network)  # compiled as a whole
     named = signature(type(network)).parameters
     with torch.device("meta"):
         structure = type(network)(**{k: v for k, v in network.config.items() if k in named})

@@ -121,6 +121,12 @@ def about_noise(
     return []
 
 
+def without_hidden(measurement: Tensor, operator: object) -> Tensor:
+    """A measurement that is given, 0 where its outermost mask lets nothing through."""
+    mask = outermost_mask(operator)
+    return measurement if mask is None else mask.forward(measurement)
+
+
 def outermost_mask(operator: object) -> Mask | None:
     """What hides a part of the measurement: in a video that is given there may be something."""
     while isinstance(operator, Composition):

@@ -82,7 +82,7 @@ def diffusers_prior_of(prior: LatentPrior) -> NetworkPrior:
     if networks is None:
         raise InputError(
             f"prior {type(prior).__name__} has no networks of diffusers, whose memory could be "
-            "counted: give a DiffusersPrior, or choose frames_at_once yourself"
+            "counted: give a DiffusersPrior or FlowPrior, or choose frames_at_once yourself"
         )
     return networks
 

@@ -148,7 +148,7 @@ def test_a_lossy_codec_is_told_from_a_lossless_one(name, measured, monkeypatch, 
     ("given", "taken", "word"),
     [
         ([], 0.1, "noise 0.1 was taken: y.mp4 went through a lossy codec"),
-        (["--noise", "estimate"], 0.1, "noise 0.1 was taken: y.mp4 went through a lossy codec"),
+        (["--noise", "estimate"], 0.1, "a lossy codec: what was estimated is less"),
         (["--noise", "0.01"], 0.01, "whose errors are not in --noise 0.01"),
         (["--noise", "0.1"], 0.1, None),
     ],

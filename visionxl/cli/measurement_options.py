@@ -91,11 +91,6 @@ def about_noise(
         measurement: to say what it looks like, where only the file's format told.
     """
     least = least_noise(path)
-    if given is None and least == noise == CODEC:
-        return [
-            f"noise {CODEC} was taken: {path.name} went through a lossy codec, whose errors count "
-            "as noise; from a lossless file more can be restored"
-        ]
     if estimated and noise == least == CODEC:
         return [
             f"noise {CODEC} was taken, for {path.name} went through a lossy codec: what was "
@@ -103,6 +98,11 @@ def about_noise(
         ]
     if estimated:
         return [f"noise {noise:.4g} was estimated: too much where fine texture moves"]
+    if given is None and least == noise == CODEC:
+        return [
+            f"noise {CODEC} was taken: {path.name} went through a lossy codec, whose errors count "
+            "as noise; from a lossless file more can be restored"
+        ]
     if given is None and noise == ROUNDING:
         large = measurement is not None and min(measurement.shape[-2:]) > 2
         seen = noise_in(measurement) if measurement is not None and large else noise

@@ -31,14 +31,16 @@ class MeasurementOptions:
         """With the noise of the first frames, where it is to be estimated: the file's at least."""
         if not self.estimate_noise:
             return self
-        return evolve(self, noise=max(noise_in(measurement), ROUNDING, least_noise(path)))
+        fits = self.mask is not None and self.mask.shape == measurement.shape[-2:]
+        found = noise_in(measurement, self.mask if fits else None)
+        return evolve(self, noise=max(found, ROUNDING, least_noise(path)))
 
 
-def noise_in(measurement: Tensor | Frames) -> float:
-    """What the first frames look like."""
+def noise_in(measurement: Tensor | Frames, known: Tensor | None = None) -> float:
+    """What the first frames look like, where a pixel is known."""
     first = measurement[0 : min(ENOUGH, len(measurement))]
     axes = (0, -2, -1) if len(first) > 2 else (-2, -1)
-    return estimate_noise(first, axes)
+    return estimate_noise(first, axes, known)
 
 
 def about_mask(mask: Tensor | None, drawn: Tensor | None, seed: int) -> list[str]:

@@ -1,6 +1,7 @@
 """The app: uploads and their limits, the desk, and the page in a browser."""
 
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -216,6 +217,16 @@ def test_the_page_gives_what_the_commands_give(simulate, tmp_path, monkeypatch, 
     for picture in (outcome.before, outcome.after):
         with Image.open(picture) as opened:
             assert opened.size == (48, 32)
+
+
+@pytest.mark.parametrize(("task", "notes"), [("inpaint", 1), ("bayer", 0)])
+def test_what_a_mask_hides_of_a_spoilt_clip_counts_for_nothing(task, notes, tmp_path):
+    request = asked(simulate=False, task=task)
+    outcome = restorer()(request, tmp_path, lambda progress: None)
+    record = json.loads((tmp_path / "restored.json").read_text())
+    assert record["data_residual"] < request.noise
+    assert len(outcome.notes) == notes
+    assert all("of the pixels count as known, drawn from --seed 0" in n for n in outcome.notes)
 
 
 def offering(folder):

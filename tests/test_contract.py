@@ -183,21 +183,22 @@ WRONG = {
         "GaussianBlur(...)",
     ),
     "no generator of the noise": ("simulate(x, a, 0.1, generator=None)", "torch.Generator()"),
+    "noises of frames": ("simulate(x, a, torch.ones(3), generator=g)", "give one finite number"),
     "0 to 255": ("simulate(255 * x, a, generator=g)", "video / 127.5 - 1"),
     "a picture": ("simulate(x[0], a, generator=g)", "unsqueeze"),
     "channels last": ("simulate(x.permute(0, 2, 3, 1), a, generator=g)", "permute(0, 3, 1, 2)"),
 }
 
 
-def test_what_is_no_such_thing_is_told_with_a_way_out():
+def test_what_is_no_such_thing_is_told_with_a_way_out_and_a_number_of_numpy_is_one():
     program = """
-import torch
+import numpy, torch
 from visionxl import *
 from visionxl.init import Noise
 from visionxl.operators import GaussianBlur
 g, a, prior = torch.Generator().manual_seed(0), GaussianBlur(1.0), GaussianPrior.natural(16, 16)
 x = torch.rand(3, 3, 16, 16, generator=g)
-p = simulate(x, a, generator=g)
+p = simulate(x, a, numpy.float32(0.05), generator=g)
 """
     for call, _ in WRONG.values():
         program += f"try:\n    {call}\nexcept InputError as error:\n    print(error)\n"

@@ -203,6 +203,13 @@ def test_a_patch_autoencoder_puts_every_pixel_back_where_it_was():
     assert torch.equal(codec.decode(codec.encode(video)), video)
 
 
+def test_an_autoencoder_of_one_channel_takes_gray_frames():
+    prior = DiffusersPrior.assemble(unconditional_unet(), autoencoder(channels=1), DDIMScheduler())
+    assert (prior.codec.patch, prior.codec.factor) == (1, 8)
+    video = normal(2, 1, 32, 48)
+    assert prior.decode(prior.encode(video)).shape == video.shape
+
+
 def test_an_unconditional_model_is_one_evaluation_and_takes_only_its_multiples():
     vae = autoencoder(channels=48, widths=(8, 8))
     prior = DiffusersPrior.assemble(unconditional_unet(), vae, DDIMScheduler(**BETAS))

@@ -74,6 +74,38 @@ def test_known_pixels_alone_can_be_asked_in_time(clip):
     assert estimate_noise(seen, axes=(0,)) == pytest.approx(0.05, rel=0.2)
 
 
+def masks():
+    """Half of the pixels at random, more than half in one piece, and others in every frame."""
+    piece = torch.arange(HEIGHT)[:, None].expand(HEIGHT, WIDTH) >= 60
+    changing = torch.rand(FRAMES, 1, HEIGHT, WIDTH, generator=chance(1)) < 0.5
+    half = torch.rand(piece.shape, generator=chance()) < 0.5
+    return {"half": half, "piece": piece, "changing": changing}
+
+
+@pytest.mark.parametrize(("mask", "share"), [("half", 2 / 3), ("piece", 0)])
+def test_zeros_of_a_mask_take_noise_away_unless_it_is_told(mask, share, clip):
+    known = masks()[mask]
+    seen = torch.where(known, clip + 0.05 * torch.randn(clip.shape, generator=chance(1)), 0)
+    assert estimate_noise(seen) == pytest.approx(0.05 * share, abs=0.002)
+    assert estimate_noise(seen, known=known) == pytest.approx(0.05, rel=0.03)
+
+
+@pytest.mark.parametrize("axes", [(0,), (-2, -1), (0, -2, -1)])
+@pytest.mark.parametrize("mask", masks())
+def test_white_noise_behind_a_mask_has_its_standard_deviation(mask, axes):
+    known = masks()[mask]
+    noise = 0.3 * torch.randn(FRAMES, 2, HEIGHT, WIDTH, generator=chance())
+    noise = torch.where(known, noise, math.nan)  # whatever is there
+    assert estimate_noise(noise, axes, known) == pytest.approx(0.3, rel=0.02)
+
+
+@pytest.mark.parametrize(("known", "words"), [((6, 8), "does not fit"), ((8, 8), "0 everywhere")])
+def test_a_mask_that_cannot_be_used_is_refused(known, words):
+    known = torch.zeros(known) if "0" in words else torch.ones(known)
+    with pytest.raises(InputError, match=words):
+        estimate_noise(torch.zeros(3, 2, 8, 8), known=known)
+
+
 @pytest.mark.parametrize("axes", [(), (0, 0), (0, -4), (4,), (-5,), (1,), (0, -2, -1, 1)])
 def test_axes_that_cannot_be_used_are_refused(axes):
     video = torch.zeros(3, 2, 8, 8)
@@ -126,6 +158,21 @@ def test_restore_estimates_no_less_than_the_rounding_of_8_bits(measured, monkeyp
     assert json.loads(Path("x.json").read_text())["noise_std"] == ROUNDING
 
 
+def test_restore_estimates_it_where_the_mask_says_that_pixels_are_known(
+    measured, monkeypatch, capfd
+):
+    known = torch.rand(48, 64, generator=chance()) < 0.4
+    blurred = read_clip("y.mkv").video
+    write_clip(Path("holes.mkv"), torch.where(known, blurred, 0), 24)
+    Image.fromarray(known.numpy()).save("known.png")
+    words = ["restore", "holes.mkv", "--task", "inpaint", "--mask", "known.png"]
+    words += ["--noise", "estimate", "--output", "x.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 0, answer.err
+    found = json.loads(Path("x.json").read_text())["noise_std"]
+    assert found == pytest.approx(0.05, rel=0.1)
+
+
 LOSSY = {"a.mp4": True, "a.mkv": False, "a.png": False, "a.jpg": True}
 
 
@@ -148,7 +195,7 @@ def test_a_lossy_codec_is_told_from_a_lossless_one(name, measured, monkeypatch, 
     ("given", "taken", "word"),
     [
         ([], 0.1, "noise 0.1 was taken: y.mp4 went through a lossy codec"),
-        (["--noise", "estimate"], 0.1, "noise 0.1 was taken: y.mp4 went through a lossy codec"),
+        (["--noise", "estimate"], 0.1, "a lossy codec: what was estimated is less"),
         (["--noise", "0.01"], 0.01, "whose errors are not in --noise 0.01"),
         (["--noise", "0.1"], 0.1, None),
     ],

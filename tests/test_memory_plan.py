@@ -39,7 +39,7 @@ from visionxl.planning.counts import count_held, count_networks, weight_bytes
 from visionxl.planning.estimating import Estimate
 from visionxl.planning.obey import _waiting
 from visionxl.planning.structures import sdxl_structure
-from visionxl.priors import DiffusersPrior
+from visionxl.priors import DiffusersPrior, compiled
 from visionxl.priors.attention import SlicedAttention
 from visionxl.solvers import ddnm, dds, latent_dps, method_named
 from visionxl.solvers.placing import DEVICE_CORE
@@ -98,6 +98,15 @@ def test_the_weights_are_counted_as_they_are(small):
     half = count_networks(small, MemoryPlan(dtype=torch.bfloat16), 64, 64)
     assert (half.unet, half.vae) == (networks.unet // 2, networks.vae // 2)
     assert half.decode < networks.decode
+
+
+@pytest.mark.parametrize("name", ["pocket", "small"])
+def test_compiled_networks_are_counted_as_they_were(name, pocket, small):
+    prior = {"pocket": pocket, "small": small}[name]
+    quick, plain = (
+        count_networks(p, MemoryPlan(), 64, 96) for p in (compiled(prior, "eager"), prior)
+    )
+    assert quick == plain
 
 
 def test_sdxl_has_its_published_size():
@@ -277,9 +286,10 @@ def test_a_plan_speaks():
 
 def test_a_prior_without_networks_cannot_be_counted():
     prior = GaussianPrior.natural(16, 16)
-    with pytest.raises(InputError, match="GaussianPrior has no networks"):
+    told = "GaussianPrior has no networks.*: give a DiffusersPrior or FlowPrior, or"
+    with pytest.raises(InputError, match=told):
         plan_memory(prior, 16, 16, 2, 10**9)
-    with pytest.raises(InputError, match="GaussianPrior has no networks"):
+    with pytest.raises(InputError, match=told):
         planned(prior, MemoryPlan(vae_tile=64))
     assert planned(prior, MemoryPlan(frames_at_once=4)) is prior
 

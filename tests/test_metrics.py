@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from measuring import measures, residual
 from peers.case import Case, Estimate
+from torch import nn
 
-from visionxl import InputError, InverseProblem, simulate
+from visionxl import InputError, InverseProblem, metrics, simulate
 from visionxl.metrics import check_same_shape, difference_psnr, lpips, psnr, ssim
 from visionxl.operators import TASKS, Identity, task_named
 
@@ -147,6 +148,36 @@ def test_lpips_without_weights_is_none_and_asks_no_network(monkeypatch, tmp_path
     monkeypatch.setattr(socket.socket, "connect", connect)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     assert lpips(*pair()) is None
+
+
+@pytest.fixture
+def distance(monkeypatch, tmp_path):
+    """A network in the place of LPIPS's, which takes what AlexNet takes."""
+    sides = nn.Sequential(nn.Conv2d(3, 1, 11, 4, 2), nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 2))
+
+    def network(frame, true):
+        assert frame.shape == true.shape == (1, 3, *frame.shape[-2:])
+        assert sides(frame).numel()
+        return (frame - true).abs().mean()
+
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "alexnet-owt-0.pth").touch()
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(metrics, "_lpips_network", lambda: network)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_lpips_is_the_mean_over_frames_gray_ones_too(channels, dtype, distance):
+    video, truth = (v[:, :channels].to(dtype) for v in pair(height=31, width=40))
+    expected = (video.clamp(-1, 1) - truth).abs().mean().item()
+    assert lpips(video, truth) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "height"), [(3, 30), (4, 31)])
+def test_lpips_of_what_its_network_does_not_take_is_none(channels, height, distance):
+    video = torch.zeros(1, channels, height, 64)
+    assert lpips(video, video) is None
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -202,7 +202,9 @@ def least_noise(path: Path) -> float:
     return CODEC if is_lossy(path) else ROUNDING
 
 
-def estimate_noise(measurement: Measurement, axes: Sequence[int] = (0, -2, -1)) -> float:
+def estimate_noise(
+    measurement: Measurement, axes: Sequence[int] = (0, -2, -1), known: Tensor | None = None
+) -> float:
     """Standard deviation of white noise in a measurement, found in the measurement alone.
 
     The second difference ``y[i] - 2 y[i + 1] + y[i + 2]`` is taken along each of ``axes``. What
@@ -217,14 +219,27 @@ def estimate_noise(measurement: Measurement, axes: Sequence[int] = (0, -2, -1)) 
         measurement: with at least 3 entries along each of ``axes``: usually (frames, channels,
             height, width) in units of the range [-1, 1].
         axes: along which neighbours look alike. For a single picture ``(-2, -1)``.
+        known: 1 where a pixel was measured, as :class:`~visionxl.operators.Mask` takes it; None
+            for all. Each difference is then divided by what the known ones give it of noise.
 
     Returns:
         The ``noise_std`` of a problem, in units of the range [-1, 1]. Texture that is fine and
         moves adds to it; noise that was compressed, clipped or blurred is underestimated.
 
     Raises:
-        InputError: values that are not finite, or axes that are too short, repeated or not there.
+        InputError: values that are not finite, axes that are too short, repeated or not there, or
+            a mask that does not fit or has nothing known.
     """
+    weights = None  # of the noise's variance in each difference
+    if known is not None:
+        if not bool(known.any()):
+            raise InputError(
+                f"known of shape {tuple(known.shape)} is 0 everywhere: give 1 where something was "
+                "measured"
+            )
+        mask = Mask(known)
+        measurement = mask.forward(measurement)
+        weights = mask.forward(torch.ones_like(measurement))
     shape = tuple(measurement.shape)
     if not bool(torch.isfinite(measurement).all()):
         raise InputError(
@@ -239,5 +254,11 @@ def estimate_noise(measurement: Measurement, axes: Sequence[int] = (0, -2, -1)) 
         )
     for axis in axes:
         measurement = measurement.diff(n=2, dim=axis)
+        if weights is not None:
+            size = measurement.shape[axis]
+            first, middle, last = (weights.narrow(axis, start, size) for start in range(3))
+            weights = first + 4 * middle + last
     deviations = NormalDist().inv_cdf(0.75)  # of the median of absolute values
-    return measurement.abs().median().item() / (deviations * 6 ** (len(axes) / 2))
+    if weights is None:
+        return measurement.abs().median().item() / (deviations * 6 ** (len(axes) / 2))
+    return (measurement.abs() / weights.sqrt()).nanmedian().item() / deviations  # 0 / 0 is nan

@@ -12,6 +12,7 @@ from visionxl.protocols import Video
 
 RANGE = 2.0  # of values in [-1, 1]
 WINDOW = 11  # pixels a side that SSIM looks at
+ALEXNET = 31  # pixels a side, of which its strides and pools leave one value
 
 
 def check_same_shape(video: Tensor, truth: Tensor) -> None:
@@ -83,17 +84,26 @@ def ssim(video: Video, truth: Video) -> float:
 
 def lpips(video: Video, truth: Video) -> float | None:
     """Learned perceptual distance (Zhang et al. 2018, AlexNet), 0 for equal; the mean over the
-    frames. None where its weights are not on this machine: nothing is downloaded."""
+    frames, gray ones as three equal channels. None where its weights are not on this machine, for
+    nothing is downloaded, and for frames below 31 pixels a side or of channels other than 1 or 3,
+    which the network does not take."""
     weights = Path(torch.hub.get_dir()) / "checkpoints"
     measure = _lpips_network() if list(weights.glob("alexnet-owt-*.pth")) else None
     if measure is None:
         return None
     check_same_shape(video, truth)
+    if min(video.shape[-2:]) < ALEXNET or video.shape[1] not in (1, 3):
+        return None
     values = [
-        measure(frame.clamp(-1, 1).unsqueeze(0), true.clamp(-1, 1).unsqueeze(0)).mean().item()
+        measure(_for_alexnet(frame), _for_alexnet(true)).mean().item()
         for frame, true in zip(video, truth, strict=True)
     ]
     return sum(values) / len(values)
+
+
+def _for_alexnet(frame: Tensor) -> Tensor:
+    """One frame where the network is, in its dtype and channels."""
+    return frame.to("cpu", torch.float32).clamp(-1, 1).expand(1, 3, -1, -1)
 
 
 @cache

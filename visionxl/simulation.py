@@ -46,13 +46,11 @@ def simulate(
             name = operator.__name__
             raise InputError(f"operator {name} is a class: give a value of it, as {name}(...)")
         raise InputError(f"operator {name_of(operator)} has no method forward(video): give one")
-    if not isinstance(noise_std, int | float):
-        raise InputError(f"noise_std {noise_std!r}: expected a number, 0 or more")
+    check_noise_std(noise_std)
     if noise_std > 0 and not isinstance(generator, Generator):
         raise InputError(
             f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"
         )
-    check_noise_std(noise_std)
     measured = operator.forward(video)
     if isinstance(measured, Tensor) and measured.is_complex():
         raise InputError(

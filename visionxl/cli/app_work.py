@@ -12,7 +12,8 @@ from PIL import Image
 
 from visionxl.app import Limits, Outcome, Progress, Request
 from visionxl.cli.app_priors import Loaders, chosen
-from visionxl.cli.measurement_options import MeasurementOptions
+from visionxl.cli.jobs import drawn_mask
+from visionxl.cli.measurement_options import MeasurementOptions, about_mask, without_hidden
 from visionxl.cli.memory import check_memory
 from visionxl.cli.outputs import columns_of, summary, write_all
 from visionxl.cli.priors import prior_for
@@ -55,6 +56,9 @@ class Restorer:
         video, record, notes, album = self._restored(request, problem, sampler, truth, tell)
         if truth is not None:
             record["measures"] = measures(video, truth)
+        else:
+            drawn = drawn_mask(problem.operator, Path(request.name), description)
+            notes.extend(about_mask(None, drawn, SEED))
         clip = Clip(video, description.rate, description.sound)
         made = (record, notes, album.looks)
         _, _, page, _ = write_all(folder / VIDEO, clip, problem, truth, *made, overwrite=False)
@@ -159,7 +163,8 @@ def posed(request: Request) -> tuple[InverseProblem, Description]:
         name, shape = Path(request.name), tuple(clip.video.shape)
         description = described(name, None, shape, clip.rate, clip.sound, options)
         operator = description.operator(generator_of(SEED))
-        problem = InverseProblem(operator, clip.video, description.noise_std)
+        seen = without_hidden(clip.video, operator)
+        problem = InverseProblem(operator, seen, description.noise_std)
     shape = lift(problem.operator, problem.measurement).shape
     if len(shape) != 4 or shape[1] != 3:
         raise InputError(

@@ -28,6 +28,7 @@ from visionxl.streaming import MaskedFrames, clip_in_pieces
 from visionxl.video import is_lossy
 
 PIECE = 16  # frames that are compared at once
+NO_LPIPS = "lpips is left out: its weights are not on this machine, or the frames are too small"
 
 
 @app.command(
@@ -80,9 +81,7 @@ def evaluate(
         notes.append(
             f"{video.name} went through a lossy codec, which lowers the figures: .mkv has none"
         )
-    notes += (
-        [] if "lpips" in figures else ["lpips is left out: its weights are not on this machine"]
-    )
+    notes += [] if "lpips" in figures else [NO_LPIPS]
     say({**figures, "notes": notes}, json_, lines, notes, [])
 
 

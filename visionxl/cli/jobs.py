@@ -20,7 +20,12 @@ from torch import Tensor
 from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli.checking import check_original, check_there, check_truth
 from visionxl.cli.long import Long, restored_in_windows, write_long
-from visionxl.cli.measurement_options import Frames, MeasurementOptions, outermost_mask
+from visionxl.cli.measurement_options import (
+    Frames,
+    MeasurementOptions,
+    outermost_mask,
+    without_hidden,
+)
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import write_all
 from visionxl.cli.reading import measurement_and_description, measurement_in_frames, resized
@@ -45,7 +50,7 @@ def shown(frames: Any, operator: object) -> Any:
     return frames if plain and not find_parts(operator, Mask) else None
 
 
-def _drawn(operator: object, path: Path, description: Description) -> Tensor | None:
+def drawn_mask(operator: object, path: Path, description: Description) -> Tensor | None:
     """The mask that was drawn for a measurement whose file does not tell it."""
     told = description.mask is not None or path.suffix.lower() == ".safetensors"
     if told or description.task not in DRAWN:
@@ -73,11 +78,9 @@ class WholeClip:
     def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "WholeClip":
         values, description = measurement_and_description(measurement, options)
         operator = description.operator(generator_of(description.seed))
-        mask = outermost_mask(operator)
-        if mask is not None:
-            values = mask.forward(values)
+        values = without_hidden(values, operator)
         problem = InverseProblem(operator, values, description.noise_std)
-        return cls(problem, description, _drawn(operator, measurement, description))
+        return cls(problem, description, drawn_mask(operator, measurement, description))
 
     @property
     def operator(self) -> Any:
@@ -146,7 +149,7 @@ class LongClip:
         if mask is not None:
             mask.forward(torch.empty(read.shape, device="meta"))  # it has to fit
             source = MaskedFrames(read, mask.mask)
-        drawn = _drawn(operator, measurement, description)
+        drawn = drawn_mask(operator, measurement, description)
         return cls(measurement, source, operator, description, drawn)
 
     @property

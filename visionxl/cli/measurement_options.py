@@ -31,14 +31,16 @@ class MeasurementOptions:
         """With the noise of the first frames, where it is to be estimated: the file's at least."""
         if not self.estimate_noise:
             return self
-        return evolve(self, noise=max(noise_in(measurement), ROUNDING, least_noise(path)))
+        fits = self.mask is not None and self.mask.shape == measurement.shape[-2:]
+        found = noise_in(measurement, self.mask if fits else None)
+        return evolve(self, noise=max(found, ROUNDING, least_noise(path)))
 
 
-def noise_in(measurement: Tensor | Frames) -> float:
-    """What the first frames look like."""
+def noise_in(measurement: Tensor | Frames, known: Tensor | None = None) -> float:
+    """What the first frames look like, where a pixel is known."""
     first = measurement[0 : min(ENOUGH, len(measurement))]
     axes = (0, -2, -1) if len(first) > 2 else (-2, -1)
-    return estimate_noise(first, axes)
+    return estimate_noise(first, axes, known)
 
 
 def about_mask(mask: Tensor | None, drawn: Tensor | None, seed: int) -> list[str]:
@@ -91,11 +93,6 @@ def about_noise(
         measurement: to say what it looks like, where only the file's format told.
     """
     least = least_noise(path)
-    if given is None and least == noise == CODEC:
-        return [
-            f"noise {CODEC} was taken: {path.name} went through a lossy codec, whose errors count "
-            "as noise; from a lossless file more can be restored"
-        ]
     if estimated and noise == least == CODEC:
         return [
             f"noise {CODEC} was taken, for {path.name} went through a lossy codec: what was "
@@ -103,6 +100,11 @@ def about_noise(
         ]
     if estimated:
         return [f"noise {noise:.4g} was estimated: too much where fine texture moves"]
+    if given is None and least == noise == CODEC:
+        return [
+            f"noise {CODEC} was taken: {path.name} went through a lossy codec, whose errors count "
+            "as noise; from a lossless file more can be restored"
+        ]
     if given is None and noise == ROUNDING:
         large = measurement is not None and min(measurement.shape[-2:]) > 2
         seen = noise_in(measurement) if measurement is not None and large else noise
@@ -119,6 +121,12 @@ def about_noise(
     if given is not None and given < ROUNDING <= least:
         return [f"noise {ROUNDING} was taken, the rounding of 8 bits, and not --noise {given:g}"]
     return []
+
+
+def without_hidden(measurement: Tensor, operator: object) -> Tensor:
+    """A measurement that is given, 0 where its outermost mask lets nothing through."""
+    mask = outermost_mask(operator)
+    return measurement if mask is None else mask.forward(measurement)
 
 
 def outermost_mask(operator: object) -> Mask | None:

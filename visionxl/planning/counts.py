@@ -82,7 +82,7 @@ def diffusers_prior_of(prior: LatentPrior) -> NetworkPrior:
     if networks is None:
         raise InputError(
             f"prior {type(prior).__name__} has no networks of diffusers, whose memory could be "
-            "counted: give a DiffusersPrior, or choose frames_at_once yourself"
+            "counted: give a DiffusersPrior or FlowPrior, or choose frames_at_once yourself"
         )
     return networks
 
@@ -106,6 +106,7 @@ def on_meta(prior: NetworkPrior, dtype: torch.dtype | None = None) -> NetworkPri
 
 
 def _hollow(network: Any, dtype: torch.dtype) -> nn.Module:
+    network = getattr(network, "_orig_mod", network)  # compiled as a whole
     named = signature(type(network)).parameters
     with torch.device("meta"):
         structure = type(network)(**{k: v for k, v in network.config.items() if k in named})

@@ -53,7 +53,7 @@ def planned(
         if asks or device is not None:
             raise InputError(
                 f"prior {type(prior).__name__} has no networks of diffusers to put in order: give "
-                "a DiffusersPrior, or a plan of frames_at_once alone"
+                "a DiffusersPrior or FlowPrior, or a plan of frames_at_once alone"
             )
         return attending(prior) if plan.attention == "sliced" else prior
     place = device_of(prior.network)

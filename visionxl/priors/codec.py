@@ -29,7 +29,8 @@ def check_multiple(video: Video, multiple: int) -> None:
 class AutoencoderCodec:
     """``AutoencoderKL`` or ``AutoencoderTiny``: pixels to scaled latents and back, without chance.
 
-    An autoencoder with ``3 p^2`` input channels is fed ``p x p`` pixel-unshuffled frames.
+    An autoencoder with ``3 p^2`` input channels is fed ``p x p`` pixel-unshuffled frames; one with
+    a single channel, gray frames.
 
     Args:
         vae: the network, in evaluation mode.
@@ -42,7 +43,7 @@ class AutoencoderCodec:
     @property
     def patch(self) -> int:
         """Side of the square of pixels that the network sees at one position."""
-        return math.isqrt(self.vae.config.in_channels // 3)
+        return max(1, math.isqrt(self.vae.config.in_channels // 3))
 
     @property
     def factor(self) -> int:

@@ -17,10 +17,10 @@ TIME = 0.2  # of the denoiser's first call: what it computes with is the same at
 def compiled(prior: NetworkPrior, backend: str = "inductor") -> NetworkPrior:
     """The same prior with its denoiser, encoder and decoder compiled; results agree to rounding.
 
-    A denoiser that repeats a block, as all with transformers do, has its blocks compiled, once for
-    all of a kind: seconds, where the whole takes minutes. Every size and number of frames is
-    compiled at its first call: see :func:`warm_up`. The weights are shared with ``prior``, which
-    stays as it is.
+    A denoiser whose repeated blocks diffusers names, as SDXL's, has those compiled, once for all
+    of a kind: seconds, where the whole takes minutes. Others are compiled whole. Every size and
+    number of frames is compiled at its first call: see :func:`warm_up`. The weights are shared
+    with ``prior``, which stays as it is.
 
     Args:
         prior: to compile.

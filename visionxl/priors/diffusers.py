@@ -165,7 +165,11 @@ class DiffusersPrior:
         unconditional: Conditioning | None = None,
         guidance: float | None = None,
     ) -> "DiffusersPrior":
-        """A prior from loaded diffusers objects: any U-Net, autoencoder and scheduler."""
+        """A prior from loaded diffusers objects: any U-Net, autoencoder and scheduler.
+
+        The networks themselves are changed: to evaluation mode, without gradients, in channels-last
+        order, and with a group normalisation that is quicker on a GPU, the same to rounding.
+        """
         if not hasattr(scheduler, "alphas_cumprod"):
             raise InputError(
                 f"scheduler {type(scheduler).__name__} has no alphas_cumprod: give one of a "

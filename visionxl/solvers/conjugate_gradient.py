@@ -66,7 +66,8 @@ def conjugate_gradient(
         inner_product: of two tensors; another one where a tensor is but a part of the vector.
 
     Returns:
-        The best that was reached, also after a breakdown, with its history.
+        The last iterate, also after a breakdown, with its history. Its residual need not be the
+        least, for those of conjugate gradients may rise on the way.
     """
     # A residual below the square of the rounding error is zero: beyond it curvature is noise.
     tolerance = max(tolerance, torch.finfo(b.dtype).eps ** 2)

@@ -137,7 +137,7 @@ def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
         "--output",
         "x.mkv",
         "--steps",
-        "5",
+        "3",
     )
     assert answer.code == 0, answer.err
 
@@ -218,7 +218,7 @@ def test_the_truth_is_compared_in_pieces(here, monkeypatch, capfd):
 
 
 def test_two_processes_write_the_same_bytes_as_one(here, monkeypatch, capfd):
-    words = ["restore", "y.safetensors", "--method", "vision_xl", "--steps", "10", "--output"]
+    words = ["restore", "y.safetensors", "--method", "vision_xl", "--steps", "5", "--output"]
     assert visionxl(monkeypatch, capfd, *words, "one.mkv").code == 0
     command = [sys.executable, "-m", "visionxl", *words, "two.mkv"]
     port, running = free_port(), []

@@ -27,7 +27,13 @@ from visionxl.operators.blur import gaussian_taps
 from visionxl.operators.filtering import correlate_separable
 from visionxl.operators.lifting import lift
 from visionxl.randomness import draw_noise
-from visionxl.solvers import ConstantSpread, NoiseAware, ScheduledLowPass, SharedNoise
+from visionxl.solvers import (
+    ConstantSpread,
+    NoiseAware,
+    ScheduledLowPass,
+    ScheduleSpread,
+    SharedNoise,
+)
 
 BASE = vision_xl(consistency=PlainCG(10))
 
@@ -146,6 +152,12 @@ CONSISTENCIES = {
     "NoiseAware": NoiseAware(),
     "SpaceTimeTV": vision_tv().consistency,
 }
+SPREADS = {
+    "0.25, 0.07": ScheduleSpread(),
+    "0.18, 0.05": ScheduleSpread(0.18, 0.05),
+    "0.12, 0.04": ScheduleSpread(0.12, 0.04),
+    "0.08, 0.02": ScheduleSpread(0.08, 0.02),
+}
 LOOP = evolve(vision_tv(), finish=None)
 STILL = CorrectedInversion(SpaceTimeTV(ConstantSpread(math.inf), motion=False), at_once=True)
 FOLLOWED = {
@@ -218,6 +230,11 @@ ABLATIONS = {
     ),
     "adjoint": Ablation("adjoint", ADJOINTS, NOISES),
     "noise-aware": Ablation("consistency", swapped("consistency", CONSISTENCIES), NOISES),
+    "spread": Ablation(
+        "scale and floor of the spread of vision_xl",
+        [Setting(x, vision_xl(consistency=NoiseAware(s))) for x, s in SPREADS.items()],
+        NOISES,
+    ),
     "motion": Ablation(
         "consistency",
         [

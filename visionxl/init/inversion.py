@@ -94,8 +94,8 @@ class CorrectedInversion:
         consistency: asked once, at the first level, with the lifted measurement as the estimate.
             It should not trust that estimate, which nothing has restored.
         at_once: mixes in the noise that the denoiser finds in the clean latents at the first level:
-            one evaluation of each frame instead of one at every level but the first. The default
-            does so: its results differ by less than 0.05 dB (docs/ablations).
+            one evaluation of each frame instead of one at every level but the first. The method
+            ``vision_tv`` does so: its results differ by less than 0.05 dB (docs/ablations).
     """
 
     consistency: DataConsistency

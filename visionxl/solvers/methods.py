@@ -55,10 +55,7 @@ def vision_tv(
     *,
     count: int = 25,
     start: float = 0.15,
-    initializer: Initializer | None = None,
     consistency: SpaceTimeTV | None = None,
-    low_pass: LowPass | None = None,
-    renoise: Renoise | None = None,
 ) -> Sampler:
     """The default: :func:`vision_xl` with total variation along edges and motion.
 
@@ -74,12 +71,9 @@ def vision_tv(
     Args:
         count: times over the whole schedule; it takes those up to ``start``, 4 of 25 and 2 of 10.
         start: latest time.
-        initializer: default a :class:`CorrectedInversion` by the same consistency, with an
-            infinite spread, and at once.
-        consistency: default ``SpaceTimeTV()``. Another kind also takes another start, and no finish
+        consistency: default ``SpaceTimeTV()``; the start is a :class:`CorrectedInversion` by the
+            same with an infinite spread. Another kind also takes another start, and no finish
             (docs/own-consistency).
-        low_pass: default ``ScheduledLowPass()``.
-        renoise: default ``SharedNoise(0.2)``.
     """
     consistency = SpaceTimeTV() if consistency is None else consistency
     if not isinstance(consistency, SpaceTimeTV):
@@ -90,10 +84,10 @@ def vision_tv(
     alone = evolve(consistency, spread=ConstantSpread(math.inf))
     return Sampler(
         times=leading_times(count, start),
-        initializer=initializer or CorrectedInversion(alone, at_once=True),
+        initializer=CorrectedInversion(alone, at_once=True),
         consistency=consistency,
-        low_pass=low_pass or ScheduledLowPass(),
-        renoise=renoise or SharedNoise(),
+        low_pass=ScheduledLowPass(),
+        renoise=SharedNoise(),
         finish=MotionShrinkage(),
     )
 

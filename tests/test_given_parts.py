@@ -316,6 +316,13 @@ def test_of_a_consistency_that_ends_at_the_noise_less_is_let_pass():
         check_result(problem, SpaceTimeTV(), video, 0.13)
 
 
+def test_a_measurement_in_grey_levels_is_warned_of_unless_the_operator_measures_so():
+    y = 127.5 * noise(3, 3, 8, 8).clamp(-1, 1)
+    with pytest.warns(UserWarning, match=r"about 1 at most: .*give measurement / 127\.5 - 1"):
+        check_problem(InverseProblem(AveragePool(2), y, 0.1))
+    check_problem(InverseProblem(Scale(127.5) @ AveragePool(2), y, 0.1))
+
+
 def test_a_result_far_from_any_video_is_warned_of():
     y = noise(3, 3, 8, 8).clamp(-1, 1)
     problem, video = InverseProblem(Identity(), y, 0.1), torch.zeros(3, 3, 8, 8)

@@ -210,6 +210,15 @@ def test_check_adjoint_tells_a_right_adjoint_from_a_wrong_one():
     assert check_adjoint(LostFactor(), (2, 1, 4, 4)) > 1e-3
 
 
+class InPlace:
+    """A symmetric one, whose inner products agree."""
+
+    def forward(self, video):
+        return video.mul_(0.5)
+
+    adjoint = forward
+
+
 class NoTensor:
     def forward(self, video):
         return video.numpy()
@@ -221,7 +230,8 @@ class NoTensor:
 @pytest.mark.parametrize(
     ("operator", "kind", "words"),
     [
-        (NoTensor, InputError, "has no method forward: give a value"),
+        (NoTensor, InputError, r"operator NoTensor is a class: give a value of it"),
+        (InPlace(), InputError, "forward of InPlace changes its argument: make it return a new"),
         (NoTensor(), TypeError, "forward of NoTensor returned ndarray"),
     ],
 )

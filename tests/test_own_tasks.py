@@ -97,10 +97,13 @@ def test_it_measures_videos_and_is_cut_into_windows(place, run):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("restore y.safetensors", ["shutter.py:make", "whose code is not in it", "--task FILE.py"]),
+        (
+            "restore y.safetensors",
+            ["shutter.py:make", "whose code is not in it", "the same --task"],
+        ),
         (
             "evaluate clip.mkv clip.mkv --measurement y.safetensors",
-            ["shutter.py:make", "leave --measurement out"],
+            ["shutter.py:make", "evaluate works without --measurement"],
         ),
         ("restore y.safetensors --task deblur", ["'deblur'", "'shutter.py:make'"]),
         ("restore y.safetensors --task own/shutter.py:other", ["no function 'other'", "def other"]),

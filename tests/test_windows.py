@@ -263,9 +263,9 @@ def test_blurs_that_differ_from_frame_to_frame_are_not_mixed_in_windows():
         reach_of(mixed)
 
 
-def test_an_operator_that_differs_from_frame_to_frame_and_does_not_tell_is_warned_of():
+def test_an_operator_that_differs_from_frame_to_frame_and_does_not_tell_is_refused():
     problem = problem_of(EveryFifth())
-    with pytest.warns(UserWarning, match=r"EveryFifth.*at\(frames, count\)"):
+    with pytest.raises(InputError, match=r"EveryFifth.*at\(frames, count\)"):
         in_windows(problem, vision_xl(count=10))
 
 
@@ -473,10 +473,9 @@ def test_a_common_start_is_made_with_the_prior_as_it_is():
     assert torch.equal(*(start.initializer.latent for start in starts))
 
 
-@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
-def test_the_warning_of_a_difference_does_not_hang_on_the_measurements_unit():
+def test_the_refusal_of_a_difference_does_not_hang_on_the_measurements_unit():
     problem = problem_of(Scale(1e-5) @ EveryFifth())
-    with pytest.warns(UserWarning, match=r"at\(frames, count\)"):
+    with pytest.raises(InputError, match=r"at\(frames, count\)"):
         in_windows(problem, vision_xl(count=10))
 
 

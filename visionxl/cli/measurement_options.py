@@ -69,10 +69,11 @@ def about_time(operator: object, path: Path) -> list[str]:
     simulated = path.suffix.lower() == ".safetensors"
     if simulated or not has_reach(operator) or not reach_of(operator).circular:
         return []
+    frames = 2 * reach_of(operator).frames + 1
     return [
         "the task takes the first frame to follow the last, as the paper's average does: of a "
         "recording the frames near both ends are restored wrongly; give --task FILE.py:FUNCTION, "
-        'with TemporalAverage(7, "reflect") in it'
+        f'with TemporalAverage({frames}, "reflect") in it'
     ]
 
 

@@ -189,7 +189,7 @@ def _with_code(path: Path, stored: Description, found: FoundTask | None) -> Desc
     if found is None:
         raise InputError(
             f"{path.name} was measured by {stored.task}, whose code is not in it: give restore "
-            "--task FILE.py:FUNCTION to run it; to evaluate leave --measurement out"
+            f"the same --task {stored.task}, and the file; evaluate works without --measurement"
         )
     if found.name != stored.task:
         raise InputError(

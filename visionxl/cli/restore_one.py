@@ -12,7 +12,7 @@ from attrs import asdict
 
 from visionxl.checkpoints import CheckpointFolder, begin, begun, difference, forget, only_run
 from visionxl.cli import outputs
-from visionxl.cli.checking import check_apart
+from visionxl.cli.checking import check_apart, check_there
 from visionxl.cli.jobs import LongClip, WholeClip
 from visionxl.cli.long import WINDOW
 from visionxl.cli.measurement_options import MeasurementOptions, about_mask, about_noise, about_time
@@ -38,6 +38,7 @@ def restore_one(
     measurement: Path, output: Path, order: Order, priors: Any, group: Processes
 ) -> Answer | None:
     """Restore one measurement. Of several processes the first writes and tells, and others help."""
+    check_there("measurement", measurement)
     check_kind(output)
     check_output(output, overwrite=True)
     for path in (output, *beside(output)):

@@ -35,12 +35,16 @@ def check_adjoint(
         answers a value that is not finite.
 
     Raises:
-        InputError: it is no value with the methods forward and adjoint.
+        InputError: it is no value with the methods forward and adjoint, or one of them changes its
+            argument.
         ValueError: the adjoint does not return a video of ``shape``.
         TypeError: one of them returns no tensor.
     """
     for method in ("forward", "adjoint"):
         if isinstance(operator, type) or not callable(getattr(operator, method, None)):
+            if isinstance(operator, type):
+                name = operator.__name__
+                raise InputError(f"operator {name} is a class: give a value of it, as {name}(...)")
             raise InputError(
                 f"{name_of(operator)} has no method {method}: give a value with forward(video) and "
                 "adjoint(measurement)"
@@ -53,9 +57,9 @@ def check_adjoint(
     worst = 0.0
     for _ in range(trials):
         video = random(shape)
-        measured = _tensor(operator, "forward", operator.forward(video))
+        measured = _answer(operator, "forward", video)
         measurement = random(measured.shape)
-        projected = _tensor(operator, "adjoint", operator.adjoint(measurement))
+        projected = _answer(operator, "adjoint", measurement)
         if projected.shape != video.shape:
             raise ValueError(
                 f"adjoint of {name_of(operator)} returned {tuple(projected.shape)} for a video of "
@@ -71,7 +75,14 @@ def check_adjoint(
     return worst
 
 
-def _tensor(operator: object, method: str, answer: object) -> Tensor:
+def _answer(operator: ForwardOperator, method: str, argument: Tensor) -> Tensor:
+    version = argument._version
+    answer = getattr(operator, method)(argument)
+    if argument._version != version:
+        raise InputError(
+            f"{method} of {name_of(operator)} changes its argument: make it return a new tensor, "
+            "for instance by argument.clone()"
+        )
     if not isinstance(answer, Tensor):
         raise TypeError(
             f"{method} of {name_of(operator)} returned {type(answer).__name__}: it has to return "

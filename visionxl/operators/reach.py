@@ -81,5 +81,6 @@ def unknown(operator: object) -> InputError:
     return InputError(
         f"{name_of(operator)} cannot be cut into windows, for how far it sees along time is not "
         "known: restore the clip as a whole, or, where its measurement has a frame for each of the "
-        "video's, give it a method reach() that returns Reach(frames, circular=...)"
+        "video's, give it a method reach() that returns Reach(frames, circular=...), and a method "
+        "at(frames, count) where it treats frames differently"
     )

@@ -17,6 +17,9 @@ from visionxl.protocols import (
 )
 from visionxl.solvers.answers import check_answer
 from visionxl.solvers.conjugate_gradient import dot
+from visionxl.solvers.spread import gain_of
+
+LARGE = 8.0  # times what a video of ones is measured as
 
 
 def check_problem(problem: InverseProblem) -> int:
@@ -74,7 +77,20 @@ def check_problem(problem: InverseProblem) -> int:
         )
     if isinstance(operator, ForwardOperator):
         _check_transpose(operator, measurement, video, again)
+    _check_range(operator, measurement, video)
     return len(video)
+
+
+def _check_range(operator: ForwardOperator, measurement: Tensor, video: Tensor) -> None:
+    """Warn of a measurement that no video in [-1, 1] has, such as one in grey levels."""
+    size = math.sqrt(dot(measurement, measurement) / measurement.numel())
+    if size > LARGE * gain_of(operator, video):
+        warnings.warn(
+            f"measurement has the root mean square {size:.4g}, and of videos in [-1, 1] that is "
+            "about 1 at most: of values from 0 to 255 give measurement / 127.5 - 1, or let the "
+            "operator measure in the measurement's unit (Scale(127.5) @ ...)",
+            stacklevel=5,
+        )
 
 
 def _check_sound(operator: object, method: str, answer: Tensor) -> None:

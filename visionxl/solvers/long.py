@@ -3,7 +3,6 @@
 All windows draw the same noise, so that chance does not change from one to the next.
 """
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -197,7 +196,7 @@ def restore_windows(
         return evolve(problem, measurement=problem.measurement.to(device))
 
     if len(windows) > 1:
-        _warn_unlike(operator, problem_of(windows[0]), len(measurement))
+        _check_alike(operator, problem_of(windows[0]), len(measurement))
     sampler_of = with_common_start(sampler, windows, problem_of, prior)
     for index, window in enumerate(windows[begin:], begin):
         own = Generator(generator.device)
@@ -220,8 +219,8 @@ def restore_windows(
         del restored, core, problem, method
 
 
-def _warn_unlike(operator: Any, window: InverseProblem, count: int) -> None:
-    """Warn of an operator that measures the same frames otherwise at another time."""
+def _check_alike(operator: Any, window: InverseProblem, count: int) -> None:
+    """Raise InputError for an operator that measures the same frames otherwise at another time."""
     operator, _ = uncut(operator)
     shape, reach = lift(window.operator, window.measurement).shape, reach_of(operator).frames
     frames = 2 * reach + 2
@@ -231,11 +230,10 @@ def _warn_unlike(operator: Any, window: InverseProblem, count: int) -> None:
     whole, later = (part.forward(x) for part, x in zip(parts, (video, video[1:]), strict=True))
     one, same = whole[reach + 1], later[reach]
     if (one - same).norm() > 1e-3 * one.norm():
-        warnings.warn(
+        raise InputError(
             f"{name_of(operator)} measures the same frames otherwise at another time, so windows "
-            "are wrong: give it a method at(frames, count) that tells it for some frames "
-            "(visionxl.testing.check_operator examines it)",
-            stacklevel=3,
+            "would be wrong: give it a method at(frames, count) that tells it for some frames "
+            "(visionxl.testing.check_operator examines it), or restore the clip as a whole"
         )
 
 

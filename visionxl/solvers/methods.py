@@ -79,7 +79,8 @@ def vision_tv(
     if not isinstance(consistency, SpaceTimeTV):
         raise InputError(
             f"consistency {consistency!r} is no SpaceTimeTV, from which this method also makes its "
-            "start: take vision_xl(consistency=...), or replace start, loop and finish by evolve"
+            "start: take vision_xl(consistency=...), or replace all three with attrs.evolve("
+            "vision_tv(), initializer=..., consistency=..., finish=...)"
         )
     alone = evolve(consistency, spread=ConstantSpread(math.inf))
     return Sampler(

@@ -92,12 +92,7 @@ def restore(
         ),
     ] = "vision_tv",
     steps: Annotated[
-        int,
-        typer.Option(
-            parser=integer(1, 1000),
-            help="Times of the whole schedule, of which vision_tv takes the last 4 of 25, and "
-            "vision_xl 8.",
-        ),
+        int, typer.Option(parser=integer(1, 1000), help="Times; vision_tv runs 4 of 25.")
     ] = 25,
     frames_at_once: Annotated[
         int | None,

@@ -81,7 +81,9 @@ def check_problem(problem: InverseProblem) -> int:
     return len(video)
 
 
-def _check_range(operator: ForwardOperator, measurement: Tensor, video: Tensor) -> None:
+def _check_range(
+    operator: ForwardOperator | NonlinearOperator, measurement: Tensor, video: Tensor
+) -> None:
     """Warn of a measurement that no video in [-1, 1] has, such as one in grey levels."""
     size = math.sqrt(dot(measurement, measurement) / measurement.numel())
     if size > LARGE * gain_of(operator, video):

@@ -41,9 +41,9 @@ class ScheduleSpread:
 
     ``noise / signal`` is how far a latent alone leaves its clean one unknown.
 
-    The numbers are round and safe, and fitted to no prior: for the pocket prior ``r_t`` is three to
-    four times the root mean square error of what it decodes (``pocket/CARD.md``), which trusts the
-    measurement more than the estimate.
+    The numbers are round and safe, and fitted to no prior: for the pocket prior ``r_t`` is 2.7 to
+    4.5 times the root mean square error of what it decodes (``pocket/CARD.md``), which trusts the
+    measurement more than it need.
 
     Args:
         scale: what an error of 1 in the latents is in pixels, less what the denoiser knows.

@@ -168,3 +168,28 @@ def test_the_tables_that_are_shown_are_those_of_the_records(name, clips):
     shown = [line.strip("|").split("|") for line in page if row.match(line)]
     shown = [figures([cell.strip() for cell in line]) for line in shown]
     assert shown == [figures(cells) for cells in rows(told, "PSNR in dB")]
+
+
+def test_the_readmes_leads_are_averages_of_those_tables():
+    results = ROOT / "benchmarks" / "results"
+    leads = []
+    for name, peers in (
+        ("quality-384x640", ("tv", "no-prior", "paper")),
+        ("quality-unseen-192x320", ("tv", "no-prior", "vision_xl")),
+    ):
+        text = (results / f"{name}.md").read_text(encoding="utf-8").split("## PSNR in dB")[1]
+        head, _, *lines = text.split("\n## ")[0].strip().splitlines()
+        columns = [cell.strip() for cell in head.strip("|").split("|")]
+        for peer in peers:
+            gains = {}
+            for line in lines:
+                cells = figures([cell.strip() for cell in line.strip("|").split("|")])
+                row = dict(zip(columns, cells, strict=True))
+                gain = float(row["default"]) - float(row[peer])
+                gains.setdefault((row["task"], row["noise"]), []).append(gain)
+            leads.append([statistics.mean(values) for values in gains.values()])
+    page = (ROOT / "README.md").read_text(encoding="utf-8").split("## What is measured")[1]
+    table = page.split("\n\n")[2].splitlines()[2:]
+    shown = [[float(cell) for cell in line.strip("|").split("|")[2:]] for line in table]
+    for row, expected in zip(shown, zip(*leads, strict=True), strict=True):
+        assert row == pytest.approx(expected, abs=0.0601)  # of figures that were rounded

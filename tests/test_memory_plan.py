@@ -502,11 +502,11 @@ def plan_told(monkeypatch, capfd, *words):
 
 
 def test_info_tells_plans(monkeypatch, capfd):
-    told = json.loads(plan_told(monkeypatch, capfd, "--budget", "1", "--json").out)
+    told = json.loads(plan_told(monkeypatch, capfd, "--memory", "1", "--json").out)
     assert [entry["prior"] for entry in told] == ["pocket"]
     assert told[0]["frames_at_once"] == 4
     assert 38e6 < told[0]["estimate_bytes"] < 1e9
-    words = plan_told(monkeypatch, capfd, "--budget", "1").out
+    words = plan_told(monkeypatch, capfd, "--memory", "1").out
     assert "pocket on cuda, 1 GB: 4 frames at once, videos on cuda: about" in words
 
 
@@ -514,7 +514,7 @@ def test_info_tells_plans(monkeypatch, capfd):
     ("words", "message"),
     [
         (("--size", "big"), "--size 'big' is not HEIGHTxWIDTH"),
-        (("--budget", "-1"), "'--budget': -1 is out of range: give a finite number above 0"),
+        (("--memory", "-1"), "'--memory': -1 is out of range: give a finite number above 0"),
         (("--device", "gpu"), "--device 'gpu' is unknown"),
         (("--prior", "nothing"), "--prior 'nothing' is unknown"),
     ],

@@ -207,6 +207,11 @@ class Correction:
     residuals: tuple[float, ...] = ()
     stopped: str = "done"
 
+    @property
+    def broke_down(self) -> bool:
+        """Whether the answer is not to be trusted."""
+        return self.stopped.startswith("breakdown")
+
 
 @runtime_checkable
 class DataConsistency(Protocol):
@@ -255,6 +260,11 @@ class StepRecord:
     stopped: str
     seconds: float
     peak_bytes: int
+
+    @property
+    def broke_down(self) -> bool:
+        """Whether the correction is not to be trusted."""
+        return self.stopped.startswith("breakdown")
 
 
 @frozen(eq=False)

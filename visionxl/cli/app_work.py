@@ -1,6 +1,5 @@
 """What the app does with an upload: the commands simulate and restore, in one go."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +13,15 @@ from visionxl.app import Limits, Outcome, Progress, Request
 from visionxl.cli.app_priors import Loaders, chosen
 from visionxl.cli.jobs import drawn_mask
 from visionxl.cli.measurement_options import MeasurementOptions, about_mask, without_hidden
-from visionxl.cli.memory import check_memory
 from visionxl.cli.outputs import columns_of, summary, write_all
-from visionxl.cli.priors import prior_for
 from visionxl.cli.reading import described
+from visionxl.cli.running import Run, restored
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
 from visionxl.protocols import InverseProblem, Step, Video
-from visionxl.report import Album, measures, run_record
+from visionxl.report import Look, measures
 from visionxl.simulation import simulate
-from visionxl.solvers import Around, Sampler, restore
 from visionxl.solvers.methods import method_named
 from visionxl.video import Clip, to_pictures
 from visionxl.writing import write_clip
@@ -53,14 +50,27 @@ class Restorer:
         problem, description = posed(request)
         truth = request.clip.video if request.simulate else None
         sampler = method_named(request.method)()
-        video, record, notes, album = self._restored(request, problem, sampler, truth, tell)
+        shape = lift(problem.operator, problem.measurement).shape
+        self.limits.check_size(f"what is restored from {request.name}", *shape[-2:])
+        tell(Progress("load", 0, 1))
+        prior = chosen(self.priors, request.prior)
+        run = Run(
+            settings_of(request, str(self.device)),
+            SEED,
+            show=False,
+            device=self.device,
+            truth=truth,
+            command=command_of(request),
+        )
+        watching = Told(len(sampler.times), tell)
+        video, record, notes, looks = restored(problem, prior, sampler, run, watching)
         if truth is not None:
             record["measures"] = measures(video, truth)
         else:
             drawn = drawn_mask(problem.operator, Path(request.name), description)
             notes.extend(about_mask(None, drawn, SEED))
         clip = Clip(video, description.rate, description.sound)
-        made = (record, notes, album.looks)
+        made = (record, notes, looks)
         _, _, page, _ = write_all(folder / VIDEO, clip, problem, truth, *made, overwrite=False)
         columns = columns_of(problem, video, truth)
         write_clip(folder / COMPARISON, torch.cat(list(columns.values()), dim=-1), clip.rate)
@@ -77,49 +87,11 @@ class Restorer:
             after=after,
         )
 
-    def _restored(
-        self,
-        request: Request,
-        problem: InverseProblem,
-        sampler: Sampler,
-        truth: Video | None,
-        tell: Tell,
-    ) -> tuple[Video, dict[str, Any], list[str], Album]:
-        shape = lift(problem.operator, problem.measurement).shape
-        self.limits.check_size(f"what is restored from {request.name}", *shape[-2:])
-        check_memory(*shape)
-        tell(Progress("load", 0, 1))
-        fitted, notes = prior_for(chosen(self.priors, request.prior), *shape[-2:])
-        watching = Watching(Album(self.device, truth=truth), len(sampler.times), tell)
-        problem = evolve(problem, measurement=problem.measurement.to(self.device))
-        began = time.perf_counter()
-        result = restore(
-            problem,
-            watching.album.timed(Around(fitted, watching.stage)),
-            sampler,
-            generator=generator_of(SEED),
-            observe=watching.observe,
-        )
-        seconds = time.perf_counter() - began
-        settings = settings_of(request, str(self.device))
-        album = watching.album
-        record = run_record(
-            problem,
-            sampler,
-            result,
-            seconds,
-            command=command_of(request),
-            album=album,
-            settings=settings,
-        )
-        return result.video.cpu(), record, notes, album
 
+class Told:
+    """Tells of a run as it goes on."""
 
-class Watching:
-    """Tells of a run as it goes on, and takes looks for its report."""
-
-    def __init__(self, album: Album, steps: int, tell: Tell) -> None:
-        self.album: Album = album
+    def __init__(self, steps: int, tell: Tell) -> None:
         self._tell = tell
         self._now = Progress("start", 0, steps)
         tell(self._now)
@@ -132,15 +104,14 @@ class Watching:
         self._tell(self._now)
         yield
 
-    def observe(self, step: Step) -> None:
-        """Called by ``restore``, after every step."""
-        self.album.observe(step)
+    def observe(self, step: Step, look: Look) -> None:
+        """Called after every step."""
         number = step.record.index + 1
         self._now = Progress(
             "write" if number == self._now.steps else "step",
             number,
             self._now.steps,
-            self.album.looks[-1],
+            look,
             step.record.data_residual,
         )
         self._tell(self._now)

@@ -139,11 +139,11 @@ def _short(path: Path) -> str:
 
 @app.command(
     short_help="What a report of a bug needs, and what can be asked for; or memory plans.",
-    epilog=examples("visionxl info", "visionxl info --plan --size 1080x1920 --budget 16"),
+    epilog=examples("visionxl info", "visionxl info --plan --size 1080x1920 --memory 16"),
 )
 def info(
     plan: Annotated[
-        bool, typer.Option("--plan", help="Memory plans instead: what is done to fit a budget.")
+        bool, typer.Option("--plan", help="Memory plans instead: what is done to fit a GPU.")
     ] = False,
     prior: Annotated[
         str | None,
@@ -155,7 +155,7 @@ def info(
     frames: Annotated[
         int | None, typer.Option(parser=integer(1), help="To plan for; without it 25.")
     ] = None,
-    budget: Annotated[
+    memory: Annotated[
         float | None,
         typer.Option(parser=real(0.0, above=True), help="GB to plan for; without it 8, 12 and 24."),
     ] = None,
@@ -166,9 +166,9 @@ def info(
 ) -> None:
     """What a report of a bug needs, tasks, methods and priors; or memory plans."""
     if plan:
-        say_plans(prior, size or "768x1280", frames or 25, budget, device or "cuda", json_)
+        say_plans(prior, size or "768x1280", frames or 25, memory, device or "cuda", json_)
         return
-    given = {"prior": prior, "size": size, "frames": frames, "budget": budget, "device": device}
+    given = {"prior": prior, "size": size, "frames": frames, "memory": memory, "device": device}
     for name, value in given.items():
         if value is not None:
             raise InputError(f"--{name} is to plan for: add --plan")

@@ -1,15 +1,33 @@
 """Progress for people: stage, frames, step, time left and residual."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from visionxl.protocols import Step
+from visionxl.report import Look
 
 WIDE = 60  # columns that the whole bar needs
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """Is told how a run goes on."""
+
+    @abstractmethod
+    def stage(self, name: str, frames: int) -> AbstractContextManager[None]:
+        """Around a call of a network (:class:`~visionxl.solvers.Around`)."""
+        ...
+
+    @abstractmethod
+    def observe(self, step: Step, look: Look) -> None:
+        """Called after every step."""
+        ...
 
 
 class StepBar:
@@ -62,8 +80,8 @@ class StepBar:
         self._progress.update(self._task, description=name, advance=frames if started else 0)
         yield
 
-    def observe(self, step: Step) -> None:
-        """Called by ``restore`` after every step."""
+    def observe(self, step: Step, look: Look | None = None) -> None:
+        """Called after every step. The look is for those who can show it."""
         record = step.record
         residual = f"residual {record.data_residual:.4f}"
         self._progress.update(self._task, step=record.index + 1, residual=residual)

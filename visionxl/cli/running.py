@@ -2,7 +2,8 @@
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import outputs
 from visionxl.cli.memory import check_memory
 from visionxl.cli.priors import fitted_like, prior_for
-from visionxl.cli.progress import StepBar
+from visionxl.cli.progress import StepBar, Watching
 from visionxl.distributed import Processes, SplitFrames
 from visionxl.distributed.frames import EVERY
 from visionxl.errors import InputError
@@ -52,6 +53,7 @@ class Run:
         group: the processes that share the frames.
         windows: frames that each window of a long clip keeps; None to restore it as a whole.
         truth: what the steps of a whole clip are measured against.
+        command: its words, for the record; None for those of this process.
     """
 
     settings: dict[str, Any]
@@ -66,6 +68,7 @@ class Run:
     group: Processes = field(factory=Processes)
     windows: int | None = None
     truth: Video | None = None
+    command: Sequence[str] | None = None
 
 
 @frozen(eq=False)
@@ -119,9 +122,21 @@ def ready(
 
 
 def restored(
-    problem: InverseProblem, prior: NetworkPrior, sampler: Sampler, run: Run
+    problem: InverseProblem,
+    prior: NetworkPrior,
+    sampler: Sampler,
+    run: Run,
+    watching: Watching | None = None,
 ) -> tuple[Video, dict[str, Any], list[str], list[Look]]:
-    """Run the method under a progress bar; the video, its record, words, and looks at its steps."""
+    """Run the method; the video, its record, words, and looks at its steps.
+
+    Args:
+        problem: what was measured.
+        prior: with the networks.
+        sampler: the method.
+        run: how it is run.
+        watching: is told how it goes on; without it a progress bar is.
+    """
     shape = lift(problem.operator, problem.measurement).shape
     if len(shape) == 4 and shape[1] != 3:
         raise InputError(
@@ -140,7 +155,8 @@ def restored(
     album = Album(plan.video_device, run.checkpoints, len(trace), run.truth)
     began = time.perf_counter()
     quiet = Console(stderr=True, quiet=not (run.show and run.group.first))
-    with StepBar(quiet, len(sampler.times), shape[0], done=len(trace)) as bar:
+    bar = StepBar(quiet, len(sampler.times), shape[0], done=len(trace))
+    with bar if watching is None else nullcontext(watching) as shown:
 
         def observe(step: Step) -> None:
             album.observe(step)
@@ -148,10 +164,10 @@ def restored(
             if run.checkpoints is not None and step.following is not None:
                 save_state(run.checkpoints, STEPS, step.following, trace)
                 album.keep()
-            bar.observe(step)
+            shown.observe(step, album.looks[-1])
 
         def shared(prior: LatentPrior) -> LatentPrior:
-            watched = Around(prior, bar.stage)
+            watched = Around(prior, shown.stage)
             return album.timed(shared_by(run.group, watched, plan.frames_at_once))
 
         place = place_for(run, plan)
@@ -173,7 +189,7 @@ def restored(
         sampler,
         result,
         seconds,
-        command=outputs.command_line(),
+        command=run.command or outputs.command_line(),
         album=album,
         settings=run.settings,
     )

@@ -55,7 +55,7 @@ LowPass = Callable[[Video, NoiseLevel], Video]
 """(video, level) -> video: what is taken off before a video is encoded again."""
 
 Renoise = Callable[[Latent, Latent, Passage, Generator], Latent]
-"""(clean, noise, level, generator) -> latents at ``level``, a Passage, which is a NoiseLevel.
+"""(clean, noise, passage, generator) -> latents at the passage's level; a Passage is a NoiseLevel.
 
 It has ``shared = True`` where all frames share its draws: only then a clip may be cut into windows.
 """
@@ -101,7 +101,7 @@ class Sampler:
         initializer: makes the latents at the first time.
         consistency: pulls each estimate towards the measurement.
         low_pass: ``(video, level) -> video``, before a video is encoded again.
-        renoise: ``(clean, noise, level, generator) -> latents`` at a lower level.
+        renoise: ``(clean, noise, passage, generator) -> latents`` at a lower level.
         condition: ``(prior, problem) -> prior``: the measurement enters the denoiser too, for
             methods that follow gradients through it.
         finish: corrects the last estimate once more, after its consistency; None for nothing.
@@ -188,7 +188,7 @@ def _finished(
     """The finished video, with what the consistency told, unless the finish broke down."""
     last = finish.correct(corrected.video, problem, level)
     check_correction(finish, corrected.video, last)
-    return last if last.stopped.startswith("breakdown") else evolve(corrected, video=last.video)
+    return last if last.broke_down else evolve(corrected, video=last.video)
 
 
 @torch.no_grad()
@@ -258,7 +258,7 @@ def restore(
     for step in steps:
         video = step.corrected if step.following is None else None
         trace.append(step.record)
-        if step.record.stopped.startswith("breakdown"):
+        if step.record.broke_down:
             warnings.warn(f"step {step.record.index}: {step.record.stopped}", stacklevel=3)
         if observe is not None:
             observe(step)

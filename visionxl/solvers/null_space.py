@@ -71,10 +71,10 @@ class NullSpaceNoise:
         check_pixels("NullSpaceNoise", problem, prior)
 
     def __call__(
-        self, clean: Latent, noise: Latent, level: Passage, generator: Generator
+        self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
-        """Latents at ``level``."""
-        before, problem, consistency = level.before, level.problem, level.consistency
+        """Latents at the level that is passed to."""
+        before, problem, consistency = passage.before, passage.problem, passage.consistency
         if not isinstance(consistency, NullSpace):
             raise InputError(
                 f"NullSpaceNoise belongs to the consistency NullSpace, and this is "
@@ -82,12 +82,12 @@ class NullSpaceNoise:
             )
         modes = _modes_of(problem, clean)
         gain, share = _gain_and_share(consistency, modes, problem, before)
-        variance = ddpm_variance(level)
-        kept = math.sqrt(max(0.0, level.noise**2 - variance))
-        step = level.signal - kept * before.signal / before.noise
+        variance = ddpm_variance(passage)
+        kept = math.sqrt(max(0.0, passage.noise**2 - variance))
+        step = passage.signal - kept * before.signal / before.noise
         brought = step * problem.noise_std * gain
         lowered = share.minimum(math.sqrt(variance) / brought.clamp(min=1e-30))
-        uncorrected = (level.latent - before.noise * noise) / before.signal
+        uncorrected = (passage.latent - before.noise * noise) / before.signal
         back = modes.analyse(clean - uncorrected) * (lowered / share.where(share > 0, 1) - 1)
         clean = modes.add_synthesis(
             clean.clone(memory_format=torch.contiguous_format), back * (share > 0)
@@ -95,8 +95,8 @@ class NullSpaceNoise:
         left = (1 - (lowered * brought).square() / max(variance, 1e-30)).clamp(min=0).sqrt()
         fresh = draw_noise(clean, len(clean), generator)
         fresh = modes.add_synthesis(fresh, modes.analyse(fresh.clone()) * (left - 1))
-        belonging = belonging_noise(clean, level)
-        return level.signal * clean + kept * belonging + math.sqrt(variance) * fresh
+        belonging = belonging_noise(clean, passage)
+        return passage.signal * clean + kept * belonging + math.sqrt(variance) * fresh
 
 
 def _modes_of(problem: InverseProblem, video: Video) -> Modes:

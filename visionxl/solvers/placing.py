@@ -3,7 +3,7 @@
 import warnings
 
 import torch
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from visionxl.memory import ran_out_of_memory
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
@@ -42,8 +42,7 @@ class OnDevice:
             problem.operator, problem.measurement.to(self.device), problem.noise_std
         )
         found = self.consistency.correct(estimate.to(self.device), there, level)
-        video = moved(found.video, estimate)
-        return Correction(video, found.iterations, found.residuals, found.stopped)
+        return evolve(found, video=moved(found.video, estimate))
 
 
 @define(eq=False)
@@ -113,11 +112,7 @@ class ByWindow:
             part = window.problem(operator, problem.measurement, problem.noise_std)
             answer = there.correct(window.cut(estimate), part, level)
             video[window.first : window.stop] = window.core(answer.video)
-            found.append((answer.iterations, answer.residuals, answer.stopped))
+            found.append(evolve(answer, video=video))
             del part, answer
         # Of the one that took longest; a breakdown in any window is the clip's.
-        return Correction(video, *max(found, key=lambda one: (_broke_down(one[2]), one[0])))
-
-
-def _broke_down(stopped: str) -> bool:
-    return stopped.startswith("breakdown")
+        return max(found, key=lambda one: (one.broke_down, one.iterations))

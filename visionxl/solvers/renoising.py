@@ -66,14 +66,14 @@ class DDIMNoise:
     shared: bool = False
 
     def __call__(
-        self, clean: Latent, noise: Latent, level: Passage, generator: Generator
+        self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
-        """Latents at ``level``."""
-        noise = belonging_noise(clean, level) if self.corrected else noise
-        sigma = self.eta * math.sqrt(ddpm_variance(level))
+        """Latents at the level that is passed to."""
+        noise = belonging_noise(clean, passage) if self.corrected else noise
+        sigma = self.eta * math.sqrt(ddpm_variance(passage))
         fresh = draw_noise(clean, 1 if self.shared else len(clean), generator)
-        kept = math.sqrt(max(0.0, level.noise**2 - sigma**2))
-        return level.signal * clean + kept * noise + sigma * fresh
+        kept = math.sqrt(max(0.0, passage.noise**2 - sigma**2))
+        return passage.signal * clean + kept * noise + sigma * fresh
 
 
 @frozen
@@ -91,12 +91,12 @@ class FreshNoise:
     shared: bool = False
 
     def __call__(
-        self, clean: Latent, noise: Latent, level: Passage, generator: Generator
+        self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
-        """Latents at ``level``."""
+        """Latents at the level that is passed to."""
         fresh = draw_noise(clean, 1 if self.shared else len(clean), generator)
-        kept = math.sqrt(1 - self.share) * belonging_noise(clean, level)
-        return level.signal * clean + level.noise * (kept + math.sqrt(self.share) * fresh)
+        kept = math.sqrt(1 - self.share) * belonging_noise(clean, passage)
+        return passage.signal * clean + passage.noise * (kept + math.sqrt(self.share) * fresh)
 
 
 @frozen
@@ -116,17 +116,17 @@ class Resample:
     strength: float = field(default=40.0, validator=from_zero)
 
     def __call__(
-        self, clean: Latent, noise: Latent, level: Passage, generator: Generator
+        self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
-        """Latents at ``level``."""
-        before = level.before
-        uncorrected = (level.latent - before.noise * noise) / before.signal
-        unmeasured = level.signal * uncorrected + level.noise * noise
-        ratio = (before.signal / level.signal) ** 2
+        """Latents at the level that is passed to."""
+        before = passage.before
+        uncorrected = (passage.latent - before.noise * noise) / before.signal
+        unmeasured = passage.signal * uncorrected + passage.noise * noise
+        ratio = (before.signal / passage.signal) ** 2
         # The variance of the unmeasured step, in units of noise_s^2.
         variance = self.strength / before.signal**2 * max(0.0, 1 - ratio)
-        mean = (variance * level.signal * clean + unmeasured) / (variance + 1)
-        deviation = level.noise * math.sqrt(variance / (variance + 1))
+        mean = (variance * passage.signal * clean + unmeasured) / (variance + 1)
+        deviation = passage.noise * math.sqrt(variance / (variance + 1))
         return mean + deviation * draw_noise(clean, len(clean), generator)
 
 
@@ -152,13 +152,13 @@ class DecoupledNoise:
         check_pixels("DecoupledNoise", problem, prior)
 
     def __call__(
-        self, clean: Latent, noise: Latent, level: Passage, generator: Generator
+        self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
-        """Latents at ``level``."""
-        problem, before = level.problem, level.before
+        """Latents at the level that is passed to."""
+        problem, before = passage.problem, passage.before
         least = max(problem.noise_std, LEAST_NOISE)
         estimate = self.spread(before) * draw_noise(clean, len(clean), generator)
         measured = draw_noise(problem.measurement, len(problem.measurement), generator)
         off = evolve(problem, measurement=least * measured)
-        drawn = clean + level.consistency.correct(estimate, off, before).video
-        return level.signal * drawn + level.noise * draw_noise(clean, len(clean), generator)
+        drawn = clean + passage.consistency.correct(estimate, off, before).video
+        return passage.signal * drawn + passage.noise * draw_noise(clean, len(clean), generator)

@@ -69,7 +69,7 @@ class MotionShrinkage:
             consistency = NoiseAware(ConstantSpread(SPREAD * error), LEAST_NOISE * gain)
             found = consistency.correct(cleaned, problem, level)
             video = found.video
-            if found.stopped.startswith("breakdown"):
+            if found.broke_down:
                 return Correction(video, turn + 1, residuals=(), stopped=found.stopped)
         return Correction(video, self.turns, residuals=(), stopped="turns used up")
 

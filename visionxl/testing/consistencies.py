@@ -107,7 +107,7 @@ def _corrected(
     )
     complete = found.iterations >= 0 and all(map(math.isfinite, found.residuals))
     require(
-        complete and not found.stopped.startswith("breakdown"),
+        complete and not found.broke_down,
         consistency,
         "a correction tells how it ended, and for a sound problem it is no breakdown",
         f"iterations {found.iterations}, residuals {found.residuals}, stopped {found.stopped!r}",

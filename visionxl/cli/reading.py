@@ -144,9 +144,10 @@ def described(
             if value is not None and (name == "mask" or value != getattr(stored, KNOWN_AS[name])):
                 own = None if name == "mask" else getattr(stored, KNOWN_AS[name])
                 which = f"with {name} {own}" if own is not None else f"with its own {name}"
+                meant = "; --windows is for long clips" if name == "window" else ""
                 raise InputError(
                     f"--{name} given, but {path.name} knows how it was measured, {which}: leave "
-                    "it out; in Python a problem may be told anything"
+                    f"it out; in Python a problem may be told anything{meant}"
                 )
         return stored
     if found is None:

@@ -1,6 +1,6 @@
 """How much of an estimate's error the prior knows about, at each step of the default.
 
-    python benchmarks/explained.py CLIP ... --task inpaint+ --noise 0.01
+    python benchmarks/explained.py [CLIP ...] --task inpaint+ --noise 0.01
 
 A step gives the network the video that the step before has found, and takes what it makes of it
 for an estimate. What it changed, ``d``, is of use as far as it points to what is missing, ``e``:
@@ -38,7 +38,9 @@ from visionxl.metrics import psnr
 from visionxl.operators import TASKS
 from visionxl.protocols import Latent, LatentPrior, NoiseSchedule, Video
 from visionxl.solvers import FrameByFrame
+from visionxl.video import DEMO_CLIP
 
+HELP = "videos or folders of images; without any, the demo's"
 EDGES = (0.06, 0.12, 0.25, 0.4, 0.6, 0.8)  # of the bands, in units of Nyquist's frequency
 HEADS = ("clip", "task", "noise", "step", "before", "estimate", "after", "r", "gain", "by band")
 
@@ -132,7 +134,7 @@ def options_of(words: Sequence[str]) -> Namespace:
         allow_abbrev=False,
     )
     size, count = whole_number(MULTIPLE), whole_number(1)
-    made.add_argument("clips", metavar="CLIP", nargs="+", type=Path)
+    made.add_argument("clips", metavar="CLIP", nargs="*", type=Path, help=HELP)
     made.add_argument("--height", type=size, default=128, help="in pixels")
     made.add_argument("--width", type=size, default=192, help="in pixels")
     made.add_argument("--frames", type=count, default=13, help="at most")
@@ -143,6 +145,7 @@ def options_of(words: Sequence[str]) -> Namespace:
     made.add_argument("--device", default="cpu", help="of the prior's networks")
     made.add_argument("--dtype", default="float32", help="of the prior's networks")
     options = made.parse_intermixed_args(words)
+    options.clips = options.clips or [DEMO_CLIP]
     options.task = options.task or ["deblur+", "sr4+", "inpaint+"]
     options.noise = options.noise or [0.01]
     return options

@@ -220,7 +220,9 @@ def estimate_noise(
             height, width) in units of the range [-1, 1].
         axes: along which neighbours look alike. For a single picture ``(-2, -1)``.
         known: 1 where a pixel was measured, as :class:`~visionxl.operators.Mask` takes it; None
-            for all. Each difference is then divided by what the known ones give it of noise.
+            for all. Along time a mask that does not change hides all three of a difference or
+            none, and each is divided by what the known ones give it of noise. Otherwise only
+            differences of pixels that are all known count.
 
     Returns:
         The ``noise_std`` of a problem, in units of the range [-1, 1]. Texture that is fine and
@@ -228,9 +230,9 @@ def estimate_noise(
 
     Raises:
         InputError: values that are not finite, axes that are too short, repeated or not there, or
-            a mask that does not fit or has nothing known.
+            a mask that does not fit or has nothing known, or too little side by side.
     """
-    weights = None  # of the noise's variance in each difference
+    weights, together = None, False  # of the noise's variance in each difference
     if known is not None:
         if not bool(known.any()):
             raise InputError(
@@ -240,6 +242,8 @@ def estimate_noise(
         mask = Mask(known)
         measurement = mask.forward(measurement)
         weights = mask.forward(torch.ones_like(measurement))
+        still = bool((weights == weights[:1]).all())
+        together = not (still and 0 in {axis % measurement.ndim for axis in axes})
     shape = tuple(measurement.shape)
     if not bool(torch.isfinite(measurement).all()):
         raise InputError(
@@ -258,7 +262,15 @@ def estimate_noise(
             size = measurement.shape[axis]
             first, middle, last = (weights.narrow(axis, start, size) for start in range(3))
             weights = first + 4 * middle + last
+            if together:  # what is hidden would leave the picture itself
+                weights = weights * ((first > 0) & (middle > 0) & (last > 0))
     deviations = NormalDist().inv_cdf(0.75)  # of the median of absolute values
     if weights is None:
         return measurement.abs().median().item() / (deviations * 6 ** (len(axes) / 2))
-    return (measurement.abs() / weights.sqrt()).nanmedian().item() / deviations  # 0 / 0 is nan
+    counted = weights > 0
+    if not bool(counted.any()):
+        raise InputError(
+            f"known leaves no three neighbours along axes {tuple(axes)}: name fewer axes, or give "
+            "the noise yourself"
+        )
+    return (measurement[counted].abs() / weights[counted].sqrt()).median().item() / deviations

@@ -5,6 +5,7 @@ from pathlib import Path
 from attrs import evolve, frozen
 from torch import Tensor
 
+from visionxl.errors import InputError
 from visionxl.measurements import CODEC, ROUNDING, estimate_noise, least_noise
 from visionxl.operators import Composition, Mask
 from visionxl.operators.reach import has_reach, reach_of
@@ -31,7 +32,7 @@ class MeasurementOptions:
         """With the noise of the first frames, where it is to be estimated: the file's at least."""
         if not self.estimate_noise:
             return self
-        fits = self.mask is not None and self.mask.shape == measurement.shape[-2:]
+        fits = self.mask is not None and self.mask.shape[-2:] == measurement.shape[-2:]
         found = noise_in(measurement, self.mask if fits else None)
         return evolve(self, noise=max(found, ROUNDING, least_noise(path)))
 
@@ -39,8 +40,13 @@ class MeasurementOptions:
 def noise_in(measurement: Tensor | Frames, known: Tensor | None = None) -> float:
     """What the first frames look like, where a pixel is known."""
     first = measurement[0 : min(ENOUGH, len(measurement))]
-    axes = (0, -2, -1) if len(first) > 2 else (-2, -1)
-    return estimate_noise(first, axes, known)
+    known = known if known is None or known.ndim == 2 else known[: len(first)]
+    if known is None or len(first) < 3:
+        return estimate_noise(first, (0, -2, -1) if len(first) > 2 else (-2, -1), known)
+    try:
+        return estimate_noise(first, (0, -2, -1), known)
+    except InputError:  # the mask changes: what is known lies side by side in a frame alone
+        return estimate_noise(first, (-2, -1), known)
 
 
 def about_mask(mask: Tensor | None, drawn: Tensor | None, seed: int) -> list[str]:

@@ -24,6 +24,7 @@ from visionxl.protocols import (
 )
 from visionxl.solvers.conjugate_gradient import conjugate_gradient, dot
 from visionxl.solvers.consistency import DampedCG
+from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.spread import damping_of
 
 
@@ -41,6 +42,7 @@ class SplitOperator:
         operator: such as ``AveragePool(4) @ TemporalAverage(7)``.
         processes: over which.
         frames: of the whole video.
+        device: where ``operator`` is computed; None for where the frames are.
 
     Raises:
         InputError: how far the operator sees is not known.
@@ -49,6 +51,7 @@ class SplitOperator:
     operator: ForwardOperator
     processes: Processes
     frames: int
+    device: str | None = None
 
     def forward(self, video: Video) -> Measurement:
         return self._inside(lambda part, x: part.forward(x), video)
@@ -58,14 +61,17 @@ class SplitOperator:
 
     def _inside(self, action: Callable[[Any, Tensor], Tensor], own: Tensor) -> Tensor:
         if self.processes.size == 1:
-            return action(self.operator, own)
+            return action(self._there(self.operator), own)
         if len(own) == 0:  # its shape alone is asked for
             one = operator_at(self.operator, [0], self.frames)
-            return action(one, own.new_zeros(1, *own.shape[1:]))[:0]
+            return action(self._there(one), own.new_zeros(1, *own.shape[1:]))[:0]
         (before, after), here = self._around[self.processes.rank], self.processes.part(self.frames)
         numbers = [*before, *range(here.start, here.stop), *after]
         part = operator_at(self.operator, numbers, self.frames)
-        return action(part, self._extended(own))[len(before) : len(before) + len(own)]
+        return action(self._there(part), self._extended(own))[len(before) : len(before) + len(own)]
+
+    def _there(self, operator: Any) -> Any:
+        return operator if self.device is None else HostedOperator(operator, self.device)
 
     @cached_property
     def _around(self) -> list[tuple[list[int], list[int]]]:
@@ -138,7 +144,10 @@ class SplitDampedCG:
                 "needs an operator that keeps their number; use DampedCG"
             )
         own = self.processes.part(frames)
-        operator = SplitOperator(problem.operator, self.processes, frames)
+        whole, device = problem.operator, None
+        if isinstance(whole, HostedOperator):  # of videos in host memory
+            whole, device = whole.operator, whole.device
+        operator = SplitOperator(whole, self.processes, frames, device)
         damping = damping_of(problem, level, self.solver.spread, self.solver.least_noise)
         right = operator.adjoint(measured[own] - operator.forward(estimate[own]))
         result = conjugate_gradient(

@@ -41,6 +41,14 @@ class Factors:
                 f"mask of shape {tuple(self.mask.shape)}: expected four axes, and no matrix for "
                 "height, width or an axis along which it changes; make factors() return None"
             )
+        # On the meta device there are no values to look at.
+        if self.mask is not None and not self.mask.is_meta:
+            other = self.mask[(self.mask != 0) & (self.mask != 1)]
+            if len(other):
+                raise InputError(
+                    f"mask has the value {other[0].item():g}: expected 0 and 1, which the exact "
+                    "solution relies on; make factors() return None"
+                )
 
     def measured(self, shape: Shape) -> Shape:
         """The measurement's shape for a video of ``shape``."""

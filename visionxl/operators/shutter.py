@@ -1,6 +1,7 @@
 """How a camera samples time: rows read one after another, lost frames, changing exposures."""
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -142,7 +143,7 @@ class DropFrames(Composable):
 
 
 def _windows(value: Any) -> tuple[int, ...]:
-    windows = tuple(value)
+    windows = tuple(value) if isinstance(value, Iterable) else (value,)
     if not windows:
         raise InputError("windows () has no exposure: give one or more odd numbers of frames")
     return windows

@@ -17,7 +17,7 @@ from visionxl.validators import from_one
 
 def _codes(value: Any) -> Tensor:
     codes = torch.as_tensor(value).clone()
-    if codes.ndim != 3 or not bool(torch.isfinite(codes).all()):
+    if codes.ndim != 3 or not codes.numel() or not bool(torch.isfinite(codes).all()):
         raise InputError(
             f"codes of shape {tuple(codes.shape)}: expected finite numbers in the shape "
             "(frames of one exposure, height, width)"

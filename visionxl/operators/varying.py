@@ -11,13 +11,13 @@ from visionxl.errors import InputError
 from visionxl.operators.blur import GaussianBlur
 from visionxl.operators.boundary import Boundary
 from visionxl.operators.composition import Composable, find_parts
-from visionxl.operators.lifting import divide_where_seen
+from visionxl.operators.lifting import divide_where_seen, signs_like
 from visionxl.operators.reach import ByFrame, Reach, reach_of, unknown
 from visionxl.protocols import ForwardOperator, Video
 
 
 def _weights(value: Any) -> Tensor:
-    weights = torch.as_tensor(value)
+    weights = torch.as_tensor(value).clone()
     if weights.ndim != 3 or not weights.is_floating_point() or not bool((weights >= 0).all()):
         raise InputError(
             f"weights of shape {tuple(weights.shape)}: expected numbers >= 0 in the shape "
@@ -44,6 +44,9 @@ class VaryingBlur(Composable):
     weights: Tensor = field(converter=_weights)
 
     def __attrs_post_init__(self) -> None:
+        for blur in self.blurs:
+            if not isinstance(blur, ForwardOperator):
+                raise InputError(f"{blur!r} is no blur: give operators such as GaussianBlur(1.5)")
         if len(self.blurs) != len(self.weights):
             raise InputError(
                 f"weights has {len(self.weights)} maps for {len(self.blurs)} blurs: give one each"
@@ -88,7 +91,13 @@ class VaryingBlur(Composable):
     def forward(self, video: Video) -> Video:
         result = torch.zeros_like(video)
         for blur, weight in zip(self.blurs, self._maps(video), strict=True):
-            result.addcmul_(blur.forward(video), weight)
+            blurred = blur.forward(video)
+            if blurred.shape != video.shape:
+                raise InputError(
+                    f"{blur!r} turns a video of {tuple(video.shape)} into {tuple(blurred.shape)}: "
+                    "expected a blur, which keeps its size"
+                )
+            result.addcmul_(blurred, weight)
         return result
 
     def adjoint(self, measurement: Video) -> Video:
@@ -98,7 +107,9 @@ class VaryingBlur(Composable):
         return result
 
     def lift(self, measurement: Video) -> Video:
-        return divide_where_seen(measurement, self.forward(torch.ones_like(measurement[:1, :1])))
+        one = measurement[:1, :1]
+        terms = self.forward(signs_like(one)).abs().max().item()
+        return divide_where_seen(measurement, self.forward(torch.ones_like(one)), terms)
 
     def __repr__(self) -> str:
         height, width = self.weights.shape[1:]

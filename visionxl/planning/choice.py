@@ -12,7 +12,7 @@ from visionxl.planning.counts import Networks, count_held, count_networks, diffu
 from visionxl.planning.estimating import HOST, Estimate, added, host_of, place_of
 from visionxl.planning.obey import networks_of
 from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
-from visionxl.priors.tiling import striped
+from visionxl.priors.tiling import striped, unstriped
 from visionxl.protocols import LatentPrior
 from visionxl.solvers.loop import Sampler, unconditioned
 from visionxl.solvers.methods import vision_tv
@@ -50,6 +50,7 @@ def plans(
     place = place_of(prior, device)
     sampler = sampler or vision_tv()
     held = count_held(sampler, task, frames)
+    shape = frames, diffusers_prior_of(prior).codec.channels, height, width
     counted: dict[int | None, Networks] = {}
     longer = held.windows and 0 < held.together < frames
     cores = _cores(frames) if longer else [DEVICE_CORE]
@@ -58,7 +59,7 @@ def plans(
         if plan.vae_tile not in counted:
             counted[plan.vae_tile] = count_networks(prior, plan, height, width, host_of(place))
         networks = counted[plan.vae_tile]
-        taken = added(networks, held, plan, place, 12 * height * width * frames, frames)
+        taken = added(networks, held, plan, place, shape)
         yield plan, taken
 
 
@@ -141,7 +142,7 @@ def _fastest_first(
     strips: bool,
 ) -> Iterator[MemoryPlan]:
     tiles: list[int | None] = [None]
-    if strips and striped(diffusers_prior_of(prior).codec.vae):
+    if strips and striped(unstriped(diffusers_prior_of(prior).codec.vae)):
         tiles += [t for t in (MOST_TILE, MOST_TILE // 2, LEAST_TILE) if t < size[0]]
     coded = coded_at_once(prior, *size)
     alone = place.type == HOST.type  # one memory for all: neither turns nor moves save any

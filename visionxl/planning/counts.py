@@ -19,7 +19,7 @@ from visionxl.planning.plan import MemoryPlan
 from visionxl.priors.attention import FusedAttention, SlicedAttention
 from visionxl.priors.network import NetworkPrior
 from visionxl.priors.schedule import DiscreteSchedule
-from visionxl.priors.tiling import StripedAutoencoder
+from visionxl.priors.tiling import StripedAutoencoder, unstriped
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
 from visionxl.simulation import simulate
 from visionxl.sizes import next_multiple
@@ -99,7 +99,9 @@ def on_meta(prior: NetworkPrior, dtype: torch.dtype | None = None) -> NetworkPri
 
     It has no guidance, for equal conditionings could not be told there.
     """
-    network, vae = (_hollow(n, dtype_for(n, dtype)) for n in (prior.network, prior.codec.vae))
+    network, vae = (
+        _hollow(n, dtype_for(n, dtype)) for n in (prior.network, unstriped(prior.codec.vae))
+    )
     text = conditioning_at(prior.conditional, "meta", dtype)
     hollow = prior.with_networks(network, evolve(prior.codec, vae=vae), text, text)
     return evolve(hollow, guidance=None)
@@ -137,7 +139,7 @@ def count_networks(
         calls = evolve(calls, codec=evolve(calls.codec, vae=vae))
     level = inner.schedule.level(0.1)
 
-    video = torch.empty(1, 3, height, width, device="meta")
+    video = torch.empty(1, inner.codec.channels, height, width, device="meta")
     channels = inner.codec.vae.config.latent_channels
     size = (height // inner.codec.factor, width // inner.codec.factor)
     latent = torch.empty(1, channels, *size, device="meta")
@@ -146,7 +148,7 @@ def count_networks(
         decode = peak_bytes_of(lambda: calls.decode(latent), "meta")
         encode = peak_bytes_of(lambda: calls.encode(video), "meta")
     denoise += (inner.evaluations - 1) * latent.nbytes
-    unet, vae = (weight_bytes(n, plan.dtype) for n in (inner.network, inner.codec.vae))
+    unet, vae = (weight_bytes(n, plan.dtype) for n in (inner.network, unstriped(inner.codec.vae)))
     return Networks(unet, vae, latent.nbytes, denoise, decode, encode)
 
 

@@ -3,6 +3,7 @@
 import torch
 from attrs import frozen
 
+from visionxl.operators.factors import Shape
 from visionxl.operators.tasks import TASKS, Task
 from visionxl.planning.counts import Held, Networks, count_held, count_networks, diffusers_prior_of
 from visionxl.planning.obey import device_of
@@ -73,7 +74,8 @@ def estimate(
     sampler = sampler or vision_tv()
     networks = count_networks(prior, plan, height, width, host_of(place))
     held = count_held(sampler, task, frames)
-    return added(networks, held, plan, place, 12 * height * width * frames, frames)
+    shape = frames, diffusers_prior_of(prior).codec.channels, height, width
+    return added(networks, held, plan, place, shape)
 
 
 def added(
@@ -81,15 +83,16 @@ def added(
     held: Held,
     plan: MemoryPlan,
     place: torch.device,
-    video_bytes: int,
-    frames: int,
+    shape: Shape,
 ) -> Estimate:
     """The stages' bytes: weights, what a call makes, and what the loop holds meanwhile."""
+    frames, channels, height, width = shape
+    pixels = height * width
+    frame = 4 * channels * pixels
     here = plan.video_device.type == place.type
-    video, latents = (x * here for x in (video_bytes, frames * networks.latent))
+    video, latents = (x * here for x in (frames * frame, frames * networks.latent))
     together = min(frames, plan.frames_at_once)
     coded = min(together, plan.vae_frames or together)
-    frame = video_bytes // frames
     # Where a call of the autoencoder has fewer frames than one of the U-Net, its parts wait for
     # the others, to be put together.
     parts = here * (coded < together) * together * frame
@@ -104,7 +107,7 @@ def added(
     waiting = max(frames - held.together, 0) * frame // 3 if held.modes and not here else 0
     modes = 2 * min(waiting, 4 * MODES_KEPT)
     alone = place.type == HOST.type
-    motion = arrival_bytes(frames, frame // 12) if held.prepared and alone else 0
+    motion = arrival_bytes(frames, pixels) if held.prepared and alone else 0
     return Estimate(
         denoise=during_unet + together * networks.denoise + between + 2 * longer * latents,
         decode=during_vae + coded * networks.decode + between + longer * video + parts,

@@ -16,7 +16,7 @@ from visionxl.priors.attention import SlicedAttention
 from visionxl.priors.diffusers import Conditioning
 from visionxl.priors.network import NetworkPrior
 from visionxl.priors.padding import Padded
-from visionxl.priors.tiling import StripedAutoencoder
+from visionxl.priors.tiling import StripedAutoencoder, unstriped
 from visionxl.protocols import LatentPrior
 from visionxl.solvers.frames import Around
 
@@ -59,7 +59,7 @@ def planned(
     place = device_of(prior.network)
     if device is not None:  # with its number, as the networks will tell it
         place = torch.empty(0, device=device).device
-    network, vae = (_converted(n, plan.dtype) for n in (prior.network, prior.codec.vae))
+    network, vae = (_converted(n, plan.dtype) for n in (prior.network, unstriped(prior.codec.vae)))
     codec_vae = vae if plan.vae_tile is None else StripedAutoencoder(vae, plan.vae_tile)
     obeying: Any = prior.with_networks(
         network,

@@ -10,7 +10,8 @@ from torch import Tensor
 from visionxl.memory import ran_out_of_memory
 from visionxl.planning.obey import device_of, networks_of, planned
 from visionxl.planning.plan import MemoryPlan
-from visionxl.priors.tiling import striped
+from visionxl.priors.network import NetworkPrior
+from visionxl.priors.tiling import striped, unstriped
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
 from visionxl.solvers.frames import FrameByFrame
 
@@ -51,7 +52,7 @@ class Persistent:
 
     @property
     def prior(self) -> LatentPrior:
-        """As it was given."""
+        """As it was given, in the plan's dtype."""
         return self._given
 
     @property
@@ -95,15 +96,16 @@ class Persistent:
         """Fewer frames than were given in the call that failed, or the next smaller plan."""
         followed = torch.is_grad_enabled() and given.requires_grad
         networks = networks_of(self._given)
-        plan: MemoryPlan | None = self.plan
-        while plan is not None:
-            before = plan
-            plan = plan.smaller(
-                autoencoder=networks is not None,
-                # Strips let no gradients through.
-                tiles=networks is not None and striped(networks.codec.vae) and not followed,
-                offload=networks is not None and torch.device(self._device or "cpu").type != "cpu",
-            )
-            if plan is not None and before.frames_at_once <= len(given):
-                return plan
-        return None
+        # A call may have fewer frames than the plan allows.
+        plan = evolve(self.plan, frames_at_once=min(self.plan.frames_at_once, len(given)))
+        return plan.smaller(
+            autoencoder=networks is not None,
+            # Strips let no gradients through.
+            tiles=networks is not None and _in_strips(networks) and not followed,
+            offload=networks is not None and torch.device(self._device or "cpu").type != "cpu",
+        )
+
+
+def _in_strips(networks: NetworkPrior) -> bool:
+    """Whether the autoencoder can work in strips."""
+    return striped(unstriped(networks.codec.vae))

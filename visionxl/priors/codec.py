@@ -46,17 +46,21 @@ class AutoencoderCodec:
         return max(1, math.isqrt(self.vae.config.in_channels // 3))
 
     @property
+    def channels(self) -> int:
+        """Of the frames: 3, or 1 where they are gray."""
+        return self.vae.config.in_channels // self.patch**2
+
+    @property
     def factor(self) -> int:
         """Pixels per latent, along height and width."""
         return self.patch * 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     def encode(self, video: Video) -> Latent:
         """The mode of the encoder's posterior, shifted and scaled to about unit variance."""
-        channels = self.vae.config.in_channels // self.patch**2
-        if video.shape[1] != channels:
+        if video.shape[1] != self.channels:
             raise InputError(
-                f"video has {video.shape[1]} channels, and the autoencoder takes {channels}: make "
-                "the operator's videos have as many; a gray one is video.expand(-1, 3, -1, -1)"
+                f"video has {video.shape[1]} channels, and the autoencoder takes {self.channels}: "
+                "make the operator's videos have as many; a gray one is video.expand(-1, 3, -1, -1)"
             )
         check_multiple(video, self.factor)
         return self._in_parts(self._encode, video)

@@ -9,6 +9,7 @@ from attrs import evolve
 
 from visionxl.priors.codec import AutoencoderCodec
 from visionxl.priors.network import NetworkPrior
+from visionxl.priors.tiling import unstriped
 from visionxl.protocols import LatentPrior
 
 TIME = 0.2  # of the denoiser's first call: what it computes with is the same at every time
@@ -31,8 +32,8 @@ def compiled(prior: NetworkPrior, backend: str = "inductor") -> NetworkPrior:
 
 
 def compiled_codec(codec: AutoencoderCodec, backend: str = "inductor") -> AutoencoderCodec:
-    """The same autoencoder, its encoder and its decoder compiled."""
-    vae = copy.copy(codec.vae)
+    """The same autoencoder, its encoder and its decoder compiled; one in strips as a whole."""
+    vae = copy.copy(unstriped(codec.vae))
     vae._modules = dict(vae._modules)  # its own list of parts, or the given one's would change
     for name in ("encoder", "decoder"):
         setattr(vae, name, torch.compile(getattr(vae, name), backend=backend))
@@ -55,7 +56,12 @@ def _compiled(network: Any, backend: str) -> Any:
 
 @torch.no_grad()  # as runs are: what is compiled with gradients is not used without
 def warm_up(
-    prior: LatentPrior, frames: int, height: int, width: int, device: torch.device
+    prior: LatentPrior,
+    frames: int,
+    height: int,
+    width: int,
+    device: torch.device,
+    channels: int = 3,
 ) -> float:
     """Encode, denoise and decode a gray video once; the seconds that it took.
 
@@ -65,9 +71,10 @@ def warm_up(
         height: in pixels.
         width: in pixels.
         device: of the run's videos.
+        channels: of them.
     """
     began = time.perf_counter()
-    latent = prior.encode(torch.zeros(frames, 3, height, width, device=device))
+    latent = prior.encode(torch.zeros(frames, channels, height, width, device=device))
     prior.decode(prior.denoise(latent, prior.schedule.level(TIME)).clean)
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -204,6 +204,11 @@ def is_tiny(vae: Any) -> bool:
     return isinstance(getattr(getattr(vae, "decoder", None), "layers", None), nn.Sequential)
 
 
+def unstriped(vae: Any) -> Any:
+    """The autoencoder itself, where it works in strips."""
+    return vae.vae if isinstance(vae, StripedAutoencoder) else vae
+
+
 def striped(vae: Any) -> bool:
     """Whether :class:`StripedAutoencoder` knows this autoencoder."""
     if is_tiny(vae):

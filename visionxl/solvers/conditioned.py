@@ -21,7 +21,7 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread
+from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, unit_of
 
 ConditionedDenoiser = Callable[[LatentPrior, InverseProblem, Latent, NoiseLevel], Denoised]
 
@@ -64,7 +64,7 @@ class MeasurementLikelihood:
     """``|y - A D(z0)|^2 / (2 (sigma_y^2 + r_t^2))``: latent DPS (Chung et al. 2023).
 
     DPS has a step size, set by hand, in the place of this variance; ``r_t`` is how far the
-    estimate may be from the truth.
+    estimate may be from the truth, in the measurement's unit (:func:`unit_of`).
     """
 
     takes_nonlinear: ClassVar[bool] = True
@@ -75,8 +75,9 @@ class MeasurementLikelihood:
     ) -> Tensor:
         video = prior.decode(clean)
         residual = problem.measurement - Differentiable(problem.operator).forward(video)
-        variance = max(problem.noise_std, LEAST_NOISE) ** 2 + self.spread(level) ** 2
-        return residual.square().sum() / (2 * variance)
+        unit = _unit(problem, video)
+        variance = max(problem.noise_std / unit, LEAST_NOISE) ** 2 + self.spread(level) ** 2
+        return residual.square().sum() / (2 * unit**2 * variance)
 
 
 @frozen
@@ -84,7 +85,8 @@ class GluedLikelihood:
     """DPS's, and PSLD's gluing of the latents (Rout et al. 2023).
 
     ``gluing |z0 - E(A^T y + (I - A^T A) D(z0))|^2 / (2 (sigma_y^2 + r_t^2))`` is added: of all
-    latents that explain the measurement, those are wanted that the encoder gives back.
+    latents that explain the measurement, those are wanted that the encoder gives back. ``A`` and
+    ``y`` are in the measurement's unit (:func:`unit_of`).
 
     Args:
         spread: ``r_t``.
@@ -99,9 +101,12 @@ class GluedLikelihood:
     ) -> Tensor:
         operator, video = Differentiable(problem.operator), prior.decode(clean)
         residual = problem.measurement - operator.forward(video)
-        apart = clean - prior.encode(video + operator.adjoint(residual))
-        variance = max(problem.noise_std, LEAST_NOISE) ** 2 + self.spread(level) ** 2
-        return (residual.square().sum() + self.gluing * apart.square().sum()) / (2 * variance)
+        unit, noise = _unit(problem, video), problem.noise_std
+        apart = clean - prior.encode(video + operator.adjoint(residual) / unit**2)
+        # In the unit of the video, in which the latents are apart.
+        variance = max(noise / unit, LEAST_NOISE) ** 2 + self.spread(level) ** 2
+        measured = residual.square().sum() / unit**2
+        return (measured + self.gluing * apart.square().sum()) / (2 * variance)
 
 
 @frozen
@@ -167,18 +172,24 @@ class HardConsistency:
         """The denoiser, and then the optimisation."""
         denoised = prior.denoise(latent, level)
         operator, measurement = Differentiable(problem.operator), problem.measurement.detach()
-        enough = max(problem.noise_std, LEAST_NOISE) ** 2
+        unit = _unit(problem, prior.decode(denoised.clean))
+        enough = max(problem.noise_std / unit, LEAST_NOISE) ** 2
         with torch.enable_grad():
             clean = denoised.clean.detach().clone().requires_grad_()
             adam = torch.optim.Adam([clean], lr=self.rate)
             for _ in range(self.iterations):
                 video = prior.decode(clean)
-                loss = (measurement - operator.forward(video)).square().mean()
+                loss = (measurement - operator.forward(video)).square().mean() / unit**2
                 if loss.item() <= enough:
                     break
                 (clean.grad,) = torch.autograd.grad(loss, clean)  # of the latents and nothing else
                 adam.step()
         return Denoised(clean.detach(), denoised.noise)
+
+
+@torch.no_grad()
+def _unit(problem: InverseProblem, video: Video) -> float:
+    return unit_of(problem.operator, video.detach())
 
 
 def check_gradients(problem: InverseProblem, prior: LatentPrior) -> None:

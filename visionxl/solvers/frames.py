@@ -69,7 +69,8 @@ class FrameByFrame:
             return parts
 
         if len(whole) <= self.frames_at_once:
-            return checked(0, whole)
+            # Networks may answer with channels last, and operators may view what they measure.
+            return tuple(part.contiguous() for part in checked(0, whole))
         results: tuple[Tensor, ...] = ()
         for first in range(0, len(whole), self.frames_at_once):
             chunk = whole[first : first + self.frames_at_once]

@@ -30,6 +30,7 @@ from visionxl.protocols import (
 from visionxl.simulation import check_video, noisy
 from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.loop import Sampler, restore
+from visionxl.solvers.precision import no_autocast
 from visionxl.solvers.windows import FrameSource, Window
 
 
@@ -112,7 +113,7 @@ def with_common_start(
     problem = problem_of(holding)
     levels = [prior.schedule.level(t) for t in sampler.times]
     there = BatchConsistentInversion(holding.place(frame))
-    with torch.no_grad():
+    with torch.no_grad(), no_autocast():
         latent = there.start(problem, prior, levels, Generator())[:1]
     return lambda window: evolve(sampler, initializer=CommonStart(latent, window.size))
 
@@ -229,7 +230,7 @@ def _check_alike(operator: Any, window: InverseProblem, count: int) -> None:
     parts = (operator_at(operator, range(first, frames), count) for first in (0, 1))
     whole, later = (part.forward(x) for part, x in zip(parts, (video, video[1:]), strict=True))
     one, same = whole[reach + 1], later[reach]
-    if (one - same).norm() > 1e-3 * one.norm():
+    if (one - same).norm() > max(1e-5, 10 * torch.finfo(one.dtype).eps) * one.norm():
         raise InputError(
             f"{name_of(operator)} measures the same frames otherwise at another time, so windows "
             "would be wrong: give it a method at(frames, count) that tells it for some frames "

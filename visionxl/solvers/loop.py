@@ -214,7 +214,8 @@ def restore(
         generator: the only source of chance; the same seed gives the same result, on a GPU to
             rounding.
         frames_at_once: frames in one call of the prior. More is faster where memory allows; the
-            result is the same to rounding.
+            result is the same to rounding, and a little beyond where a method follows the motion,
+            which is searched for in 8 bits.
         observe: called with every step.
         inner: a quicker prior over the same latents, for all steps but the last: usually ``prior``
             with a tiny autoencoder.
@@ -236,19 +237,20 @@ def restore(
     )
     check_parts(sampler)
     check_schedule(prior)
-    frames = check_problem(problem)
-    check_precision(problem.measurement.device)
-    check_linear(problem, sampler.consistency)
-    if sampler.finish is not None:
-        check_linear(problem, sampler.finish)
-    if sampler.condition is not unconditioned:
-        check_linear(problem, sampler.condition)
-    check_state(state, len(sampler.times), frames)
-    frugal = FrameByFrame(prior, frames_at_once)
-    parts = (sampler.initializer, sampler.consistency, sampler.renoise, sampler.condition)
-    for part in (*parts, sampler.finish):
-        if isinstance(part, Demanding):
-            part.check(problem, frugal)
+    with no_autocast():
+        frames = check_problem(problem)
+        check_precision(problem.measurement.device)
+        check_linear(problem, sampler.consistency)
+        if sampler.finish is not None:
+            check_linear(problem, sampler.finish)
+        if sampler.condition is not unconditioned:
+            check_linear(problem, sampler.condition)
+        check_state(state, len(sampler.times), frames)
+        frugal = FrameByFrame(prior, frames_at_once)
+        parts = (sampler.initializer, sampler.consistency, sampler.renoise, sampler.condition)
+        for part in (*parts, sampler.finish):
+            if isinstance(part, Demanding):
+                part.check(problem, frugal)
     steps = trajectory(problem, frugal, sampler, generator, state)
     if inner is not None:
         quick = FrameByFrame(inner, frames_at_once)
@@ -265,7 +267,8 @@ def restore(
         del step
     assert video is not None  # that of the last step, which nothing follows
     if not isinstance(sampler.consistency, Unchanged) or sampler.finish is not None:
-        check_result(problem, sampler.consistency, video, trace[-1].data_residual)
+        with no_autocast():
+            check_result(problem, sampler.consistency, video, trace[-1].data_residual)
     return Restoration(video, tuple(trace))
 
 

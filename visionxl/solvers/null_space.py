@@ -18,6 +18,7 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.randomness import draw_noise
+from visionxl.solvers.contract import check_linear
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.renoising import belonging_noise, check_pixels, ddpm_variance
 
@@ -41,6 +42,7 @@ class NullSpace:
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, for an operator without factors."""
+        check_linear(problem, self)
         _modes_of(problem, problem.operator.adjoint(problem.measurement))
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
@@ -68,6 +70,7 @@ class NullSpaceNoise:
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, for a prior with an autoencoder."""
+        check_linear(problem, self)
         check_pixels("NullSpaceNoise", problem, prior)
 
     def __call__(

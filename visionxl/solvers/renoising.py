@@ -14,6 +14,7 @@ from torch import Generator
 from visionxl.errors import InputError
 from visionxl.protocols import InverseProblem, Latent, LatentPrior, Passage
 from visionxl.randomness import draw_noise
+from visionxl.solvers.contract import check_linear
 from visionxl.solvers.spread import LEAST_NOISE, Spread
 from visionxl.validators import from_zero, share
 
@@ -149,6 +150,7 @@ class DecoupledNoise:
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, for a prior with an autoencoder."""
+        check_linear(problem, self)
         check_pixels("DecoupledNoise", problem, prior)
 
     def __call__(

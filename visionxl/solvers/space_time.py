@@ -12,6 +12,7 @@ from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.data_term import DataTerm, Iterated
 from visionxl.solvers.directions import Directions
+from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.spread import (
@@ -54,6 +55,8 @@ def has_holes(operator: ForwardOperator, video: Video) -> bool:
     What a window of a clip leaves out at its ends does not count. Where measurements see a pixel,
     random ones do not cancel there.
     """
+    if isinstance(operator, HostedOperator):
+        operator = HostedOperator(uncut(operator.operator)[0], operator.device)
     operator, _ = uncut(operator)
     measured = operator.forward(torch.ones_like(video))
     probe = torch.rand(measured.shape, generator=torch.Generator().manual_seed(0)).to(measured)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from attrs import field, frozen
+from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.protocols import (
@@ -23,6 +24,7 @@ Spread = Callable[[NoiseLevel], float]
 LEAST_NOISE = 2e-4
 """Stands for the noise of a measurement that has none, so that the equations stay well posed."""
 
+BLIND = 1e-5  # times what white noise is measured as: less is the rounding of what cancels
 PROBE = 1728  # a seed that masks are not drawn with: noise of their seed would depend on them
 
 
@@ -97,11 +99,18 @@ def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> floa
     """The measurement's unit: the root mean square of what a video of ones is measured as.
 
     1 for a blur, an average, a pooling or an orthonormal transform, the root of the known share for
-    a mask, 127.5 times as much where values are counted in grey levels; 1 for an operator that
-    sees nothing of it.
+    a mask, 127.5 times as much where values are counted in grey levels. An operator that is blind
+    to it, such as one of differences, has that of white noise, and one that sees nothing 1.
     """
+    even, noise = (_size(operator.forward(of(video))) for of in (torch.ones_like, _still_noise))
+    return (even if even > BLIND * noise else noise) or 1.0
+
+
+def unit_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> float:
+    """Likewise, of the values that measure anything of it: 1 for a mask, too."""
     measured = operator.forward(torch.ones_like(video))
-    return measured.norm().item() / math.sqrt(measured.numel()) or 1.0
+    gain, size = gain_of(operator, video), _size(measured[measured != 0])
+    return size if size >= gain else gain
 
 
 def is_fine(operator: ForwardOperator, video: Video, gain: float) -> bool:
@@ -115,11 +124,18 @@ def is_fine(operator: ForwardOperator, video: Video, gain: float) -> bool:
         video: for its size.
         gain: the measurement's unit (:func:`gain_of`).
     """
+    return _size(operator.forward(_still_noise(video))) > gain / 3
+
+
+def _still_noise(video: Video) -> Video:
+    """White noise of the video's size, the same in all frames and in every run."""
     generator = torch.Generator().manual_seed(PROBE)
-    noise = torch.randn(video.shape[1:], generator=generator).to(video)
-    measured = operator.forward(noise.expand_as(video))
-    strength = measured.norm().item() / math.sqrt(measured.numel())
-    return strength > gain / 3
+    return torch.randn(video.shape[1:], generator=generator).to(video).expand_as(video)
+
+
+def _size(measured: Tensor) -> float:
+    """Its root mean square."""
+    return measured.norm().item() / math.sqrt(max(measured.numel(), 1))
 
 
 def damping_of(

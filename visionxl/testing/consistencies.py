@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -38,7 +39,8 @@ def check_consistency(
     ``correct`` returns a :class:`~visionxl.protocols.Correction` of the estimate's shape, dtype and
     device, changes nothing in place and answers the same again. It moves an estimate towards
     ``{x : A x = y}``: from an estimate that is far away the residual ``|y - A x|`` never grows, and
-    falls at some level, with noise or without; an estimate that fits a measurement without noise
+    falls at some level, with noise or without, whichever frame is wrong; what it answers depends on
+    nothing that it was asked before; an estimate that fits a measurement without noise
     still does so afterwards, to 1 %.
 
     Args:
@@ -60,7 +62,7 @@ def check_consistency(
     clean = operator.forward(truth)
     noisy = clean + 0.05 * draws.noise(clean.shape)
     far = 0.5 * truth + 0.3 * draws.noise(shape)
-    left = []
+    left, fresh = [], deepcopy(consistency)  # which was asked nothing
     for level in map(schedule.level, TIMES):
         for problem in (
             InverseProblem(operator, clean),
@@ -75,6 +77,47 @@ def check_consistency(
         "the root mean square of y - A x did not fall in any case",
         "return the corrected video, and not the estimate as it was",
     )
+    level, noisy_problem = schedule.level(TIMES[-1]), InverseProblem(operator, noisy, 0.05)
+    asked, anew = (part.correct(far, noisy_problem, level).video for part in (consistency, fresh))
+    away = apart(anew, asked)
+    require(
+        away <= 1e-5,
+        consistency,
+        "a correction depends on its arguments alone",
+        f"after other questions the answer is {away:.1e} away from that of a copy that was asked "
+        "nothing before",
+        "keep nothing between calls, or keep it by the problem and the level that it belongs to",
+    )
+    problems = InverseProblem(operator, clean), noisy_problem
+    _check_every_frame(consistency, truth, draws, problems, schedule)
+
+
+def _check_every_frame(
+    consistency: DataConsistency,
+    truth: Tensor,
+    draws: Draws,
+    problems: Sequence[InverseProblem],
+    schedule: DiscreteSchedule,
+) -> None:
+    """Whichever frame is wrong, where the measurement tells, it is corrected in some case."""
+    for frame in range(len(truth)):
+        wrong = truth.clone()
+        wrong[frame] = 0.5 * truth[frame] + 0.3 * draws.noise(truth[frame].shape)
+        before = [data_residual(problem, wrong) for problem in problems]
+        if before[0] < 1e-6:  # nobody sees that frame
+            continue
+        left = [
+            data_residual(problem, consistency.correct(wrong, problem, level).video) / size
+            for level in map(schedule.level, TIMES)
+            for problem, size in zip(problems, before, strict=True)
+        ]
+        require(
+            min(left) < 1 - 1e-3,
+            consistency,
+            "correct moves every frame towards the measurement",
+            f"with frame {frame} wrong alone the root mean square of y - A x did not fall",
+            "correct all frames of the estimate",
+        )
 
 
 def _corrected(

@@ -1,13 +1,15 @@
 """The contract test of methods."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
 from attrs import evolve
 from torch import Generator, Tensor
 
-from visionxl.protocols import LatentPrior
+from visionxl.operators import lift
+from visionxl.protocols import LatentPrior, Passage
 from visionxl.simulation import simulate
 from visionxl.solvers import Sampler, restore, trajectory
 from visionxl.testing.laws import ContractError, Draws, apart, require
@@ -28,9 +30,9 @@ def check_method(
     """Hold a method, made of parts of anybody, against what a run relies on.
 
     It restores a random video. All its chance comes from the generator: the same seed gives the
-    same result, whatever was drawn elsewhere. It goes on from the state after any step as if it
-    had never been interrupted, so it keeps nothing from step to step. The measurement is left
-    alone.
+    same result, whatever was drawn elsewhere. It goes on from the state after a step as if it
+    had never been interrupted, so it keeps nothing from step to step. Where its renoise says
+    ``shared = True``, frames that are alike stay so. The measurement is left alone.
 
     Args:
         sampler: the method.
@@ -50,6 +52,7 @@ def check_method(
     if not isinstance(sampler, Sampler):
         law, seen = "a method is a Sampler", f"it is {type(sampler).__name__}"
         raise ContractError(sampler, law, seen, "make one: Sampler(times=..., ...), or vision_xl()")
+    fresh = deepcopy(sampler)  # knows nothing of the runs below
     video = Draws(seed, dtype, device).video(shape)
     chance = Generator().manual_seed(seed)
     problem = simulate(video, operator, noise_std, generator=chance)
@@ -77,24 +80,53 @@ def check_method(
         f"a second run is {far:.1e} away, as a share of its size",
         "draw with torch.randn(shape, generator=generator) in every part, and keep no state",
     )
-    _check_going_on(sampler, problem, prior, first, seed, tolerance)
+    _check_going_on(sampler, fresh, problem, prior, first, seed, tolerance)
+    _check_shared(sampler, problem, prior, seed)
 
 
 def _check_going_on(
-    sampler: Sampler, problem: Any, prior: LatentPrior, whole: Tensor, seed: int, tolerance: float
+    sampler: Sampler,
+    fresh: Sampler,
+    problem: Any,
+    prior: LatentPrior,
+    whole: Tensor,
+    seed: int,
+    tolerance: float,
 ) -> None:
-    if len(sampler.times) < 2:
-        return
+    """Another process goes on: with parts that were never asked anything."""
     steps = trajectory(problem, prior, sampler, Generator().manual_seed(seed))
-    state = next(steps).following
-    assert state is not None  # there is a step after the first
-    state = evolve(state, latent=state.latent.clone())
-    went_on = restore(problem, prior, sampler, generator=Generator(), state=state).video
-    far = apart(whole, went_on)
+    states = [evolve(s, latent=s.latent.clone()) for s in (x.following for x in steps) if s]
+    for state in dict.fromkeys((0, len(states) - 1)) if states else ():
+        method, going_on = deepcopy(fresh), states[state]
+        went_on = restore(problem, prior, method, generator=Generator(), state=going_on).video
+        far = apart(whole, went_on)
+        require(
+            far <= tolerance,
+            sampler,
+            "a method goes on from the state after a step as if it had never been interrupted",
+            f"begun with step {going_on.index + 1} by parts that were asked nothing before it ends "
+            f"{far:.1e} away, as a share of its size",
+            "keep nothing between steps: all that a part needs is in its arguments",
+        )
+
+
+def _check_shared(sampler: Sampler, problem: Any, prior: LatentPrior, seed: int) -> None:
+    """Where a renoise says that all frames share its draws, frames that are alike stay so."""
+    if len(sampler.times) < 2 or not getattr(sampler.renoise, "shared", False):
+        return
+    before, after = (prior.schedule.level(time) for time in sampler.times[:2])
+    video = lift(problem.operator, problem.measurement)
+    clean = prior.encode(video[:1].expand(3, -1, -1, -1).contiguous())
+    noise = Draws(seed, clean.dtype, clean.device).noise(clean[:1].shape).expand_as(clean)
+    latent = before.signal * clean + before.noise * noise
+    to = after.time, after.signal, after.noise
+    passage = Passage(*to, before, latent, problem, sampler.consistency)
+    answer = sampler.renoise(clean, noise, passage, Generator().manual_seed(seed))
+    far = apart(answer[:1].expand_as(answer), answer)
     require(
-        far <= tolerance,
-        sampler,
-        "a method goes on from the state after a step as if it had never been interrupted",
-        f"begun with the second step it ends {far:.1e} away, as a share of its size",
-        "keep nothing between steps: all that a part needs is in its arguments",
+        far <= 1e-4,
+        sampler.renoise,
+        "with shared = True all frames share the draws of a renoise, so that a clip can be cut",
+        f"frames that were alike lie {far:.1e} apart afterwards, as a share of their size",
+        "draw one frame's noise and add it to all, or leave shared = True out",
     )

@@ -1,14 +1,18 @@
 """The contract test of operators: linear ones, and those with a derivative."""
 
-from collections.abc import Sequence
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from attrs import fields, has
 from torch import Tensor
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, name_of
 from visionxl.operators import Factored, check_adjoint, lift
 from visionxl.operators.composition import find_parts
+from visionxl.operators.cutting import operator_at
 from visionxl.operators.reach import ByFrame, Reach, Reaching, reach_of
 from visionxl.protocols import ForwardOperator, NonlinearOperator
 from visionxl.solvers.closed_form import along
@@ -23,6 +27,8 @@ from visionxl.testing.laws import (
     check_video_shape,
     require,
 )
+
+KINKS = 0.002  # of the values of an operator that is not linear may lie where it has no derivative
 
 
 def check_operator(
@@ -123,7 +129,13 @@ def _check_reach(operator: Any, video: Tensor, draws: Draws, enough: float) -> N
     way = "return visionxl.operators.Reach(frames), with circular=True where time goes round"
     require(isinstance(answer, Reach), operator, law, f"it returned {answer!r}", way)
     reach = reach_of(operator)
-    count = max(len(video), 2 * reach.frames + 4) if any_number else len(video)
+    least = 2 * reach.frames + 2
+    count = max(len(video), least + 2) if any_number else len(video)
+    if count < least:
+        raise InputError(
+            f"shape {tuple(video.shape)}: expected {least} frames or more, for {name_of(operator)} "
+            f"sees {reach.frames} on each side and is not the same for all"
+        )
     whole = draws.noise((count, *video.shape[1:]))
     measured = linear.forward(whole)
     law = f"a frame of the measurement sees at most {reach.frames} frames on each side of its own"
@@ -139,6 +151,16 @@ def _check_reach(operator: Any, video: Tensor, draws: Draws, enough: float) -> N
             "let reach tell of more frames, or of circular=True where the first frame follows the "
             "last; an operator that differs from frame to frame has at(frames, count)",
         )
+    if not any_number:
+        _check_some_frames(operator_at(operator, range(1, count), count), whole[1:], draws, enough)
+
+
+def _check_some_frames(part: Any, video: Tensor, draws: Draws, enough: float) -> None:
+    """What an operator is for some frames is one, too."""
+    measured = part.forward(video)
+    _check_transpose(part, video, measured, draws, 0)
+    if isinstance(part, Factored):
+        _check_factors(part, video, measured, enough)
 
 
 def _check_transpose(
@@ -199,6 +221,26 @@ def _check_factors(operator: Any, video: Tensor, measured: Tensor, enough: float
             str(error),
             "make it a frozen value: attrs.frozen, or dataclass(frozen=True)",
         ) from error
+    hidden = [name for name in _not_compared(operator) if torch.is_tensor(getattr(operator, name))]
+    require(
+        not hidden,
+        operator,
+        "operators with factors that are equal measure alike, for a decomposition is kept",
+        f"{', '.join(hidden)} is left out of the comparison",
+        "compare the whole value by identity, attrs.frozen(eq=False) or dataclass(eq=False), or "
+        "write __eq__ and __hash__",
+    )
+
+
+def _not_compared(operator: Any) -> Iterator[str]:
+    """The fields of a value that two equal ones may have different."""
+    kind = type(operator)
+    if kind.__eq__ is object.__eq__:  # equal is itself alone
+        return
+    if has(kind):
+        yield from (field.name for field in fields(kind) if not field.eq)
+    elif dataclasses.is_dataclass(kind):
+        yield from (field.name for field in dataclasses.fields(kind) if not field.compare)
 
 
 def _product(factors: Any, video: Tensor) -> Tensor:
@@ -224,7 +266,11 @@ def _check_nonlinear(operator: Any, shape: Sequence[int], draws: Draws, seed: in
         operator.forward(video + step * direction),
         operator.forward(video - step * direction),
     )
-    enough, error = step**1.2, apart((ahead - behind) / (2 * step), jacobian.forward(direction))
+    # Where the curve has a kink, as that of a sensor which saturates, a few values straddle it.
+    slopes, found = (ahead - behind) / (2 * step), jacobian.forward(direction)
+    off = (slopes - found).abs().flatten()
+    smooth = off.argsort()[: len(off) - math.ceil(KINKS * len(off))]
+    enough, error = step**1.2, apart(slopes.flatten()[smooth], found.flatten()[smooth])
     require(
         error <= enough,
         operator,

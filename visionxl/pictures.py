@@ -1,5 +1,6 @@
 """Reading images, animated or not."""
 
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -9,14 +10,16 @@ import numpy as np
 from visionxl.errors import InputError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".apng")
+UNREAD = (OSError, SyntaxError, ValueError, TypeError, IndexError, struct.error)
+"""What Pillow raises for an image that is none, or damaged."""
+
 LOSSY_IMAGES = (".jpg", ".jpeg", ".webp", ".gif")
 
 
 def frames_of_image(path: Path) -> Iterator[np.ndarray]:
     """The frames of an image, upright, in 8-bit RGB, (height, width, 3)."""
-    from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+    from PIL import Image, ImageOps, ImageSequence
 
-    unread = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError)
     try:
         with Image.open(path) as image:
             for frame in ImageSequence.Iterator(image):
@@ -26,7 +29,9 @@ def frames_of_image(path: Path) -> Iterator[np.ndarray]:
                 elif upright.mode == "F":
                     raise _unknown_range(path, "floating point numbers")
                 yield np.array(upright.convert("RGB"))
-    except unread as error:
+    except InputError:
+        raise
+    except (Image.DecompressionBombError, *UNREAD) as error:
         raise InputError(
             f"clip {str(path)!r} is no image that can be read ({error}): give another file"
         ) from error
@@ -47,12 +52,11 @@ def _unknown_range(path: Path, what: str) -> InputError:
 
 def rate_of_image(path: Path) -> Fraction | None:
     """Frames per second of an animated one; None where it does not tell."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    unread = (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError)
     try:
         with Image.open(path) as image:
-            milliseconds = image.info.get("duration")
-    except unread:
+            milliseconds = round(image.info.get("duration") or 0)
+    except (Image.DecompressionBombError, *UNREAD):
         return None  # reading the frames will say what is wrong
-    return Fraction(1000, round(milliseconds)) if milliseconds else None
+    return Fraction(1000, milliseconds) if milliseconds else None

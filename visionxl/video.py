@@ -36,7 +36,7 @@ class Clip:
 def natural_order(path: Path) -> list[tuple[int, int, str]]:
     """Sort key: numbers inside names count as numbers, so frame2 comes before frame10."""
     parts = re.split(r"(\d+)", path.name.lower())
-    return [(0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p]
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p]
 
 
 def read_clip(path: str | Path, frames: int | None = None) -> Clip:
@@ -75,19 +75,27 @@ def is_lossy(path: Path) -> bool:
 
 
 def about_rate(path: Path) -> list[str]:
-    """A word on a video file whose frames are not evenly spaced: they are taken as if they were."""
+    """Words on a video file whose frames are not evenly spaced, or whose pixels are not square."""
     if path.is_dir() or path.suffix.lower() in (*IMAGES, ".safetensors"):
         return []
     with _opened(path) as container:
         stream = container.streams.video[0]
         times = sorted(p.pts for p in container.demux(stream) if p.pts is not None)
         rate = Fraction(stream.average_rate or stream.guessed_rate or RATE)
+        shape = Fraction(stream.sample_aspect_ratio or 1)
+    notes = []
+    if shape != 1:
+        notes.append(
+            f"{path.name} has pixels of {shape.numerator}:{shape.denominator}: they are taken, and "
+            "written, as square"
+        )
     gaps = sorted(after - before for before, after in pairwise(times))
     if not gaps or gaps[-1] < 2 * gaps[len(gaps) // 2]:
-        return []
+        return notes
     return [
+        *notes,
         f"{path.name} has a variable frame rate: its frames are taken as evenly spaced, "
-        f"{float(rate):.5g} a second, and may drift from their sound"
+        f"{float(rate):.5g} a second, and may drift from their sound",
     ]
 
 
@@ -209,13 +217,14 @@ def _container(path: Path, whole: bool) -> Iterator[np.ndarray]:
         # Threads that decode ahead may still be at work when the reader stops: closing then waits
         # for them with Python's lock held, and they may wait for that lock.
         stream.thread_type = "SLICE"
-        count = 0
+        count, begins = 0, []
         for frame in container.decode(stream):
             count += 1
+            begins += [] if frame.time is None else [frame.time]
             yield _upright(frame)
         if whole:
             rate = stream.average_rate or stream.guessed_rate or RATE
-            _check_complete(path, stream, count, rate)
+            _check_complete(path, stream, count, begins, rate)
 
 
 @contextmanager
@@ -248,17 +257,30 @@ def _packets(path: Path) -> int:
         return sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
 
 
-def _check_complete(path: Path, stream: Any, count: int, rate: Fraction) -> None:
-    """A file cut off in the middle still decodes: hold the frames against its own header."""
-    expected = stream.frames
+def _check_complete(
+    path: Path, stream: Any, count: int, begins: list[float], rate: Fraction
+) -> None:
+    """A file cut off in the middle still decodes: hold the frames against its own header.
+
+    Args:
+        path: of the file.
+        stream: of the pictures.
+        count: of the frames that were read.
+        begins: when they are shown, in seconds, as far as they tell.
+        rate: frames per second, on average.
+    """
+    promised, found = f"{stream.frames} frames", f"{count}"
+    cut = count < stream.frames - 1 and _packets(path) < stream.frames - 1
     duration = stream.metadata.get("DURATION")
-    if not expected and duration:  # Matroska: when it ends, in hours:minutes:seconds
+    if not stream.frames and duration and begins:  # Matroska: when it ends, hours:minutes:seconds
         hours, minutes, seconds = duration.split(":")
-        begins = (stream.start_time or 0) * (stream.time_base or 0)
         ends = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        expected = round((ends - begins) * rate)
-    if count < expected - 1 and _packets(path) < expected - 1:
+        begins = sorted(begins)
+        slowest = max([1 / float(rate), *(b - a for a, b in pairwise(begins))])
+        cut = ends - begins[-1] > 2.5 * slowest  # of the last frame, and one that may be missing
+        promised, found = f"{ends:.2f} seconds", f"{begins[-1]:.2f}, {count} frames,"
+    if cut:
         raise InputError(
-            f"clip {str(path)!r} is truncated: its header promises {expected} frames and {count} "
+            f"clip {str(path)!r} is truncated: its header promises {promised} and {found} "
             f"can be read; copy it again, or take what is there (simulate --frames {count})"
         )

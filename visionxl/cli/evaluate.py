@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from torch import Tensor
 
 from visionxl.cli.checking import check_original
 from visionxl.cli.measurement_options import MeasurementOptions, outermost_mask
@@ -85,6 +86,14 @@ def evaluate(
     say({**figures, "notes": notes}, json_, lines, notes, [])
 
 
+def _without_padding(restored: Tensor, truth: Tensor) -> tuple[Tensor, bool]:
+    """What .mp4 has reflected to an even size, as it was; and whether something was cut off."""
+    height, width = truth.shape[-2:]
+    even = (height + height % 2, width + width % 2)
+    padded = restored.shape[-2:] == even and even != (height, width)
+    return (restored[..., :height, :width] if padded else restored), padded
+
+
 def _pairs(
     video: Path, clip: Path, size: str | None, frames: int | None, notes: list[str]
 ) -> Iterator[tuple[Video, Video]]:
@@ -103,6 +112,9 @@ def _pairs(
             )
         check_original(f"the clip {clip.name}", original, (1, 3))
         truth = resized(original[:there], size)
+        restored, cut_off = _without_padding(restored, truth)
+        if cut_off and not compared:
+            notes.append(f"{video.name} is of even size: what was added for that is cut off")
         if restored.shape[-2:] != truth.shape[-2:]:
             (height, width), (h, w) = restored.shape[-2:], truth.shape[-2:]
             cut = f"say how simulate cut it, --size {height}x{width}"

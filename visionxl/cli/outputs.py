@@ -164,6 +164,11 @@ def summary(record: dict[str, Any]) -> str:
         before = record.get("measurement_measures", {})
         for name, unit in (("psnr", " dB"), ("ssim", ""), ("difference_psnr", " dB")):
             if name in after:
-                was = f", was {before[name]:.2f}" if name in before else ""
-                words.append(f"{name.replace('_', ' ')} {after[name]:.2f}{unit}{was}")
+                was = f", was {_decimals(before[name])}" if name in before else ""
+                words.append(f"{name.replace('_', ' ')} {_decimals(after[name], unit)}{was}")
     return "; ".join(words)
+
+
+def _decimals(value: float | None, unit: str = "") -> str:
+    """JSON knows no infinity: a PSNR of what is equal is None there."""
+    return "infinite" if value is None else f"{value:.2f}{unit}"

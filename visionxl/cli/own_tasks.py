@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
+from math import prod
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -14,11 +15,15 @@ import torch
 from attrs import frozen
 from torch import Generator
 
+import visionxl
 from visionxl.errors import InputError, name_of
 from visionxl.operators import task_named
 from visionxl.protocols import ForwardOperator, NonlinearOperator
 
 OWN: set[str] = set()  # modules of tasks of one's own that were run
+FOLDERS: set[Path] = set()  # and where they are
+LARGEST = 10**8  # values of a video that an operator is tried on
+LIBRARY = Path(visionxl.__file__).parent
 
 
 @frozen(eq=False)
@@ -91,14 +96,61 @@ def _checked(make: Callable[..., Any], file: str, function: str) -> Callable[...
     return checked
 
 
+def check_answers(operator: Any, task: str, shape: tuple[int, int, int, int]) -> None:
+    """Raise InputError for an operator of one's own whose answers are none, or of a wrong shape.
+
+    Where the video is too large to be tried before, the run itself shows it.
+
+    Args:
+        operator: the task's.
+        task: for words.
+        shape: of the video.
+    """
+    if prod(shape) > LARGEST:
+        return
+    back = "adjoint" if isinstance(operator, ForwardOperator) else "lift"
+    answer: Any = torch.zeros(shape)
+    for method in ("forward", back):
+        given = tuple(answer.shape)
+        try:
+            answer = getattr(operator, method)(answer)
+        except (InputError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            if place_in(error) is not None:  # it is told with its place
+                raise
+            raise InputError(
+                f"--task {task}: {method} of {name_of(operator)} raised {type(error).__name__} for "
+                f"{given}: {error}"
+            ) from error
+        if not isinstance(answer, torch.Tensor) or not answer.is_floating_point():
+            kind = answer.dtype if isinstance(answer, torch.Tensor) else type(answer).__name__
+            raise InputError(
+                f"--task {task}: {method} of {name_of(operator)} returned {kind}: expected a "
+                "tensor of the dtype that it was given"
+            )
+    if answer.shape != shape:
+        raise InputError(
+            f"--task {task}: {back} of {name_of(operator)} returned {tuple(answer.shape)} for what "
+            f"forward made of a video of {shape}: make it go back to that"
+        )
+
+
 def place_in(error: BaseException) -> str | None:
     """Where in a file of somebody's own an error came up; None where it was not in one."""
     places = [
         f"line {line} of {Path(frame.f_code.co_filename).name}, in {frame.f_code.co_name}"
         for frame, line in walk_tb(error.__traceback__)
-        if frame.f_globals.get("__name__") in OWN
+        if frame.f_globals.get("__name__") in OWN or _beside_own(frame.f_code.co_filename)
     ]
     return places[-1] if places else None
+
+
+def _beside_own(file: str) -> bool:
+    """Whether a file lies below that of a task of somebody's own, and in no library."""
+    path = Path(file)
+    library = path.is_relative_to(LIBRARY) or "site-packages" in path.parts
+    return not library and any(path.is_relative_to(folder) for folder in FOLDERS)
 
 
 @cache
@@ -110,14 +162,17 @@ def _module(path: Path, code: str) -> Any:
     module = module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look for their annotations
     OWN.add(spec.name)
+    FOLDERS.add(path.parent)
     try:
         with _beside(path):
             spec.loader.exec_module(module)
-    except Exception as error:  # whatever somebody's own file may raise
+    except (Exception, SystemExit) as error:  # whatever somebody's own file may raise
         del sys.modules[spec.name]
+        way = f"python {path.name} shows where"
+        if isinstance(error, SystemExit):
+            way = 'put what it does as a program below if __name__ == "__main__":'
         raise InputError(
-            f"--task: {path.name} cannot be run ({type(error).__name__}: {error}): python "
-            f"{path.name} shows where"
+            f"--task: {path.name} cannot be run ({type(error).__name__}: {error}): {way}"
         ) from error
     return module
 

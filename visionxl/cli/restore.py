@@ -10,6 +10,7 @@ import typer
 from attrs import evolve
 
 from visionxl.cli import outputs
+from visionxl.cli.checking import check_apart
 from visionxl.cli.options import (
     JsonOption,
     MaskOption,
@@ -28,6 +29,7 @@ from visionxl.cli.options import (
     say,
 )
 from visionxl.cli.order import Order
+from visionxl.cli.outputs import beside
 from visionxl.cli.restore_one import Answer, restore_one
 from visionxl.distributed import Processes, processes
 from visionxl.errors import InputError
@@ -157,7 +159,7 @@ def restore(
         if len(measurement) > 1:
             _many(measurement, output, order, priors, json_, group)
             return
-        target = Path(str(output).replace(NAME, measurement[0].stem))
+        target = target_of(output, measurement[0])
         _say(restore_one(measurement[0], target, order, priors, group), json_)
 
 
@@ -182,6 +184,32 @@ def _say(answer: Answer | None, as_json: bool) -> None:
         say(record, as_json, line, notes, written)
 
 
+def called(path: Path) -> str:
+    """The name of a measurement: a file without its suffix, or a folder."""
+    return path.name if path.is_dir() else path.stem
+
+
+def target_of(output: Path, measurement: Path) -> Path:
+    """The output of a measurement."""
+    return Path(str(output).replace(NAME, called(measurement)))
+
+
+def _check_targets(measurements: list[Path], output: Path) -> None:
+    """Raise InputError where what is written of one would replace another, or what it wrote."""
+    written: dict[Path, Path] = {}
+    for path in measurements:
+        target = target_of(output, path)
+        files = (target, *beside(target))
+        check_apart(target, files, measurements)
+        for file in files:
+            other = written.setdefault(file.absolute(), path)
+            if other is not path:
+                raise InputError(
+                    f"output {str(file)!r} would be written of {other.name} and of {path.name}: "
+                    "choose another name"
+                )
+
+
 def _many(
     measurements: list[Path],
     output: Path,
@@ -191,7 +219,7 @@ def _many(
     group: Processes,
 ) -> None:
     """One after another; what fails is told and the rest goes on."""
-    names = [path.stem for path in measurements]
+    names = [called(path) for path in measurements]
     twice = next((name for name in names if names.count(name) > 1), None)
     if NAME not in str(output):
         raise InputError(
@@ -200,12 +228,13 @@ def _many(
         )
     if twice is not None:
         raise InputError(f"two measurements are called {twice!r}: restore them one by one")
+    _check_targets(measurements, output)
     failed, records = [], []
     for index, path in enumerate(measurements, 1):
         if order.show and group.first:
             err.print(f"{index}/{len(measurements)}: {path}", markup=False, soft_wrap=True)
         try:
-            target = Path(str(output).replace(NAME, path.stem))
+            target = target_of(output, path)
             answer = restore_one(path, target, order, priors, group)
         except Exception as error:
             if group.size > 1:  # the others have to end as well

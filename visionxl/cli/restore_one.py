@@ -39,6 +39,8 @@ def restore_one(
 ) -> Answer | None:
     """Restore one measurement. Of several processes the first writes and tells, and others help."""
     check_there("measurement", measurement)
+    if order.truth is not None:
+        check_there("--truth", order.truth)
     check_kind(output)
     check_output(output, overwrite=True)
     for path in (output, *beside(output)):
@@ -79,7 +81,9 @@ def restore_one(
                     f"--resume: {output.name} is finished, but with {other}: give the same again, "
                     "or --overwrite to make it anew"
                 )
-            return record, f"{output.name} is finished: there is nothing to resume", [], []
+            late = order.truth is not None and "measures" not in record
+            notes = [f"--truth came too late: visionxl evaluate {output} {order.truth}"] * late
+            return record, f"{output.name} is finished: there is nothing to resume", notes, []
         if going_on and not order.resume:
             if not order.overwrite:
                 raise InputError(

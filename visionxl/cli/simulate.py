@@ -23,7 +23,7 @@ from visionxl.cli.options import (
     say,
 )
 from visionxl.cli.outputs import counted
-from visionxl.cli.own_tasks import find_task
+from visionxl.cli.own_tasks import check_answers, find_task
 from visionxl.cli.reading import clip_in_frames, read_mask
 from visionxl.errors import InputError, name_of
 from visionxl.files import check_output
@@ -96,20 +96,25 @@ def simulate(
     def pieces() -> Iterator[Measurement]:
         generator.set_state(chance)
         noise_std = description.noise_std
+        less = f"take less noise than {noise_std:g}" if noise_std else f"in what {task} makes of it"
         for piece in simulate_long(source.frames, operator, noise_std, generator=generator):
             if not bool(piece.isfinite().all()):
                 raise InputError(
                     f"the measurement of {clip.name} has values that are not finite: look for them "
-                    f"in the clip, or take less noise than {noise_std:g}"
+                    f"in the clip, or {less}"
                 )
             yield piece
 
+    if found.code is not None:
+        check_answers(operator, task, (count, 3, height, width))
     first = next(pieces())
     if found.code is not None:
         _check_chance(description, source.frames, first)
     size_of_one, first_frames = first.shape[1:], len(first)
     del first
     measured = count if has_reach(operator) else first_frames
+    if output.suffix.lower() == ".mp4" and find_parts(operator, Mask):
+        _check_even(output, size_of_one)
     notes = about_rate(clip)
     if output.suffix.lower() == ".safetensors":
         save_measurement(output, pieces(), measured, operator, description, overwrite)
@@ -141,6 +146,15 @@ def simulate(
     what = f"{name_of(operator)}, noise {description.noise_std:g}"
     line = f"{counted(count)} of {height}x{width}, {what}"
     say(facts, json_, line, notes, [output])
+
+
+def _check_even(output: Path, size: tuple[int, ...]) -> None:
+    """Raise InputError where a video would be made larger than the mask that belongs to it."""
+    if any(side % 2 for side in size[-2:]):
+        raise InputError(
+            f"output {output.name}: .mp4 holds even sizes, and a mask of {size[-2]}x{size[-1]} "
+            "would not fit what it holds; take .mkv or .safetensors, or an even --size"
+        )
 
 
 def _check_chance(description: Description, frames: FrameSource, first: Measurement) -> None:

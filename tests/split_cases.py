@@ -114,6 +114,18 @@ def by_known_priors(together: Processes):
         "gaussian iterative 5",
         restored(exact, "vision_xl", 5, together, parts={"consistency": split}),
     )
+    iterative = METHODS["vision_xl"](count=10, consistency=split)
+    on_device = hosted(problem_of(5), iterative, "cpu")  # whose operator is on the device
+    yield (
+        "gaussian hosted iterative 5",
+        split_restore(
+            on_device[0],
+            exact,
+            on_device[1],
+            processes=together,
+            generator=torch.Generator().manual_seed(0),
+        ).video,
+    )
     yield "gaussian gone on 5", gone_on(exact, together)
     for method in METHODS:  # more frames than are computed at once
         generator = torch.Generator().manual_seed(0)

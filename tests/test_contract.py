@@ -49,9 +49,9 @@ class OwnConsistency:
         return self.spoil(NoiseAware().correct(estimate, problem, level))
 
 
-def run(prior=PRIOR, sampler=None):
+def run(prior=PRIOR, sampler=None, problem=PROBLEM):
     generator = torch.Generator().manual_seed(0)
-    return restore(PROBLEM, prior, sampler or vision_xl(), generator=generator)
+    return restore(problem, prior, sampler or vision_xl(), generator=generator)
 
 
 def test_a_sound_part_of_ones_own_is_taken():
@@ -116,6 +116,23 @@ def test_autocast_around_a_run_rounds_nothing():
     expected = run().video
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(run().video, expected)
+
+
+class Mixed:
+    """Rows are mixed by a product of matrices, which autocast would round."""
+
+    def forward(self, video):
+        height = video.shape[-2]
+        return torch.eye(height).add_(0.1).div_(1 + 0.1 * height).to(video) @ video
+
+    adjoint = forward  # the matrix is symmetric
+
+
+def test_autocast_does_not_reach_what_is_checked_before_and_after_a_run():
+    problem = InverseProblem(Mixed(), Mixed().forward(PROBLEM.measurement), 0.05)
+    expected = run(problem=problem).video
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(run(problem=problem).video, expected)
 
 
 def test_rounded_products_are_warned_of():

@@ -12,6 +12,7 @@ import pytest
 import torch
 from attrs import evolve, frozen
 from command_line import visionxl
+from models import autoencoder
 
 from visionxl import (
     DampedCG,
@@ -39,7 +40,7 @@ from visionxl.planning.counts import count_held, count_networks, weight_bytes
 from visionxl.planning.estimating import Estimate
 from visionxl.planning.obey import _waiting
 from visionxl.planning.structures import sdxl_structure
-from visionxl.priors import DiffusersPrior, compiled
+from visionxl.priors import DiffusersPrior, compiled, warm_up
 from visionxl.priors.attention import SlicedAttention
 from visionxl.solvers import ddnm, dds, latent_dps, method_named
 from visionxl.solvers.placing import DEVICE_CORE
@@ -494,6 +495,52 @@ def test_a_frame_that_does_not_fit_goes_through_in_strips(small, monkeypatch):
     assert len(called) == 1
     assert persistent.plan.vae_tile == 256
     assert "autoencoder in strips of 256 rows" in sentences[0]
+
+
+def test_a_prior_that_works_in_strips_can_be_planned_counted_and_compiled_again(small):
+    strips = planned(small, MemoryPlan(vae_tile=32))
+    assert estimate(strips, MemoryPlan(), 64, 96, 4) == estimate(small, MemoryPlan(), 64, 96, 4)
+    latent, _ = latents_and_video()
+    whole = small.decode(latent)
+    again = planned(strips, MemoryPlan(vae_tile=64), "cpu")
+    for prior in (planned(strips, MemoryPlan()), again, compiled(strips, backend="eager")):
+        torch.testing.assert_close(prior.decode(latent), whole, rtol=1e-4, atol=1e-4)
+    half = planned(strips, MemoryPlan(dtype=torch.bfloat16))
+    assert next(half.codec.vae.parameters()).dtype == torch.bfloat16
+
+
+def test_gray_frames_are_planned_for_as_gray(small):
+    gray, colour = (
+        small.with_networks(
+            small.network,
+            evolve(small.codec, vae=autoencoder(channels=channels)),
+            small.conditional,
+            small.unconditional,
+        )
+        for channels in (1, 3)
+    )
+    videos = []  # what the loop's videos take, beside the networks and the latents
+    for prior in (gray, colour):
+        few, many = (
+            estimate(prior, MemoryPlan(), 64, 96, n, sampler=vision_xl()).encode for n in (9, 33)
+        )
+        videos.append(many - few)
+    assert 0.3 < videos[0] / videos[1] < 0.5
+    assert warm_up(gray, 1, 64, 96, torch.device("cpu"), channels=1) > 0
+
+
+def test_a_call_of_few_frames_makes_the_next_smaller_plan_of_its_own_size(small, monkeypatch):
+    decode, sentences = small.codec.vae.decoder.forward, []
+
+    def one_at_a_time(latents, *args, **options):
+        if len(latents) > 1:
+            raise MemoryError
+        return decode(latents, *args, **options)
+
+    monkeypatch.setattr(small.codec.vae.decoder, "forward", one_at_a_time)
+    persistent = Persistent(small, MemoryPlan(frames_at_once=8), tell=sentences.append)
+    persistent.decode(latents_and_video()[0][:1].expand(6, -1, -1, -1))
+    assert persistent.plan == MemoryPlan(frames_at_once=6, vae_frames=1)
 
 
 def plan_told(monkeypatch, capfd, *words):

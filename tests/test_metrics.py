@@ -44,6 +44,14 @@ def test_psnr_is_its_definition(seed):
     assert psnr(*pair(seed)) == pytest.approx(decibels(video - truth), abs=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_measures_of_half_precision_are_those_of_their_values(dtype):
+    video, truth = (v.to(dtype) for v in pair(error=0.05))
+    for measure in MEASURES:
+        exact = measure(video.double(), truth.double())
+        assert measure(video, truth) == pytest.approx(exact, rel=0.005)
+
+
 @given(seeds)
 def test_difference_psnr_is_its_definition(seed):
     video, truth = arrays(*pair(seed))

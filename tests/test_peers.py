@@ -12,6 +12,7 @@ from visionxl.init import Noise
 from visionxl.operators import (
     AveragePool,
     Blur,
+    Clip,
     Differentiable,
     Gamma,
     GaussianBlur,
@@ -28,6 +29,7 @@ from visionxl.solvers import (
     DDIMNoise,
     DecoupledNoise,
     FreshNoise,
+    GaussNewton,
     GluedLikelihood,
     Guided,
     HardConsistency,
@@ -43,9 +45,11 @@ from visionxl.solvers import (
     ddnm_plus,
     dds,
     diffpir,
+    gauss_newton,
     latent_dps,
     latino,
     leading_times,
+    method_named,
     psld,
     resample,
     svi,
@@ -53,7 +57,7 @@ from visionxl.solvers import (
     unconditioned,
 )
 from visionxl.solvers.residual import data_residual
-from visionxl.solvers.spread import LEAST_NOISE
+from visionxl.solvers.spread import LEAST_NOISE, unit_of
 
 STD = 0.3
 PRIOR = GaussianPrior.natural(8, 8, std=STD)
@@ -583,6 +587,42 @@ def test_what_counts_as_measured_does_not_hang_on_the_measurements_unit(gain):
     plain = InverseProblem(POOL, POOL.forward(TRUTH), 0.0)
     expected = NullSpace().correct(torch.zeros_like(TRUTH), plain, PRIOR.schedule.level(0.3)).video
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("gain", [0.01, 127.5])
+@pytest.mark.parametrize("name", ["latent_dps", "psld", "resample"])
+def test_methods_that_follow_gradients_do_not_hang_on_the_measurements_unit(name, gain):
+    answers = []
+    for scale in (1.0, gain):
+        operator = Scale(scale) @ POOL
+        problem = simulate(TRUTH, operator, 0.1 * scale, generator=generator(1))
+        method = method_named(name)(count=6)
+        answers.append(restore(problem, PRIOR, method, generator=generator(2)).video)
+    assert relative_error(answers[1], answers[0]) < 1e-4
+
+
+def test_a_mask_does_not_change_the_measurements_unit():
+    video = torch.zeros(3, 3, 16, 24)
+    half = Mask.random(0.5, 16, 24, generator())
+    assert unit_of(half, video) == pytest.approx(1)
+    assert unit_of(Scale(127.5) @ half, video) == pytest.approx(127.5)
+    assert unit_of(POOL, video) == pytest.approx(1)
+    assert unit_of(Mask(torch.zeros(16, 24)), video) == 1
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        evolve(daps(count=6), consistency=GaussNewton()),
+        evolve(ddnm_plus(count=6), consistency=GaussNewton()),
+        evolve(gauss_newton(count=10), renoise=DecoupledNoise(ConstantSpread(0.1))),
+    ],
+    ids=["daps", "ddnm_plus", "gauss_newton"],
+)
+def test_noise_that_needs_an_adjoint_refuses_what_is_not_linear(method):
+    problem = simulate(TRUTH, Clip(high=0.2), 0.05, generator=generator(1))
+    with pytest.raises(InputError, match="is not linear"):
+        restore(problem, PRIOR, method, generator=generator(2))
 
 
 def test_a_likelihood_of_no_noise_and_no_spread_is_finite():

@@ -39,9 +39,12 @@ from visionxl.operators import (
     Identity,
     Mask,
     MotionBlur,
+    RollingShutter,
     Scale,
+    Stack,
     TemporalAverage,
     TemporalSubsample,
+    VaryingBlur,
     lift,
     normal,
     task_named,
@@ -51,6 +54,7 @@ from visionxl.priors import DiscreteSchedule
 from visionxl.protocols import ForwardOperator, NoiseLevel
 from visionxl.solvers import ConstantSpread, leading_times, method_named
 from visionxl.solvers.data_term import Iterated
+from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.space_time import has_holes, variation_weight
@@ -366,6 +370,31 @@ def test_the_unit_of_a_measurement_does_not_hang_on_a_rounding(size):
     assert gains == pytest.approx([1.0, 1.0], rel=1e-5)
     assert gain_of(Scale(127.5) @ TemporalAverage(3), ones) == pytest.approx(127.5)
     assert gain_of(Mask(torch.zeros(16, 24)), ones) == 1.0
+
+
+HIGH_PASS = [[-1 / 9, -1 / 9, -1 / 9], [-1 / 9, 8 / 9, -1 / 9], [-1 / 9, -1 / 9, -1 / 9]]
+
+
+@pytest.mark.parametrize("gain", [1.0, 9.0, 0.3])
+def test_an_operator_of_differences_has_a_unit_and_a_lift(gain):
+    """It answers an even grey by 0, or by a rounding that depends on its unit."""
+    blur = Blur([[gain * tap for tap in row] for row in HIGH_PASS])
+    video = torch.rand(2, 3, 16, 24, generator=generator())
+    assert gain_of(blur, video) == pytest.approx(gain * math.sqrt(8 / 9), rel=0.05)
+    for operator in (
+        blur,
+        Stack([blur], tuple(video.shape)),
+        VaryingBlur((blur,), torch.ones(1, 16, 24)),
+    ):
+        assert lift(operator, operator.forward(video)).abs().max() == 0
+
+
+def test_what_a_window_leaves_out_is_no_hole_on_a_device_either():
+    window = KeepFrames(0, 3, 4) @ RollingShutter(1.0)
+    video = torch.zeros(4, 3, 16, 24)
+    assert not has_holes(window, video)
+    assert not has_holes(HostedOperator(window, "cpu"), video)
+    assert has_holes(HostedOperator(Mask(torch.eye(16, 24)), "cpu"), video)
 
 
 SHOWN = {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from attrs import evolve
+from attrs import evolve, field, frozen
 from dense import generator, noise
 
 import visionxl.testing
@@ -228,6 +228,21 @@ class Unhashable:
         return Factors((torch.eye(shape[0], dtype=torch.float64) * 2, None, None, None))
 
 
+@frozen
+class Tint:
+    """Two of them are equal, whatever their gains are."""
+
+    gain: torch.Tensor = field(eq=False)
+
+    def forward(self, video):
+        return video * self.gain.to(video).view(-1, 1, 1)
+
+    adjoint = forward
+
+    def factors(self, shape):
+        return Factors((None, torch.diag(self.gain.double()), None, None))
+
+
 BLUR = GaussianBlur(1.0)
 BLURRED = Gamma() @ BLUR
 LYING = Own(BLUR, adjoint=lambda y: y)  # an adjoint that forgets the blur
@@ -281,6 +296,10 @@ OPERATORS_THAT_BREAK_A_LAW = {
         r"at most 1 frames.*circular=True where",
     ),
     "no hash": (Unhashable(), r"has a hash.*attrs.frozen"),
+    "equal and not alike": (
+        Tint(torch.tensor([1.0, 0.5, 2.0])),
+        r"equal measure alike.*gain is left out of the comparison",
+    ),
     "a wrong derivative": (
         Own(Gamma(), linearize=Gamma(0.5).linearize),
         r"linearize is the derivative",
@@ -305,6 +324,42 @@ def test_an_operator_that_breaks_a_law_is_caught(case):
     operator, sentence = OPERATORS_THAT_BREAK_A_LAW[case]
     with pytest.raises(ContractError, match=sentence):
         check_operator(operator, (2, 3, 8, 12))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("operator", [Clip(high=0.2), Gamma()], ids=repr)
+def test_a_kink_in_the_curve_is_no_broken_law(operator, seed):
+    check_operator(operator, (8, 3, 64, 96), seed=seed)
+
+
+class Ramp:
+    """Each frame brighter than the one before it; for some frames it says something else."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def forward(self, video):
+        return video * torch.arange(1, 1 + len(video)).to(video).view(-1, 1, 1, 1)
+
+    adjoint = forward
+
+    def reach(self):
+        return Reach(2)
+
+
+def test_what_an_operator_is_for_some_frames_is_held_against_the_laws():
+    def lying(frames, count):
+        gains = torch.tensor([1.0 + frame for frame in frames]).view(-1, 1, 1, 1)
+        return Own(
+            BLUR, forward=lambda x: x * gains.to(x), adjoint=lambda y: y, reach=lambda: Reach()
+        )
+
+    with pytest.raises(ContractError, match="adjoint is the transpose"):
+        check_operator(Ramp(lying), (8, 3, 8, 12))
+    with pytest.raises(ContractError, match="at most 2 frames on each side"):
+        check_operator(Ramp(lambda frames, count: Scale(2.0)), (6, 3, 8, 12))
+    with pytest.raises(InputError, match=r"\(5, 3, 8, 12\): expected 6 frames or more"):
+        check_operator(Ramp(lambda frames, count: Scale(2.0)), (5, 3, 8, 12))
 
 
 @pytest.mark.parametrize(
@@ -357,6 +412,14 @@ PRIORS_THAT_BREAK_A_LAW = {
     "time runs back": (
         Own(PRIOR, schedule=Schedule(lambda t: NoiseLevel(t, t, 1 - t))),
         r"from clean at time 0 to noise.*turn it around",
+    ),
+    "the cleanest time wraps round": (
+        Own(PRIOR, schedule=Schedule(lambda t: PRIOR.schedule.level(t if t > 0.01 else 1.0))),
+        r"from clean at time 0 to noise.*at time 0.001 and",
+    ),
+    "decode mixes each frame with the next": (
+        Own(PRIOR, decode=lambda z: torch.cat([0.5 * (z[:-1] + z[1:]), z[-1:]])),
+        r"decode treats every frame by itself.*the first frame alone",
     ),
     "encode changes the dtype": (Own(PRIOR, encode=lambda x: x.double()), r"encode returns a tens"),
     "encode draws": (
@@ -418,6 +481,17 @@ def uphill(x, problem):
     return x - 0.5 * problem.operator.adjoint(problem.measurement - problem.operator.forward(x))
 
 
+class FirstOnly:
+    """A consistency that takes the first measurement it was asked about for all."""
+
+    def __init__(self):
+        self.first = None
+
+    def correct(self, estimate, problem, level):
+        self.first = problem.measurement if self.first is None else self.first
+        return NoiseAware().correct(estimate, evolve(problem, measurement=self.first), level)
+
+
 CONSISTENCIES_THAT_BREAK_A_LAW = {
     "half written": (HalfWritten(), r"HalfWritten lacks correct\."),
     "a tensor": (corrected(lambda c, x, problem: c.video), r"correct returns Correction.*Tensor"),
@@ -444,6 +518,14 @@ CONSISTENCIES_THAT_BREAK_A_LAW = {
         r"noise_std 0.0 at time 0.001. Seen: ZeroDivisionError.*guard",
     ),
     "a class": (NoiseAware, r"is a class. Way out: give NoiseAware\(...\)"),
+    "the first frame alone": (
+        moved(lambda x, p: torch.cat([p.operator.adjoint(p.measurement)[:1], x[1:]])),
+        r"goes on fitting it|moves every frame towards",
+    ),
+    "the first problem remembered": (
+        FirstOnly(),
+        r"depends on its arguments alone.*asked nothing before",
+    ),
     "the wrong way": (moved(uphill), r"moves an estimate towards.*check the sign"),
     "too long a step": (
         moved(lambda x, p: x + 3 * p.operator.adjoint(p.measurement - p.operator.forward(x))),
@@ -535,6 +617,27 @@ class Remembering:
         return level.signal * clean + level.noise * (noise if before is None else before)
 
 
+class LevelKept:
+    """A consistency that keeps the first level that it was asked at."""
+
+    def __init__(self):
+        self.level = None
+
+    def correct(self, estimate, problem, level):
+        self.level = level if self.level is None else self.level
+        return NoiseAware().correct(estimate, problem, self.level)
+
+
+class LyingNoise:
+    """A renoise that says that all frames share its draws, and draws for each."""
+
+    shared = True
+
+    def __call__(self, clean, noise, passage, generator):
+        fresh = torch.randn(clean.shape, generator=generator).to(clean)
+        return passage.signal * clean + passage.noise * fresh
+
+
 def careless(clean, noise, level, generator):
     return level.signal * clean + level.noise * torch.randn_like(clean)
 
@@ -556,6 +659,16 @@ def test_every_method_keeps_the_laws_of_methods(name):
 def test_a_method_that_breaks_a_law_is_caught(renoise, sentence):
     with pytest.raises(ContractError, match=sentence):
         check_method(evolve(METHOD, renoise=renoise), AveragePool(2), PRIOR, (2, 3, 8, 12))
+
+
+def test_a_method_that_keeps_something_from_its_first_step_is_caught():
+    with pytest.raises(ContractError, match=r"goes on from the state.*asked nothing before"):
+        check_method(evolve(METHOD, consistency=LevelKept()), AveragePool(2), PRIOR, (2, 3, 8, 12))
+
+
+def test_a_renoise_that_says_it_shares_and_does_not_is_caught():
+    with pytest.raises(ContractError, match="all frames share the draws"):
+        check_method(evolve(METHOD, renoise=LyingNoise()), AveragePool(2), PRIOR, (2, 3, 8, 12))
 
 
 def test_what_is_no_method_is_refused():

@@ -1,5 +1,6 @@
 """Reading and writing videos."""
 
+import contextlib
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +16,7 @@ from safetensors.torch import load_file
 from visionxl import InputError, fit_to
 from visionxl.files import clear_partials, remove, save_tensors, whole
 from visionxl.metrics import psnr
-from visionxl.video import DEMO_CLIP, about_rate, read_clip
+from visionxl.video import DEMO_CLIP, RATE, about_rate, read_clip
 from visionxl.writing import write_clip, write_pieces
 
 HALF_LEVEL = 1 / 255  # half of an 8-bit level, in units of [-1, 1]
@@ -272,8 +273,48 @@ def test_a_variable_frame_rate_is_told_of(tmp_path):
     assert about_rate(written("rounded.mkv", [0, 33, 67, 100, 133, 167])) == []
     (words,) = about_rate(written("uneven.mkv", [0, 40, 80, 1200, 1240, 2400]))
     assert "uneven.mkv has a variable frame rate" in words
+    uneven = written("slower.mkv", [*range(0, 4000, 33), *range(4000, 8000, 500)])
+    assert len(read_clip(uneven).video) == 122 + 8  # and is not called truncated
     assert about_rate(DEMO_CLIP) == []
     assert about_rate(tmp_path) == []
+
+
+def test_pixels_that_are_not_square_are_told_of(tmp_path):
+    with av.open(str(tmp_path / "wide.mp4"), "w") as container:
+        stream = container.add_stream("libx264", 25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(64, 45)
+        picture = np.zeros((32, 48, 3), np.uint8)
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    (words,) = about_rate(tmp_path / "wide.mp4")
+    assert "wide.mp4 has pixels of 64:45" in words
+
+
+@pytest.mark.parametrize("kept", [1500, 2000, 2500, 3000, 3500])
+def test_an_animation_that_is_cut_off_is_told(tmp_path, kept):
+    frames = [
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (32, 48, 3), np.uint8))
+        for i in range(5)
+    ]
+    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
+    whole = (tmp_path / "x.gif").read_bytes()
+    (tmp_path / "x.gif").write_bytes(whole[:kept])
+    with contextlib.suppress(InputError):  # or the frames that are there
+        assert len(read_clip(tmp_path / "x.gif").video) <= 5
+
+
+def test_frames_that_are_shown_for_no_time_at_all_have_the_usual_rate(tmp_path):
+    first, second = (Image.new("RGB", (48, 32), (shade,) * 3) for shade in (0, 255))
+    first.save(tmp_path / "x.png", save_all=True, append_images=[second], duration=0.2)
+    assert read_clip(tmp_path / "x.png").rate == RATE
+
+
+def test_any_digits_may_be_in_the_names_of_pictures(tmp_path):
+    for name in ("2.png", "\N{SUPERSCRIPT TWO}5.png", "10.png"):
+        Image.new("RGB", (48, 32)).save(tmp_path / name)
+    assert len(read_clip(tmp_path).video) == 3
 
 
 def late_clip(path: Path, silent: Path, seconds: float) -> Path:

@@ -180,6 +180,16 @@ def test_no_evaluation_is_made_whose_answer_is_known(
     assert len(calls) == prior.evaluations == count
 
 
+@pytest.mark.parametrize(("negative", "zeros"), [("", False), (None, True)])
+def test_without_a_negative_prompt_the_unconditional_one_is_that_of_diffusers(
+    sdxl_folder, negative, zeros
+):
+    prior = SDXLPrior.from_pretrained(sdxl_folder, prompt=PROMPT, negative_prompt=negative)
+    told = [*prior.unconditional.arguments.values(), *prior.unconditional.added.values()]
+    assert all((tensor == 0).all() == zeros for tensor in told)
+    assert all((tensor != 0).any() for tensor in prior.conditional.added.values())
+
+
 def test_the_ends_of_guidance_are_the_negative_prompt_and_the_prompt(sdxl_folder, prior):
     latent, level = noise(1, 4, 8, 8), prior.schedule.level(0.3)
     negative = SDXLPrior.from_pretrained(sdxl_folder, prompt=NEGATIVE, guidance=None)

@@ -46,7 +46,8 @@ class MemoryPlan:
             memory.
         video_device: of the videos and latents between the networks; it is the measurement's device
             that decides it.
-        dtype: of the networks; None leaves each as it is.
+        dtype: of the networks; None leaves each as it is. They are converted in a copy, and
+            those that were given are not counted: where memory is short, load them in that dtype.
         attention: ``fused`` trusts PyTorch's kernels not to hold the scores; ``sliced`` holds those
             of a few queries at a time.
         vae_frames: frames in one call of the autoencoder, which takes far more memory for each than

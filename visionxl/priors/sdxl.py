@@ -33,7 +33,7 @@ class SDXLPrior(DiffusersPrior):
         source: str | Path = "stabilityai/stable-diffusion-xl-base-1.0",
         *,
         prompt: str = "",
-        negative_prompt: str = "",
+        negative_prompt: str | None = "",
         guidance: float | None = None,
         autoencoder: str | Path | None = None,
         unet: str | Path | None = None,
@@ -48,7 +48,8 @@ class SDXLPrior(DiffusersPrior):
         Args:
             source: hub id, or folder saved by ``save_pretrained``.
             prompt: of every frame.
-            negative_prompt: what the unconditional evaluation is told.
+            negative_prompt: what the unconditional evaluation is told: as in the authors' code
+                nothing, encoded. None is diffusers' default, which for SDXL are zeros.
             guidance: CFG++ scale, the paper's is 0.6; None for the prompt alone. For a model with
                 an embedded guidance (LCM) it is the embedded scale, 1 if None.
             autoencoder: hub id or folder of another autoencoder (``AutoencoderKL`` or
@@ -105,7 +106,7 @@ class SDXLPrior(DiffusersPrior):
 
 
 def _conditionings(
-    pipeline: Any, prompt: str, negative: str, guidance: float | None, device: Any
+    pipeline: Any, prompt: str, negative: str | None, guidance: float | None, device: Any
 ) -> tuple[Conditioning, Conditioning]:
     with torch.no_grad():  # the graph would hold on to the text encoders
         embeds, negative_embeds, pooled, negative_pooled = pipeline.encode_prompt(

@@ -87,7 +87,9 @@ def _level(prior: LatentPrior, time: float) -> NoiseLevel:
 
 def _check_falling(prior: object, levels: Sequence[NoiseLevel]) -> None:
     shares = [level.noise / level.signal for level in levels]
-    falls = [i for i in range(1, len(shares)) if not shares[i] > shares[i - 1]]
+    # A schedule of few levels may have the same one at neighbouring times.
+    falls = [i for i in range(1, len(shares)) if shares[i] < shares[i - 1]]
+    falls += [len(shares) - 1] if shares[-1] <= shares[0] else []
     where = [f"{shares[i]:.3g} at time {GRID[i]:g}" for n in falls[:1] for i in (n - 1, n)]
     require(
         not falls,

@@ -10,7 +10,6 @@ import typer
 from attrs import evolve
 
 from visionxl.cli import outputs
-from visionxl.cli.checking import check_apart
 from visionxl.cli.options import (
     JsonOption,
     MaskOption,
@@ -196,13 +195,18 @@ def target_of(output: Path, measurement: Path) -> Path:
 
 def _check_targets(measurements: list[Path], output: Path) -> None:
     """Raise InputError where what is written of one would replace another, or what it wrote."""
+    inputs = {path.resolve(): path for path in measurements}
     written: dict[Path, Path] = {}
     for path in measurements:
         target = target_of(output, path)
-        files = (target, *beside(target))
-        check_apart(target, files, measurements)
-        for file in files:
-            other = written.setdefault(file.absolute(), path)
+        for file in (target, *beside(target)):
+            place = file.resolve()
+            if place in inputs:
+                raise InputError(
+                    f"output {str(target)!r} would replace an input, {str(inputs[place])!r}: "
+                    "choose another name"
+                )
+            other = written.setdefault(place, path)
             if other is not path:
                 raise InputError(
                     f"output {str(file)!r} would be written of {other.name} and of {path.name}: "

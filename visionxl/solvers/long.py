@@ -44,7 +44,7 @@ def simulate_long(
         operator: linear or not; one that does not tell its reach in time sees all frames at once.
         noise_std: of white noise, in units of the measurement.
         generator: of the noise, on the CPU. It is drawn in order: the measurement is the same,
-            unless a frame of it has an odd number of values.
+            unless a frame of it has an odd number of values, or fewer than 16.
     """
     check_noise_std(noise_std)
     for _, piece in pieces_of(operator, _Checked(frames)):

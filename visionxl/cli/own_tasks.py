@@ -15,7 +15,6 @@ import torch
 from attrs import frozen
 from torch import Generator
 
-import visionxl
 from visionxl.errors import InputError, name_of
 from visionxl.operators import task_named
 from visionxl.protocols import ForwardOperator, NonlinearOperator
@@ -23,7 +22,7 @@ from visionxl.protocols import ForwardOperator, NonlinearOperator
 OWN: set[str] = set()  # modules of tasks of one's own that were run
 FOLDERS: set[Path] = set()  # and where they are
 LARGEST = 10**8  # values of a video that an operator is tried on
-LIBRARY = Path(visionxl.__file__).parent
+LIBRARY = Path(__file__).parents[1]
 
 
 @frozen(eq=False)

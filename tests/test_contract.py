@@ -13,14 +13,19 @@ from visionxl import (
     InputError,
     InverseProblem,
     NoiseAware,
+    PocketPrior,
     restore,
+    vision_tv,
     vision_xl,
 )
-from visionxl.operators import Identity
+from visionxl.operators import GaussianBlur, Identity
+from visionxl.solvers.long import restore_windows
 from visionxl.solvers.precision import check_precision
+from visionxl.solvers.windows import windows_of
 
 PROBLEM = InverseProblem(Identity(), torch.zeros(3, 1, 8, 8), 0.1)
 PRIOR = GaussianPrior.natural(8, 8)
+BLUR = GaussianBlur(1.0)
 
 
 class OwnPrior:
@@ -133,6 +138,47 @@ def test_autocast_does_not_reach_what_is_checked_before_and_after_a_run():
     expected = run(problem=problem).video
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(run(problem=problem).video, expected)
+
+
+def test_autocast_does_not_reach_the_common_start_of_windows():
+    prior = PocketPrior.load()
+    measurement = torch.linspace(-1, 1, 48).expand(5, 3, 32, 48).contiguous()
+
+    def restored():
+        parts = restore_windows(
+            BLUR,
+            measurement,
+            0.1,
+            prior,
+            vision_xl(count=10),
+            windows_of(BLUR, 5, 3, 1),
+            generator=torch.Generator().manual_seed(0),
+        )
+        return torch.cat([part.video for part in parts])
+
+    expected = restored()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(restored(), expected)
+
+
+class Flat:
+    """An operator that views what it measures, as one may of a contiguous tensor."""
+
+    def forward(self, video):
+        return 0.5 * video.view(len(video), -1)
+
+    def adjoint(self, measurement):
+        return 0.5 * measurement.view(len(measurement), 3, 32, 48)
+
+
+@pytest.mark.parametrize("method", [vision_xl(count=10), vision_tv(count=10)], ids=["xl", "tv"])
+@pytest.mark.parametrize("frames_at_once", [1, 2])
+def test_videos_are_contiguous_however_many_the_networks_see_at_once(method, frames_at_once):
+    problem = InverseProblem(Flat(), torch.zeros(2, 3 * 32 * 48), 0.1)
+    generator = torch.Generator().manual_seed(0)
+    prior = PocketPrior.load()
+    options = {"generator": generator, "frames_at_once": frames_at_once}
+    assert restore(problem, prior, method, **options).video.is_contiguous()
 
 
 def test_rounded_products_are_warned_of():

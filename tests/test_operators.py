@@ -25,6 +25,7 @@ from visionxl.operators import (
     Composition,
     DropFrames,
     ExposureBracket,
+    Factors,
     Gamma,
     GaussianBlur,
     Grayscale,
@@ -467,6 +468,40 @@ def test_the_tasks_lift_a_constant_to_itself_where_it_was_seen(name, shape):
 def test_a_pooling_is_lifted_to_its_nearest_neighbours():
     y = noise(2, 3, 3, 5)
     torch.testing.assert_close(lift(AveragePool(4), y), interpolate(y, scale_factor=4.0))
+
+
+@pytest.mark.parametrize("value", [0.5, 2.0, -1.0])
+def test_a_mask_of_factors_is_of_0_and_1(value):
+    """The exact solution takes it for its own square."""
+    mask = torch.ones(1, 1, 4, 6)
+    mask[0, 0, 1, 2] = value
+    with pytest.raises(InputError, match=f"value {value:g}: expected 0 and 1"):
+        Factors(mask=mask)
+
+
+def test_a_varying_blur_keeps_its_own_weights():
+    weights = torch.ones(1, 8, 12)
+    blur = VaryingBlur((GaussianBlur(1.0),), weights)
+    video = torch.ones(2, 3, 8, 12)
+    before = blur.forward(video)
+    weights.zero_()
+    assert torch.equal(blur.forward(video), before)
+
+
+def test_parts_that_are_no_blurs_are_told():
+    weights, video = torch.ones(1, 8, 12), torch.ones(2, 3, 8, 12)
+    with pytest.raises(InputError, match="3 is no blur"):
+        VaryingBlur((3,), weights)
+    with pytest.raises(InputError, match="expected a blur, which keeps its size"):
+        VaryingBlur((AveragePool(2),), weights).forward(video)
+    with pytest.raises(InputError, match="codes of shape"):
+        Snapshot(torch.zeros(0, 8, 12))
+    assert ExposureBracket(5).windows == (5,)
+
+
+def test_an_adjoint_is_examined_in_inference_mode_too():
+    with torch.inference_mode():
+        assert check_adjoint(GaussianBlur(1.0), (2, 3, 8, 12)) < 1e-14
 
 
 def test_a_mask_is_lifted_to_its_known_pixels():

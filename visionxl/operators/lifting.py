@@ -46,7 +46,7 @@ def lift(operator: ForwardOperator | NonlinearOperator, measurement: Measurement
 def signs_like(video: Video) -> Video:
     """A video of 1 and -1 at random, the same in every run: what it gives does not cancel."""
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randint(0, 2, video.shape, generator=generator)
+    drawn = torch.randint(0, 2, video.shape, generator=generator, dtype=torch.int8)
     return drawn.mul_(2).sub_(1).to(video)
 
 

@@ -76,7 +76,7 @@ class NullSpaceNoise:
     def __call__(
         self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
-        """Latents at the level that is passed to."""
+        """Latents at the passage's level."""
         before, problem, consistency = passage.before, passage.problem, passage.consistency
         if not isinstance(consistency, NullSpace):
             raise InputError(

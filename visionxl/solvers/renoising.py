@@ -69,7 +69,7 @@ class DDIMNoise:
     def __call__(
         self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
-        """Latents at the level that is passed to."""
+        """Latents at the passage's level."""
         noise = belonging_noise(clean, passage) if self.corrected else noise
         sigma = self.eta * math.sqrt(ddpm_variance(passage))
         fresh = draw_noise(clean, 1 if self.shared else len(clean), generator)
@@ -94,7 +94,7 @@ class FreshNoise:
     def __call__(
         self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
-        """Latents at the level that is passed to."""
+        """Latents at the passage's level."""
         fresh = draw_noise(clean, 1 if self.shared else len(clean), generator)
         kept = math.sqrt(1 - self.share) * belonging_noise(clean, passage)
         return passage.signal * clean + passage.noise * (kept + math.sqrt(self.share) * fresh)
@@ -119,7 +119,7 @@ class Resample:
     def __call__(
         self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
-        """Latents at the level that is passed to."""
+        """Latents at the passage's level."""
         before = passage.before
         uncorrected = (passage.latent - before.noise * noise) / before.signal
         unmeasured = passage.signal * uncorrected + passage.noise * noise
@@ -156,7 +156,7 @@ class DecoupledNoise:
     def __call__(
         self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
-        """Latents at the level that is passed to."""
+        """Latents at the passage's level."""
         problem, before = passage.problem, passage.before
         least = max(problem.noise_std, LEAST_NOISE)
         estimate = self.spread(before) * draw_noise(clean, len(clean), generator)

@@ -102,7 +102,10 @@ def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> floa
     a mask, 127.5 times as much where values are counted in grey levels. An operator that is blind
     to it, such as one of differences, has that of white noise, and one that sees nothing 1.
     """
-    even, noise = (_size(operator.forward(of(video))) for of in (torch.ones_like, _still_noise))
+    even = _size(operator.forward(torch.ones_like(video)))
+    if isinstance(operator, NonlinearOperator):  # which need not take values beyond [-1, 1]
+        return even or 1.0
+    noise = _size(operator.forward(_still_noise(video)))
     return (even if even > BLIND * noise else noise) or 1.0
 
 
@@ -130,7 +133,8 @@ def is_fine(operator: ForwardOperator, video: Video, gain: float) -> bool:
 def _still_noise(video: Video) -> Video:
     """White noise of the video's size, the same in all frames and in every run."""
     generator = torch.Generator().manual_seed(PROBE)
-    return torch.randn(video.shape[1:], generator=generator).to(video).expand_as(video)
+    noise = torch.randn(video.shape[1:], generator=generator).to(video)
+    return noise.expand_as(video).contiguous()  # operators may view what they measure
 
 
 def _size(measured: Tensor) -> float:

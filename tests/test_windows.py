@@ -488,3 +488,26 @@ def test_one_mask_of_every_colour_stays_itself():
 def test_frames_that_cannot_be_kept_are_refused(first, stop):
     with pytest.raises(InputError, match="of 4: expected 0 <= first < frames"):
         KeepFrames(first, stop, 4)
+
+
+class Fading:
+    """Each frame a little darker than the one before it, and no method at() that says so."""
+
+    def __init__(self, share):
+        self.share = share
+
+    def forward(self, video):
+        frames = torch.arange(len(video), dtype=video.dtype).view(-1, 1, 1, 1)
+        return video * (1 - self.share) ** frames
+
+    adjoint = forward
+
+    def reach(self):
+        return Reach()
+
+
+def test_what_changes_in_time_is_refused_however_slowly():
+    for share in (0.1, 5e-4):
+        with pytest.raises(InputError, match=r"otherwise at another time.*at\(frames, count\)"):
+            in_windows(problem_of(Fading(share)), vision_xl(count=10))
+    assert in_windows(problem_of(Fading(0.0)), vision_xl(count=10))

@@ -37,8 +37,8 @@ from typing import Any
 from ablation_plot import plot
 from ablation_settings import ABLATIONS, Setting
 from attrs import evolve
-from clips import MULTIPLE, sized
-from options import Parser, noise, one_of, whole_number
+from clips import sized
+from options import Parser, add_case, one_of
 from peers.case import Case
 from peers.published import FRAMES_AT_ONCE, PublishedOperator, generator_of
 from results import number
@@ -47,7 +47,6 @@ from visionxl import DiffusersPrior, InputError, PocketPrior, restore
 from visionxl.cli.priors import prior_named
 from visionxl.files import check_output, whole
 from visionxl.metrics import difference_psnr, psnr
-from visionxl.operators import TASKS
 from visionxl.video import DEMO_CLIP
 
 
@@ -118,18 +117,9 @@ def options_of(words: Sequence[str]) -> Namespace:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    size, count = whole_number(MULTIPLE), whole_number(1)
     made.add_argument("name", metavar="NAME", type=one_of(list(ABLATIONS)))
     made.add_argument("clip", metavar="CLIP", nargs="?", type=Path, default=DEMO_CLIP)
-    made.add_argument("--height", type=size, default=128, help="in pixels")
-    made.add_argument("--width", type=size, default=192, help="in pixels")
-    made.add_argument("--frames", type=count, default=13, help="at most")
-    made.add_argument("--task", action="append", type=one_of(list(TASKS)), help="may be repeated")
-    made.add_argument("--noise", action="append", type=noise, help="may be repeated")
-    made.add_argument("--prior", help="pocket without it; a folder of diffusers, or a hub id")
-    made.add_argument("--prompt", default="", help="for a prior that reads text")
-    made.add_argument("--device", default="cpu", help="of the prior's networks")
-    made.add_argument("--dtype", default="float32", help="of the prior's networks")
+    add_case(made)
     made.add_argument("--json", type=Path, metavar="FILE", help="for the records")
     made.add_argument("--plot", type=Path, metavar="FILE", help="a .svg or .png")
     options = made.parse_intermixed_args(words)

@@ -26,8 +26,8 @@ from pathlib import Path
 
 import torch
 from attrs import evolve, frozen
-from clips import MULTIPLE, name_of, sized
-from options import Parser, noise, one_of, whole_number
+from clips import name_of, sized
+from options import Parser, add_case
 from peers.case import Case
 from peers.published import FRAMES_AT_ONCE, generator_of
 from torch import Tensor
@@ -35,7 +35,6 @@ from torch import Tensor
 from visionxl import InputError, PocketPrior, trajectory, vision_tv
 from visionxl.cli.priors import prior_named
 from visionxl.metrics import psnr
-from visionxl.operators import TASKS
 from visionxl.protocols import Latent, LatentPrior, NoiseSchedule, Video
 from visionxl.solvers import FrameByFrame
 from visionxl.video import DEMO_CLIP
@@ -133,17 +132,8 @@ def options_of(words: Sequence[str]) -> Namespace:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    size, count = whole_number(MULTIPLE), whole_number(1)
     made.add_argument("clips", metavar="CLIP", nargs="*", type=Path, help=HELP)
-    made.add_argument("--height", type=size, default=128, help="in pixels")
-    made.add_argument("--width", type=size, default=192, help="in pixels")
-    made.add_argument("--frames", type=count, default=13, help="at most")
-    made.add_argument("--task", action="append", type=one_of(list(TASKS)), help="may be repeated")
-    made.add_argument("--noise", action="append", type=noise, help="may be repeated")
-    made.add_argument("--prior", help="pocket without it; a folder of diffusers, or a hub id")
-    made.add_argument("--prompt", default="", help="for a prior that reads text")
-    made.add_argument("--device", default="cpu", help="of the prior's networks")
-    made.add_argument("--dtype", default="float32", help="of the prior's networks")
+    add_case(made)
     options = made.parse_intermixed_args(words)
     options.clips = options.clips or [DEMO_CLIP]
     options.task = options.task or ["deblur+", "sr4+", "inpaint+"]

@@ -70,6 +70,20 @@ def device(word: str) -> torch.device:
     return found
 
 
+def add_case(made: argparse.ArgumentParser) -> None:
+    """Add what a small case is made of: its size, tasks and noises, and the prior."""
+    size, count = whole_number(MULTIPLE), whole_number(1)
+    made.add_argument("--height", type=size, default=128, help="in pixels")
+    made.add_argument("--width", type=size, default=192, help="in pixels")
+    made.add_argument("--frames", type=count, default=13, help="at most")
+    made.add_argument("--task", action="append", type=one_of(list(TASKS)), help="may be repeated")
+    made.add_argument("--noise", action="append", type=noise, help="may be repeated")
+    made.add_argument("--prior", help="pocket without it; a folder of diffusers, or a hub id")
+    made.add_argument("--prompt", default="", help="for a prior that reads text")
+    made.add_argument("--device", default="cpu", help="of the prior's networks")
+    made.add_argument("--dtype", default="float32", help="of the prior's networks")
+
+
 def parser(description: str | None) -> Parser:
     made = Parser(
         prog="quality.py",

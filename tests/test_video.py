@@ -293,7 +293,7 @@ def test_pixels_that_are_not_square_are_told_of(tmp_path):
 
 
 @pytest.mark.parametrize("kept", [1500, 2000, 2500, 3000, 3500])
-def test_an_animation_that_is_cut_off_is_told(tmp_path, kept):
+def test_an_animation_that_is_cut_off_is_a_sentence_or_its_frames(tmp_path, kept):
     frames = [
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (32, 48, 3), np.uint8))
         for i in range(5)

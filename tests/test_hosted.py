@@ -116,7 +116,7 @@ def test_the_closed_form_by_pieces_is_the_closed_form(name, layout):
     problem, estimate = problem_of(OPERATORS[name]), 0.9 * TRUTH
     expected = ClosedForm().correct(estimate, problem, LEVEL).video
     given = estimate.contiguous(memory_format=layout)
-    hosted_form = HostedClosedForm(ClosedForm(), "cpu", otherwise=NoiseAware())
+    hosted_form = HostedClosedForm(NoiseAware(), "cpu")
     found = hosted_form.correct(given, problem, LEVEL).video
     torch.testing.assert_close(found, expected, atol=ROUNDING, rtol=0)
     torch.testing.assert_close(given, estimate)  # it has not been written into
@@ -445,7 +445,7 @@ def test_in_host_memory_too_the_default_ends_at_the_noise():
 def test_a_window_that_was_too_large_is_not_tried_again():
     problem, size = problem_of(OPERATORS["blur"]), WindowSize(FRAMES)
     cramped = Cramped(30)
-    first, second = (ByWindow(cramped, "cpu", core=FRAMES, size=size) for _ in range(2))
+    first, second = (ByWindow(cramped, "cpu", size) for _ in range(2))
     with pytest.warns(UserWarning, match="went on with 20"):
         first.correct(TRUTH, problem, LEVEL)
     second.correct(TRUTH, problem, LEVEL)

@@ -37,7 +37,7 @@ from visionxl.solvers import (
     NoiseAware,
     NullSpace,
     NullSpaceNoise,
-    Resample,
+    ResampledNoise,
     Unchanged,
     WienerSpread,
     daps,
@@ -190,11 +190,11 @@ def test_resampling_lies_between_the_corrected_latents_and_the_unmeasured_step()
     level = passage(latent=latent)
     before = level.before
     unmeasured = (latent - before.noise * eps) / before.signal
-    near = Resample(1e-12)(clean, eps, level, generator())
+    near = ResampledNoise(1e-12)(clean, eps, level, generator())
     torch.testing.assert_close(
         near, level.signal * unmeasured + level.noise * eps, atol=1e-4, rtol=0
     )
-    draws = torch.cat([Resample(1e9)(clean, eps, level, generator(s)) for s in range(2000)])
+    draws = torch.cat([ResampledNoise(1e9)(clean, eps, level, generator(s)) for s in range(2000)])
     torch.testing.assert_close(draws.mean(0), level.signal * clean[0], atol=0.05, rtol=0)
     assert draws.std(0).mean().item() == pytest.approx(level.noise, rel=0.02)
 
@@ -551,7 +551,7 @@ def test_fresh_noise_is_the_same_for_all_frames_only_where_it_is_said(shared):
 
 def test_a_resampling_of_less_than_nothing_is_refused():
     with pytest.raises(InputError, match=r"strength -1\.0 is not a number from 0"):
-        Resample(-1.0)
+        ResampledNoise(-1.0)
 
 
 def test_the_resampling_weighs_by_the_papers_variance():
@@ -559,7 +559,7 @@ def test_the_resampling_weighs_by_the_papers_variance():
     level = passage(before=0.5, after=0.3, latent=nothing)
     before = level.before
     variance = 2.0 / before.signal**2 * (1 - (before.signal / level.signal) ** 2)
-    found = Resample(2.0)(nothing + 1, nothing, level, generator())
+    found = ResampledNoise(2.0)(nothing + 1, nothing, level, generator())
     weight = variance / (variance + 1)
     assert found.mean().item() == pytest.approx(weight * level.signal, rel=0.02)
     assert found.std().item() == pytest.approx(level.noise * math.sqrt(weight), rel=0.02)

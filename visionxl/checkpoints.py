@@ -189,11 +189,6 @@ def begun(folder: Path) -> bool:
     return (folder / "run.json").exists()
 
 
-def forget(folder: Path) -> None:
-    """Remove all checkpoints of a run."""
-    remove(folder)
-
-
 def _checksum(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

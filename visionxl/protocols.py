@@ -1,4 +1,4 @@
-"""The four protocols of the library and the small values they exchange.
+"""The protocols of the library and the small values they exchange.
 
 A restoration is ``y = A x + noise`` (an :class:`InverseProblem` with a
 :class:`ForwardOperator`), an image prior (:class:`LatentPrior`), a pull towards the measurement

@@ -1,6 +1,5 @@
 """Make an inverse problem from a known video."""
 
-import torch
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError, name_of
@@ -12,6 +11,7 @@ from visionxl.protocols import (
     Video,
     check_noise_std,
 )
+from visionxl.randomness import draw_noise
 
 
 def simulate(
@@ -64,10 +64,7 @@ def noisy(measurement: Measurement, noise_std: float, generator: Generator) -> M
     """A measurement with white Gaussian noise, drawn in float32."""
     if noise_std <= 0:
         return measurement
-    noise = torch.randn(
-        measurement.shape, dtype=torch.float32, generator=generator, device=generator.device
-    )
-    return measurement + noise_std * noise.to(measurement)
+    return measurement + noise_std * draw_noise(measurement, len(measurement), generator)
 
 
 FAR = 16.0  # no video in units of the range [-1, 1] has such values, and one of 0 to 255 has

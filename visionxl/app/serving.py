@@ -87,5 +87,5 @@ def _gradio(folder: Path) -> Any:
     try:
         import gradio  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise InputError("the app needs gradio: pip install 'gradio>=5'") from error
+        raise InputError("the app needs gradio: pip install 'gradio>=6'") from error
     return gradio

@@ -17,6 +17,7 @@ from visionxl.cli.outputs import beside
 from visionxl.cli.progress import StepBar
 from visionxl.cli.running import Run, place_for, ready, shared_by, words_of_place
 from visionxl.distributed.frames import EVERY
+from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
 from visionxl.priors.network import NetworkPrior
@@ -190,7 +191,7 @@ def _where_it_stopped(
     begin = 0
     while begin < len(windows) and checkpoints.load(_name(begin)) is not None:
         begin += 1
-    if f"{_name(begin)}" in checkpoints.names(WINDOW):
+    if _name(begin) in checkpoints.names(WINDOW):
         notes.append(f"checkpoint {checkpoints.path.name}/{_name(begin)} is damaged: made again")
     if begin == len(windows):
         notes.append(f"all {begin} windows were finished")
@@ -219,7 +220,10 @@ def _pieces(checkpoints: CheckpointFolder | None, windows: tuple[Window, ...]) -
     for index in range(len(windows)):
         part = checkpoints.load(_name(index))
         if part is None:
-            raise OSError(f"{checkpoints.path.name}/{_name(index)} was damaged since it was made")
+            raise InputError(
+                f"checkpoint {checkpoints.path.name}/{_name(index)} was damaged since it was made: "
+                "give the same command with --resume, and it is made again"
+            )
         yield part.tensors["video"]
 
 

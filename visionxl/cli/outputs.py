@@ -50,10 +50,6 @@ def counted(frames: int) -> str:
     return f"{frames} frame{'' if frames == 1 else 's'}"
 
 
-def print_json(value: object) -> None:
-    print(json.dumps(value, indent=2))
-
-
 def write_json(path: Path, record: dict[str, Any]) -> None:
     with whole(path) as partial:
         partial.write_text(json.dumps(record, indent=2) + "\n")

@@ -16,7 +16,6 @@ from visionxl.cli.measurement_options import MeasurementOptions, Read
 from visionxl.cli.memory import check_memory
 from visionxl.cli.own_tasks import FoundTask, find_task, is_own
 from visionxl.errors import InputError
-from visionxl.files import KINDS
 from visionxl.measurements import (
     ROUNDING,
     Description,
@@ -73,10 +72,6 @@ def clip_in_frames(path: Path, frames: int | None, size: str | None = None) -> C
     if path.suffix.lower() == ".safetensors":
         rate, sound = read_clip(path, 1).rate, None  # says what is wrong with it
         source: Read = TensorFrames(path, "video", frames)
-        if source.kind not in KINDS.values() or source.kind == "U8":
-            raise InputError(
-                f"clip {str(path)!r} is {source.kind}: expected floating point numbers in [-1, 1]"
-            )
     else:
         source = VideoFrames(path, kept=0, most=frames)
         rate, sound = source.rate, source.sound

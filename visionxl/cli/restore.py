@@ -1,5 +1,6 @@
 """restore: one measurement or many, to be interrupted and gone on with."""
 
+import json
 import math
 import traceback
 from functools import cache
@@ -9,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from attrs import evolve
 
-from visionxl.cli import outputs
 from visionxl.cli.options import (
     JsonOption,
     MaskOption,
@@ -255,7 +255,7 @@ def _many(
             if not as_json:
                 _say(answer, as_json)
     if as_json and group.first:
-        outputs.print_json(records)
+        print(json.dumps(records, indent=2))
     if failed:
         others = "the others are finished; " if len(failed) < len(measurements) else ""
         raise InputError(

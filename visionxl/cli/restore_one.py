@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import asdict
 
-from visionxl.checkpoints import CheckpointFolder, begin, begun, difference, forget, only_run
+from visionxl.checkpoints import CheckpointFolder, begin, begun, difference, only_run
 from visionxl.cli import outputs
 from visionxl.cli.checking import check_apart, check_there
 from visionxl.cli.jobs import LongClip, WholeClip
@@ -23,7 +23,7 @@ from visionxl.cli.reading import read_mask
 from visionxl.cli.running import STEPS
 from visionxl.distributed import Processes
 from visionxl.errors import InputError, NotFiniteError
-from visionxl.files import check_output, clear_partials
+from visionxl.files import check_output, clear_partials, remove
 from visionxl.measurements import Description
 from visionxl.video import about_rate
 from visionxl.writing import check_kind
@@ -112,7 +112,7 @@ def restore_one(
             answer.notes.extend(about_mask(mask, job.drawn, order.seed))
             answer.record["run"] = run
             written = job.write(output, answer, truth, order.overwrite or going_on)
-        forget(folder)
+        remove(folder)
     return answer.record, summary(answer.record), answer.notes, written
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from visionxl.distributed.processes import Processes
 from visionxl.errors import InputError
-from visionxl.operators.checks import normal
 from visionxl.operators.cutting import operator_at
 from visionxl.operators.reach import reach_of
 from visionxl.protocols import (
@@ -22,7 +21,7 @@ from visionxl.protocols import (
     NoiseLevel,
     Video,
 )
-from visionxl.solvers.conjugate_gradient import conjugate_gradient, dot
+from visionxl.solvers.conjugate_gradient import damped_cg, dot
 from visionxl.solvers.consistency import DampedCG
 from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.spread import damping_of
@@ -149,11 +148,10 @@ class SplitDampedCG:
             whole, device = whole.operator, whole.device
         operator = SplitOperator(whole, self.processes, frames, device)
         damping = damping_of(problem, level, self.solver.spread, self.solver.least_noise)
-        right = operator.adjoint(measured[own] - operator.forward(estimate[own]))
-        result = conjugate_gradient(
-            lambda x: normal(operator, x).add(x, alpha=damping),
-            right,
-            None,
+        result = damped_cg(
+            operator,
+            operator.adjoint(measured[own] - operator.forward(estimate[own])),
+            damping,
             iterations=self.solver.iterations,
             tolerance=self.solver.tolerance,
             inner_product=self._inner_product,

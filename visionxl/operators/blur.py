@@ -10,12 +10,13 @@ from torch import Tensor
 from visionxl.errors import InputError
 from visionxl.operators.boundary import Boundary, check_boundary
 from visionxl.operators.composition import Composable
-from visionxl.operators.factors import Factors, Shape, matrix_of
+from visionxl.operators.factors import Factors, Shape
 from visionxl.operators.filtering import (
     correlate_plane,
     correlate_plane_adjoint,
     correlate_separable,
     correlate_separable_adjoint,
+    correlation_matrix,
 )
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.reach import Reach
@@ -61,13 +62,9 @@ class GaussianBlur(Composable):
         return divide_where_seen(measurement, self.forward(torch.ones_like(measurement[:1, :1])))
 
     def factors(self, shape: Shape) -> Factors:
-        def along(axis: int) -> Tensor:
-            taps = gaussian_taps(self.sigma)
-            # A plane kernel of one row (or column) acts on one axis alone.
-            kernel = [taps] if axis == 3 else [[tap] for tap in taps]
-            return matrix_of(lambda v: correlate_plane(v, kernel, self.boundary), axis, shape[axis])
-
-        return Factors((None, None, along(2), along(3)))
+        taps = gaussian_taps(self.sigma)
+        rows, columns = (correlation_matrix(taps, size, self.boundary) for size in shape[2:])
+        return Factors((None, None, rows, columns))
 
 
 def _kernel(value: Any) -> tuple[tuple[float, ...], ...]:

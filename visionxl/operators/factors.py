@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
-from attrs import field, frozen
+from attrs import frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
@@ -33,7 +33,7 @@ class Factors:
     """
 
     axes: tuple[Tensor | None, ...] = (None, None, None, None)
-    mask: Tensor | None = field(default=None)
+    mask: Tensor | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.mask is not None and (self.mask.ndim != 4 or _meet(self.axes, self.mask)):

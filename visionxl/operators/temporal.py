@@ -10,7 +10,11 @@ from visionxl.errors import InputError
 from visionxl.operators.boundary import Boundary, check_boundary
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape, matrix_of, on_axis
-from visionxl.operators.filtering import correlate_frames, correlate_frames_adjoint
+from visionxl.operators.filtering import (
+    correlate_frames,
+    correlate_frames_adjoint,
+    correlation_matrix,
+)
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
@@ -60,7 +64,7 @@ class TemporalAverage(Composable):
         )
 
     def factors(self, shape: Shape) -> Factors:
-        return on_axis(0, matrix_of(self.forward, 0, shape[0]))
+        return on_axis(0, correlation_matrix(self._taps(), shape[0], self.boundary))
 
 
 @frozen

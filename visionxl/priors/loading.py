@@ -76,7 +76,7 @@ def load_pipeline(
         )
     except UNREADABLE as error:
         raise _not_loaded("prior", source, error) from error
-    kind = {"unet": "latent diffusion model with a U-Net"}.get(denoiser, "flow model")
+    kind = "latent diffusion model with a U-Net" if denoiser == "unet" else "flow model"
     for name in (denoiser, "vae", "scheduler"):
         if getattr(pipeline, name, None) is None:
             raise InputError(

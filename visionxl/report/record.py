@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from attrs import asdict
 
-from visionxl.metrics import difference_psnr, lpips, psnr, ssim
+from visionxl.metrics import WINDOW, difference_psnr, lpips, psnr, ssim
 from visionxl.protocols import InverseProblem, Restoration, Video
 from visionxl.report.watching import Album
 from visionxl.solvers import Sampler
@@ -108,7 +108,7 @@ def measures_in_pieces(pieces: Iterable[tuple[Video, Video]]) -> dict[str, float
     for video, truth in pieces:
         frames = len(video)
         add("psnr", psnr(video, truth), frames)
-        if min(video.shape[-2:]) >= 11:
+        if min(video.shape[-2:]) >= WINDOW:
             add("ssim", ssim(video, truth), frames)
         # The first difference is that to the last frame of the piece before.
         joined = video if last is None else torch.cat([last[0], video])

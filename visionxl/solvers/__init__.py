@@ -48,7 +48,7 @@ from visionxl.solvers.peers import (
     svi,
 )
 from visionxl.solvers.placing import ByWindow, OnDevice
-from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, Resample
+from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, ResampledNoise
 from visionxl.solvers.shrinkage import MotionShrinkage
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread, WienerSpread
@@ -83,7 +83,7 @@ __all__ = [
     "OnDevice",
     "PlainCG",
     "Renoise",
-    "Resample",
+    "ResampledNoise",
     "Sampler",
     "ScheduleSpread",
     "ScheduledLowPass",

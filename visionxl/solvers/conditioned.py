@@ -21,7 +21,8 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, unit_of
+from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, is_spread, unit_of
+from visionxl.validators import above_zero, count, from_zero
 
 ConditionedDenoiser = Callable[[LatentPrior, InverseProblem, Latent, NoiseLevel], Denoised]
 
@@ -68,7 +69,7 @@ class MeasurementLikelihood:
     """
 
     takes_nonlinear: ClassVar[bool] = True
-    spread: Spread = field(factory=ScheduleSpread)
+    spread: Spread = field(factory=ScheduleSpread, validator=is_spread)
 
     def __call__(
         self, prior: LatentPrior, problem: InverseProblem, clean: Latent, level: NoiseLevel
@@ -93,8 +94,8 @@ class GluedLikelihood:
         gluing: weight of the second term.
     """
 
-    spread: Spread = field(factory=ScheduleSpread)
-    gluing: float = 0.1
+    spread: Spread = field(factory=ScheduleSpread, validator=is_spread)
+    gluing: float = field(default=0.1, validator=from_zero)
 
     def __call__(
         self, prior: LatentPrior, problem: InverseProblem, clean: Latent, level: NoiseLevel
@@ -156,8 +157,8 @@ class HardConsistency:
     """
 
     takes_nonlinear: ClassVar[bool] = True
-    iterations: int = 50
-    rate: float = 0.02
+    iterations: int = field(default=50, validator=count)
+    rate: float = field(default=0.02, validator=above_zero)
 
     def __call__(self, prior: LatentPrior, problem: InverseProblem) -> Conditioned:
         return Conditioned(prior, problem, self.denoise)

@@ -8,6 +8,9 @@ from attrs import frozen
 from jaxtyping import Float
 from torch import Tensor
 
+from visionxl.operators.checks import normal as normal_of
+from visionxl.protocols import ForwardOperator, Video
+
 CONVERGED = "converged"
 USED_UP = "iterations used up"
 NOT_A_NUMBER = "breakdown: a value is not a number or infinite"
@@ -103,3 +106,23 @@ def conjugate_gradient(
     if not math.isfinite(residuals[-1]):
         stopped = NOT_A_NUMBER
     return CGResult(x, iterations, tuple(residuals), stopped)
+
+
+def damped_cg(
+    operator: ForwardOperator,
+    right: Video,
+    damping: float,
+    *,
+    iterations: int,
+    tolerance: float,
+    inner_product: Callable[[Tensor, Tensor], float] = dot,
+) -> CGResult:
+    """Solve ``(A^T A + damping) x = right`` from zero; see :func:`conjugate_gradient`."""
+    return conjugate_gradient(
+        lambda x: normal_of(operator, x).add(x, alpha=damping),
+        right,
+        None,
+        iterations=iterations,
+        tolerance=tolerance,
+        inner_product=inner_product,
+    )

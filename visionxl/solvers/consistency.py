@@ -7,7 +7,7 @@ from attrs import field, frozen
 from visionxl.operators.checks import normal
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.closed_form import ClosedForm, spectrum_of
-from visionxl.solvers.conjugate_gradient import conjugate_gradient
+from visionxl.solvers.conjugate_gradient import conjugate_gradient, damped_cg
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of, is_spread
 from visionxl.validators import above_zero, count, from_zero
@@ -60,10 +60,10 @@ class DampedCG:
         check_linear(problem, self)
         operator = problem.operator
         damping = damping_of(problem, level, self.spread, self.least_noise)
-        result = conjugate_gradient(
-            lambda x: normal(operator, x).add(x, alpha=damping),
+        result = damped_cg(
+            operator,
             operator.adjoint(problem.measurement - operator.forward(estimate)),
-            None,
+            damping,
             iterations=self.iterations,
             tolerance=self.tolerance,
         )

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from visionxl.operators.checks import normal
 from visionxl.protocols import ForwardOperator, Measurement, Video
-from visionxl.solvers.conjugate_gradient import conjugate_gradient
+from visionxl.solvers.conjugate_gradient import damped_cg
 
 DataStep = Callable[[Video], None]
 """In place: ``v`` becomes ``argmin_x |y - A x|^2 + total |x - v|^2``."""
@@ -66,10 +66,5 @@ class Iterated:
         return min(max(share, 1.0), float(probe.numel()))
 
     def _solve(self, right: Video, total: float, iterations: int, tolerance: float) -> Video:
-        return conjugate_gradient(
-            lambda x: normal(self.operator, x).add(x, alpha=total),
-            right,
-            None,
-            iterations=iterations,
-            tolerance=tolerance,
-        ).solution
+        found = damped_cg(self.operator, right, total, iterations=iterations, tolerance=tolerance)
+        return found.solution

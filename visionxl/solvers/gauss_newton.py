@@ -17,7 +17,7 @@ from visionxl.protocols import (
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.consistency import DampedCG, NoiseAware
 from visionxl.solvers.spread import damping_of
-from visionxl.validators import from_one
+from visionxl.validators import from_one, from_zero
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
 """Of a step: the first that lowers the objective is taken."""
@@ -85,7 +85,7 @@ class GaussNewton:
     takes_nonlinear: ClassVar[bool] = True
     consistency: NoiseAware | DampedCG = field(factory=NoiseAware)
     rounds: int = field(default=10, validator=from_one)
-    tolerance: float = 1e-3
+    tolerance: float = field(default=1e-3, validator=from_zero)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         if not isinstance(problem.operator, NonlinearOperator):
@@ -100,9 +100,10 @@ class GaussNewton:
 
         video, values, converged = estimate, [objective(estimate)], False
         while not converged and len(values) <= self.rounds:
-            nearest = linearize(problem, video)
-            goal = self.consistency.correct(estimate, nearest, level).video
-            video, value = _towards(video, goal, objective, values[-1])
+            goal = self.consistency.correct(estimate, linearize(problem, video), level)
+            if goal.broke_down:
+                return goal
+            video, value = _towards(video, goal.video, objective, values[-1])
             converged = values[-1] - value <= self.tolerance * values[-1]
             values.append(value)
         size = values[0] or 1.0

@@ -143,8 +143,7 @@ def _hosted(
     consistency: DataConsistency, problem: InverseProblem, device: str, windows: WindowSize
 ) -> DataConsistency:
     if isinstance(consistency, WINDOWED):
-        return _Plain(ByWindow(consistency, device, windows.core, size=windows))
+        return _Plain(ByWindow(consistency, device, windows))
     if isinstance(consistency, EXACT) and isinstance(problem.operator, Factored):
-        exact = ClosedForm(consistency.spread, consistency.least_noise)
-        return _Plain(HostedClosedForm(exact, device, otherwise=consistency))
+        return HostedClosedForm(consistency, device)
     return consistency

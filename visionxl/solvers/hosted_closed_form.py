@@ -7,9 +7,10 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
+from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.closed_form import AxisSVD, ClosedForm
-from visionxl.solvers.hosted_operator import HostedOperator, chunks
+from visionxl.solvers.consistency import NoiseAware
+from visionxl.solvers.hosted_operator import chunks
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.spread import damping_of
 from visionxl.transfer import room
@@ -20,30 +21,27 @@ MODES_KEPT = 200 * 768 * 1280  # values of a video's modes that stay on the devi
 
 @frozen
 class HostedClosedForm:
-    """:class:`ClosedForm` on ``device``: the axes of frames some frames at a time, time in strips.
+    """An exact consistency on ``device``: the axes of frames some frames at a time, time in strips.
 
-    The result is that of :class:`ClosedForm` to rounding, but for modes too weak for float32
+    The result is that of ``consistency`` to rounding, but for modes too weak for float32
     (:class:`Modes`), which tell at high noise levels. No long video is on the device as a whole:
     where the operator leaves colours alone, the modes of one channel at a time are; those of more
     than ``MODES_KEPT`` values stay in host memory.
 
     Args:
-        exact: to compute.
+        consistency: whose answer it gives; asked itself where the operator has no factors.
         device: such as ``cuda``.
-        otherwise: asked where the operator has no factors, with the operator on the device.
     """
 
-    exact: ClosedForm
+    consistency: ClosedForm | NoiseAware
     device: str
-    otherwise: DataConsistency
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         modes = Modes.of(problem.operator, estimate)
         if modes is None:
-            there = evolve(problem, operator=HostedOperator(problem.operator, self.device))
-            return self.otherwise.correct(estimate, there, level)
+            return self.consistency.correct(estimate, problem, level)
         modes = _placed(modes, self.device)
-        damping = damping_of(problem, level, self.exact.spread, self.exact.least_noise)
+        damping = damping_of(problem, level, self.consistency.spread, self.consistency.least_noise)
         video = room(estimate, *estimate.shape)
         if modes.axes[1] is None:
             parts = [(modes.of_channel(c), slice(c, c + 1)) for c in range(estimate.shape[1])]
@@ -65,7 +63,8 @@ class HostedClosedForm:
 
     def _solve(self, modes: Modes, seen: Tensor, known: Tensor, damping: float) -> Tensor:
         """``V^T (x - x0)`` from ``U^T y`` and ``V^T x0``, into the memory of the latter."""
-        plane = _plane_values(modes, known).to(self.device)
+        within = evolve(modes, axes=(None, *modes.axes[1:]))  # a frame
+        plane = within.values.expand(1, *known.shape[1:]).flatten()
         time, flat_seen, flat = modes.axes[0], seen.flatten(1), known.flatten(1)
         places = max(1, STRIP // len(flat))
         for first in range(0, flat.shape[1], places):
@@ -115,12 +114,3 @@ def _placed(modes: Modes, device: str) -> Modes:
         for svd in modes.axes
     )
     return evolve(modes, axes=axes, unit=modes.unit.to(device))
-
-
-def _plane_values(modes: Modes, like: Tensor) -> Tensor:
-    """The singular values of a frame, flat."""
-    values = modes.unit.expand(like.shape[1:])
-    for axis, svd in enumerate(modes.axes[1:]):
-        if svd is not None:
-            values = values * svd.values.view([-1 if i == axis else 1 for i in range(3)])
-    return values.flatten()

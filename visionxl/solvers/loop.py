@@ -126,10 +126,10 @@ def trajectory(
     """The method, a step at a time (VISION-XL, arXiv 2412.00156).
 
     It ends with a consistency step, and the method's finish: the last step's ``corrected`` is the
-    result. Progress,
-    previews, checkpoints and early stopping are what somebody does while iterating. Gradients are
-    off, but where a method needs them: no consistency is written to be differentiated. With the
-    ``following`` of an earlier step as ``state`` it goes on from there, as if never interrupted.
+    result. Progress, previews, checkpoints and early stopping are what somebody does while
+    iterating. Gradients are off, but where a method needs them: no consistency is written to be
+    differentiated. With the ``following`` of an earlier step as ``state`` it goes on from there, as
+    if never interrupted.
     """
     unguided, prior = prior, sampler.condition(prior, problem)
     levels = [prior.schedule.level(t) for t in sampler.times]

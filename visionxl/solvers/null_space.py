@@ -4,7 +4,7 @@ import math
 from typing import ClassVar
 
 import torch
-from attrs import frozen
+from attrs import field, frozen
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError, name_of
@@ -21,6 +21,7 @@ from visionxl.randomness import draw_noise
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.renoising import belonging_noise, check_pixels, ddpm_variance
+from visionxl.validators import share
 
 
 @frozen
@@ -38,7 +39,7 @@ class NullSpace:
     """
 
     noise_aware: bool = False
-    negligible: float = 1e-3
+    negligible: float = field(default=1e-3, validator=share)
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, for an operator without factors."""
@@ -47,11 +48,11 @@ class NullSpace:
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         modes = _modes_of(problem, estimate)
-        gain, share = _gain_and_share(self, modes, problem, level)
+        gain, part = _gain_and_share(self, modes, problem, level)
         residual = problem.measurement - problem.operator.forward(estimate)
         video = modes.add_synthesis(
             estimate.clone(memory_format=torch.contiguous_format),
-            modes.measured(residual) * (share * gain),
+            modes.measured(residual) * (part * gain),
         )
         return Correction(video, iterations=0, residuals=(), stopped="exact")
 

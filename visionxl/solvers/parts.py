@@ -11,7 +11,7 @@ from visionxl.operators.blur import gaussian_taps
 from visionxl.operators.filtering import correlate_separable
 from visionxl.protocols import Latent, NoiseLevel, Video
 from visionxl.randomness import draw_noise
-from visionxl.validators import share
+from visionxl.validators import from_zero, share
 
 
 def leading_times(count: int = 25, start: float = 0.3, total: int = 1000) -> tuple[float, ...]:
@@ -70,7 +70,7 @@ class ScheduledLowPass:
         strength: the paper's is sqrt(2); 0 leaves the video alone.
     """
 
-    strength: float = math.sqrt(2)
+    strength: float = field(default=math.sqrt(2), validator=from_zero)
 
     def __call__(self, video: Video, level: NoiseLevel) -> Video:
         """The filtered video, of the same shape."""

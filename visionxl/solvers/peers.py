@@ -17,7 +17,7 @@ from visionxl.solvers.consistency import NoiseAware, PlainCG, Unchanged
 from visionxl.solvers.loop import Sampler, unfiltered
 from visionxl.solvers.null_space import NullSpace, NullSpaceNoise
 from visionxl.solvers.parts import leading_times, trailing_times
-from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, Resample
+from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, ResampledNoise
 from visionxl.solvers.spread import ScheduleSpread, Spread, WienerSpread
 
 
@@ -194,8 +194,8 @@ def resample(*, count: int = 50, iterations: int = 50, strength: float = 40.0) -
     """ReSample (Song et al., ICLR 2024): latents optimised to fit, and resampled around DDIM's.
 
     :class:`HardConsistency` at every step (in the authors' code at every tenth of the later two
-    thirds), then :class:`Resample`. Any differentiable operator; up to ``iterations`` gradients
-    through the decoder a step.
+    thirds), then :class:`ResampledNoise`. Any differentiable operator; up to ``iterations``
+    gradients through the decoder a step.
 
     Args:
         count: steps.
@@ -207,6 +207,6 @@ def resample(*, count: int = 50, iterations: int = 50, strength: float = 40.0) -
         initializer=Noise(shared=False),
         consistency=Unchanged(),
         low_pass=unfiltered,
-        renoise=Resample(strength),
+        renoise=ResampledNoise(strength),
         condition=HardConsistency(iterations),
     )

@@ -3,7 +3,7 @@
 import warnings
 
 import torch
-from attrs import Factory, define, evolve, field, frozen
+from attrs import define, evolve, field, frozen
 
 from visionxl.memory import ran_out_of_memory
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
@@ -54,6 +54,10 @@ class WindowSize:
 
     core: int
 
+    @classmethod
+    def of(cls, core: "int | WindowSize") -> "WindowSize":
+        return core if isinstance(core, WindowSize) else cls(core)
+
 
 @frozen
 class ByWindow:
@@ -66,23 +70,17 @@ class ByWindow:
     Args:
         consistency: to ask.
         device: such as ``cuda``.
-        core: frames of a window that are kept. Where the device's memory runs out it is halved,
-            down to ``DEVICE_CORE``.
+        core: frames of a window that are kept, or a :class:`WindowSize` that several share. Where
+            the device's memory runs out it is halved, down to ``DEVICE_CORE``.
         context: frames on each side of it, or more, where the operator sees farther.
-        size: stands for ``core``, where several share one.
     """
 
     consistency: DataConsistency
     device: str
-    core: int = DEVICE_CORE
-    context: int = DEVICE_CONTEXT
-    size: WindowSize | None = field(default=None, eq=False, repr=False)
-    _now: WindowSize = field(
-        init=False,
-        eq=False,
-        repr=False,
-        default=Factory(lambda self: self.size or WindowSize(self.core), takes_self=True),
+    core: WindowSize = field(
+        factory=lambda: WindowSize(DEVICE_CORE), converter=WindowSize.of, eq=False
     )
+    context: int = DEVICE_CONTEXT
 
     @property
     def fits_noise(self) -> bool:
@@ -90,7 +88,7 @@ class ByWindow:
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         while True:
-            core = self._now.core
+            core = self.core.core
             try:
                 return self._correct(core, estimate, problem, level)
             except (RuntimeError, MemoryError) as error:
@@ -98,7 +96,7 @@ class ByWindow:
                     raise
             # Only here is the error gone, and with it the tensors that its frames held.
             torch.cuda.empty_cache()
-            self._now.core = smaller = max(core // 2, DEVICE_CORE)
+            self.core.core = smaller = max(core // 2, DEVICE_CORE)
             words = "the device's memory ran out with windows of {} frames: went on with {}"
             warnings.warn(words.format(core, smaller), stacklevel=2)
 

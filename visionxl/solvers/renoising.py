@@ -15,7 +15,7 @@ from visionxl.errors import InputError
 from visionxl.protocols import InverseProblem, Latent, LatentPrior, Passage
 from visionxl.randomness import draw_noise
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.spread import LEAST_NOISE, Spread
+from visionxl.solvers.spread import LEAST_NOISE, Spread, is_spread
 from visionxl.validators import from_zero, share
 
 
@@ -101,7 +101,7 @@ class FreshNoise:
 
 
 @frozen
-class Resample:
+class ResampledNoise:
     """The stochastic resampling of ReSample (Song et al. 2024).
 
     ``z_s`` is drawn from the product of two Gaussians: around ``signal_s z0`` of the corrected
@@ -146,7 +146,7 @@ class DecoupledNoise:
     """
 
     shared: ClassVar[bool] = False  # one draw for each frame
-    spread: Spread
+    spread: Spread = field(validator=is_spread)
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, for a prior with an autoencoder."""

@@ -17,6 +17,7 @@ from visionxl.protocols import (
     NonlinearOperator,
     Video,
 )
+from visionxl.validators import above_zero, from_zero
 
 Spread = Callable[[NoiseLevel], float]
 """``r_t``: the estimate's standard deviation around the truth, in units of the video's range."""
@@ -52,8 +53,8 @@ class ScheduleSpread:
         floor: what is left at the clean end: the autoencoder's error, and more.
     """
 
-    scale: float = 0.25
-    floor: float = 0.07
+    scale: float = field(default=0.25, validator=from_zero)
+    floor: float = field(default=0.07, validator=from_zero)
 
     def __call__(self, level: NoiseLevel) -> float:
         """``r_t``, in units of the video's range."""
@@ -68,7 +69,7 @@ class WienerSpread:
         std: of the pixels before anything is known, in units of the video's range.
     """
 
-    std: float = 0.3
+    std: float = field(default=0.3, validator=above_zero)
 
     def __call__(self, level: NoiseLevel) -> float:
         """``r_t``, in units of the video's range."""

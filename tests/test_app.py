@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
+from urllib.request import Request as WebRequest
 
 import models
 import pytest
@@ -309,7 +310,7 @@ def test_every_stage_has_its_words():
 
 def test_a_missing_gradio_is_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(InputError, match="pip install 'gradio>=5'"):
+    with pytest.raises(InputError, match="pip install 'gradio>=6'"):
         serve(outcome_in, Limits(), ["pocket"], "127.0.0.1", free_port(), ready=print)
 
 
@@ -367,6 +368,20 @@ def tab(browser, served):
     own = (served, "data:", f"blob:{served}")
     assert [url for url in requests if not url.startswith(own)] == []
     context.close()
+
+
+def test_other_sites_may_not_use_the_page(served):
+    def asked(**headers):
+        page = WebRequest(f"{served}config", headers=headers)
+        try:
+            return build_opener(ProxyHandler({})).open(page).status
+        except HTTPError as error:
+            return error.code
+
+    here = served.removeprefix("http://").rstrip("/")
+    assert asked() == asked(Origin=f"http://{here}") == 200
+    assert asked(Host="evil.example", Origin="http://evil.example") == 400  # it points here
+    assert asked(Origin="https://evil.example") == asked(Origin="null") == 403
 
 
 def wait_for(tab, part, text):

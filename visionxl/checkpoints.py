@@ -171,7 +171,7 @@ def begin(folder: CheckpointFolder, run: Mapping[str, Any], output: Path) -> Non
     if other is not None:
         raise InputError(
             f"--resume: {output.name} was begun with {other}: give the same command again, or "
-            "--overwrite to begin anew"
+            "--overwrite without --resume, to begin anew"
         )
 
 
@@ -187,6 +187,15 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
 def begun(folder: Path) -> bool:
     """Whether there is an interrupted run."""
     return (folder / "run.json").exists()
+
+
+def empty(folder: Path) -> None:
+    """Remove all but the lock, first of all what run it is: without that nobody goes on from the
+    rest, where this is interrupted."""
+    (folder / "run.json").unlink(missing_ok=True)
+    for file in folder.iterdir():
+        if file.name != "lock":
+            remove(file)
 
 
 def _checksum(path: Path) -> str:

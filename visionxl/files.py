@@ -1,5 +1,6 @@
 """Files are written whole or not at all."""
 
+import hashlib
 import json
 import os
 import re
@@ -79,7 +80,11 @@ def whole(path: Path) -> Iterator[Path]:
             if partial.is_dir() and path.exists():
                 previous = path.with_name(f".{path.name}.{os.getpid()}.previous")
                 path.rename(previous)
-                partial.rename(path)
+                try:
+                    partial.rename(path)
+                except OSError:
+                    previous.rename(path)
+                    raise
                 remove(previous)
             else:
                 os.replace(partial, path)
@@ -113,18 +118,21 @@ def unbroken() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
-    if arrived:
-        signal.raise_signal(arrived[0])
+        if arrived:
+            signal.raise_signal(arrived[0])
 
 
 def clear_partials(path: Path) -> None:
-    """Remove what writers of ``path`` that were killed have left. No other may be at work."""
-    leavings = re.compile(
-        rf"\.{re.escape(path.stem)}\.\d+\.part{re.escape(path.suffix)}"
-        rf"|\.{re.escape(path.name)}\.\d+\.previous"
-    )
-    for file in path.absolute().parent.iterdir():
-        if leavings.fullmatch(file.name):
+    """Remove what writers of ``path`` that were killed have left. No other may be at work.
+
+    A folder that was about to be replaced takes its place again.
+    """
+    partial = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.part{re.escape(path.suffix)}")
+    previous = re.compile(rf"\.{re.escape(path.name)}\.\d+\.previous")
+    for file in list(path.absolute().parent.iterdir()):
+        if previous.fullmatch(file.name) and not path.exists():
+            file.rename(path)
+        elif partial.fullmatch(file.name) or previous.fullmatch(file.name):
             remove(file)
 
 
@@ -204,6 +212,15 @@ def save_in_pieces(
             file.write(_bytes_of(tensor))
     if written != frames:
         raise InputError(f"{name} has {written} frames, and {frames} were announced")
+
+
+def checksum_of(*tensors: Tensor | None) -> str:
+    """SHA-256 of the tensors that are there."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        if tensor is not None:
+            digest.update(_bytes_of(tensor))
+    return digest.hexdigest()
 
 
 def _bytes_of(tensor: Tensor) -> Any:

@@ -53,7 +53,7 @@ def difference_psnr(video: Video, truth: Video) -> float:
 
 
 def _apart(video: Video, truth: Video) -> Video:
-    return video.clamp(-1, 1).sub_(truth.clamp(-1, 1))
+    return _fine(video).clamp(-1, 1).sub_(_fine(truth).clamp(-1, 1))
 
 
 def _peak_ratio(errors: Tensor) -> float:
@@ -83,7 +83,7 @@ def ssim(video: Video, truth: Video) -> float:
 
 
 def _fine(video: Video) -> Video:
-    """In float32, where it is in half precision: variances cancel too much of it."""
+    """In float32, where it is in half precision: squares underflow, and variances cancel."""
     return video.float() if video.dtype.itemsize < 4 else video
 
 

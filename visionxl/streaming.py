@@ -45,6 +45,20 @@ def clip_in_pieces(path: Path, sizes: Iterable[int], frames: int | None = None) 
         yield to_video(piece)
 
 
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What changes with a file or folder."""
+    told = path.stat()
+    return told.st_ino, told.st_size, told.st_mtime_ns
+
+
+def _check_unchanged(path: Path, stamp: tuple[int, int, int]) -> None:
+    if not path.exists() or _stamp(path) != stamp:
+        raise InputError(
+            f"{str(path)!r} was changed or removed while its frames were read: what was read of it "
+            "belongs to the old one; begin anew (--overwrite)"
+        )
+
+
 class TensorFrames:
     """The frames of a tensor in a safetensors file; any of them, in any order.
 
@@ -57,7 +71,7 @@ class TensorFrames:
     def __init__(self, path: Path, name: str, most: int | None = None) -> None:
         from safetensors import safe_open
 
-        self._path, self._name = path, name
+        self._path, self._name, self._stamp = path, name, _stamp(path)
         with safe_open(path, framework="pt") as file:
             tensor = file.get_slice(name)
             count, *size = tensor.get_shape()
@@ -70,6 +84,7 @@ class TensorFrames:
     def __getitem__(self, frames: slice) -> Tensor:
         from safetensors import safe_open
 
+        _check_unchanged(self._path, self._stamp)
         with safe_open(self._path, framework="pt") as file:
             return file.get_slice(self._name)[frames.start : frames.stop].float()
 
@@ -131,6 +146,7 @@ class VideoFrames:
     def __init__(self, path: Path, kept: int, most: int | None = None) -> None:
         self._path, self._kept, self._most = path, kept, most
         pictures, self.rate, self.sound = clip_pictures(path, most)
+        self._stamp = _stamp(path)
         count, first = 0, None
         for picture in pictures:
             first = picture if first is None else first
@@ -160,6 +176,7 @@ class VideoFrames:
         return to_video(wanted) if wanted else torch.empty(0, *self.shape[1:])
 
     def _begin(self) -> None:
+        _check_unchanged(self._path, self._stamp)
         self._pictures: Iterator[np.ndarray] = clip_pictures(self._path, self._most)[0]
         self._recent: Any = deque(maxlen=self._kept)
         self._done = 0

@@ -18,6 +18,11 @@ from visionxl.protocols import Video
 
 LOSSLESS = ("apng", "bmp", "ffv1", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo")
 LOSSLESS += ("tiff", "utvideo", "v210", "v410", "zlib")  # FFmpeg's names of codecs
+# Files of pictures, and no playlist, which would have other files read in its place.
+CONTAINERS = (
+    "mov,matroska,webm,avi,mpeg,mpegts,mpegvideo,m4v,h261,h263,h264,hevc,vvc,obu,ivf,dirac,mjpeg,"
+    "asf,flv,ogg,mxf,gxf,nut,dv,rm,wtv,yuv4mpegpipe"
+)
 FLOATING = ("F16", "BF16", "F32", "F64")  # as safetensors calls them
 RATE = Fraction(25)  # of folders of images, which do not tell
 DEMO_CLIP = Path(__file__).parent / "assets" / "flower.mp4"
@@ -234,7 +239,8 @@ def _opened(path: Path, options: dict[str, str] | None = None) -> Iterator[Any]:
 
     try:
         # Absolute, for "12:30.mp4" would be a protocol.
-        with av.open(str(path.absolute()), options=options or {}) as container:
+        allowed = {"format_whitelist": CONTAINERS, **(options or {})}
+        with av.open(str(path.absolute()), options=allowed) as container:
             if not container.streams.video:
                 raise InputError(f"clip {str(path)!r} has no video stream: give another file")
             yield container

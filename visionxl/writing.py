@@ -114,7 +114,7 @@ def write_pieces(
     if frames < 1:
         raise InputError(f"output {str(path)!r}: a video of {frames} frames: expected 1 or more")
     channels = None if path.suffix.lower() == ".safetensors" else (1, 3)
-    pieces = partial(_sound_pieces, pieces, channels)
+    pieces = partial(_sound_pieces, pieces, frames, channels)
     notes: list[str] = []
     with whole(path) as unfinished:
         if path.suffix.lower() == ".safetensors":
@@ -154,8 +154,9 @@ def _checked_rate(rate: Fraction | float | int) -> Fraction:
 
 
 def _sound_pieces(
-    pieces: Callable[[], Iterator[Video]], channels: tuple[int, ...] | None
+    pieces: Callable[[], Iterator[Video]], frames: int, channels: tuple[int, ...] | None
 ) -> Iterator[Video]:
+    done, first = 0, None
     for piece in pieces():
         if not isinstance(piece, Tensor) or not piece.is_floating_point() or piece.ndim != 4:
             what = (piece.dtype, tuple(piece.shape)) if isinstance(piece, Tensor) else type(piece)
@@ -170,7 +171,16 @@ def _sound_pieces(
         if not bool(piece.isfinite().all()):
             count = int((~piece.isfinite()).sum())
             raise InputError(f"video has {count} values that are not finite: it is not written")
+        first = piece[:0] if first is None else first
+        if piece.shape[1:] != first.shape[1:] or piece.dtype != first.dtype:
+            raise InputError(
+                f"a piece of the video is {piece.dtype} of {tuple(piece.shape[1:])}, and the first "
+                f"is {first.dtype} of {tuple(first.shape[1:])}: expected pieces that are alike"
+            )
+        done += len(piece)
         yield piece
+    if done != frames:
+        raise InputError(f"the pieces have {done} frames, and {frames} were announced")
 
 
 def _fitted(pieces: Callable[[], Iterator[Video]], height: int, width: int) -> Iterator[Video]:

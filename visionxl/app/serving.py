@@ -8,12 +8,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from attrs import frozen
+
 from visionxl.app.desk import Desk, Work
 from visionxl.app.page import build, theme
 from visionxl.app.uploads import Limits
 from visionxl.errors import InputError
 
 LARGEST_UPLOAD = "500mb"
+LOCAL = ("127.0.0.1", "localhost")  # what this machine alone is called by
 
 
 def serve(
@@ -37,9 +40,10 @@ def serve(
     Raises:
         InputError: gradio is not installed, or the address cannot be listened on.
     """
+    if ":" in host:
+        raise InputError(f"--host {host}: gradio takes no IPv6 address; give 127.0.0.1 or 0.0.0.0")
     try:  # before gradio, which takes its time to come
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        socket.create_server((host, port), family=family).close()
+        socket.create_server((host, port)).close()
     except OSError as error:
         raise _taken(host, port, error) from error
     with TemporaryDirectory(prefix="visionxl-app-", ignore_cleanup_errors=True) as folder:
@@ -64,6 +68,7 @@ def serve(
                     mcp_server=False,
                     pwa=False,
                     enable_monitoring=False,
+                    app_kwargs={"middleware": guards(host)},
                 )
             except OSError as error:
                 raise _taken(host, port, error) from error
@@ -72,6 +77,38 @@ def serve(
         finally:
             desk.close()
             page.close(verbose=False)
+
+
+def guards(host: str) -> list[Any]:
+    """Middleware that keeps other sites, open in the same browser, from using the page.
+
+    An address of this machine alone is called by its own names, or it is another site that had its
+    name point here (DNS rebinding); and what a browser sends from another origin is refused.
+    """
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    own = [Middleware(TrustedHostMiddleware, allowed_hosts=list(LOCAL))] if host in LOCAL else []
+    return [*own, Middleware(SameOrigin)]
+
+
+@frozen
+class SameOrigin:
+    """ASGI middleware: requests that another site's page has a browser send are refused."""
+
+    app: Any
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            origin = headers.get(b"origin")
+            if origin is not None and origin.partition(b"://")[2] != headers.get(b"host"):
+                refused = PlainTextResponse("another site may not use this page", 403)
+                await refused(scope, receive, send)
+                return
+        await self.app(scope, receive, send)
 
 
 def _taken(host: str, port: int, error: OSError) -> InputError:

@@ -6,6 +6,7 @@ import torch
 import typer
 
 from visionxl.app import Limits, serve
+from visionxl.app.serving import LOCAL
 from visionxl.cli.app_priors import offered
 from visionxl.cli.app_work import Restorer
 from visionxl.cli.options import app, err, examples, integer
@@ -43,7 +44,7 @@ def app_(
     priors = offered(prior or ["pocket"], device, dtype)
     next(iter(priors.values()))()  # what is wrong with the first is told at once
     work = Restorer(priors, limits, torch.device(device))
-    if host not in ("127.0.0.1", "localhost", "::1"):
+    if host not in LOCAL:
         err.print(f"note: whoever reaches {host} can use the page; there is no password")
     serve(
         work, limits, list(priors), host, port, ready=lambda url: print(f"{url} (Ctrl-C ends it)")

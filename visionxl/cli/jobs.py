@@ -29,9 +29,10 @@ from visionxl.cli.measurement_options import (
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import write_all
 from visionxl.cli.reading import measurement_and_description, measurement_in_frames, resized
-from visionxl.cli.running import checksum_of, restored
+from visionxl.cli.running import restored
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
+from visionxl.files import checksum_of
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import Mask
 from visionxl.operators.composition import find_parts

@@ -65,6 +65,7 @@ def restored_in_windows(
     begin, state, trace = run.group.share(_where_it_stopped(run.checkpoints, windows, notes))
     # Windows that were finished before, and the steps of one that was not.
     before = begin + len(trace) / len(sampler.times)
+    earlier = sum(step.seconds for step in trace)
     if len(windows) == 1:
         notes.append(
             f"the clip is one window, of {frames} frames: with --windows {core} each keeps {core} "
@@ -121,7 +122,9 @@ def restored_in_windows(
                 bar.again()
                 del restored
     record = _record(operator, source, sampler, windows, run)
-    record["seconds"] = round(time.perf_counter() - began, 3)
+    finished = (entry["trace"] for entry in record["windows"][:begin])
+    earlier += sum(step["seconds"] for trace in finished for step in trace)
+    record["seconds"] = round(earlier + time.perf_counter() - began, 3)
     record["memory_plan"] = str(plan)
     record["video_shape"] = [frames, *shape[1:]]
     record["noise_std"] = description.noise_std
@@ -244,7 +247,7 @@ def _record(
     return {
         "command": outputs.command_line(),
         "settings": run.settings,
-        "operator": repr(operator),
+        "operator": told_of(operator),
         "method": told_of(sampler),
         "measurement_shape": list(source.shape),
         "data_residual": math.sqrt(squares / len(source)),

@@ -1,5 +1,6 @@
 """Tasks by name: the library's, or ``FILE.py:FUNCTION``, one of somebody's own."""
 
+import ast
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +33,8 @@ class FoundTask:
     Args:
         name: by which a measurement knows it: of a task of one's own without the folder.
         make: ``(frames, height, width, generator) -> operator``.
-        code: checksum of the file that it is in; None for a task of the library.
+        code: checksum of the file that it is in, and of those beside it that this one imports;
+            None for a task of the library.
     """
 
     name: str
@@ -59,7 +61,7 @@ def find_task(name: str) -> FoundTask:
     path = Path(file)
     if not path.is_file():
         raise InputError(f"--task {name!r}: there is no file {file!r}; give FILE.py:FUNCTION")
-    code = sha256(path.read_bytes()).hexdigest()[:16]
+    code = _checksum(path)
     make = getattr(_module(path.resolve(), code), function, None)
     if not callable(make):
         raise InputError(
@@ -67,6 +69,37 @@ def find_task(name: str) -> FoundTask:
             f"def {function or 'make'}(frames, height, width, generator), which returns an operator"
         )
     return FoundTask(f"{path.name}:{function}", _checked(make, path.name, function), code)
+
+
+def _checksum(path: Path) -> str:
+    """Of a file, and of the modules and packages beside it that it imports, and those import."""
+    read: dict[Path, bytes] = {}
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file in read or not file.is_file():
+            continue
+        read[file] = file.read_bytes()
+        for name in _imported(read[file]):
+            place = path.parent.joinpath(*name.split("."))
+            waiting += [place.with_suffix(".py"), place / "__init__.py"]
+    files = [path, *sorted(set(read) - {path})]
+    return sha256(b"".join(read[file] for file in files)).hexdigest()[:16]
+
+
+def _imported(source: bytes) -> Iterator[str]:
+    """What a file imports by name: modules, and what may be a module of a package."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):  # running it says where
+        return
+    for node in nodes:
+        match node:
+            case ast.Import(names=names):
+                yield from (name.name for name in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield module
+                yield from (f"{module}.{name.name}" for name in names)
 
 
 def _checked(make: Callable[..., Any], file: str, function: str) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from attrs import asdict
 
-from visionxl.checkpoints import CheckpointFolder, begin, begun, difference, only_run
+from visionxl.checkpoints import CheckpointFolder, begin, begun, difference, empty, only_run
 from visionxl.cli import outputs
 from visionxl.cli.checking import check_apart, check_there
 from visionxl.cli.jobs import LongClip, WholeClip
@@ -65,8 +65,9 @@ def restore_one(
     if not group.first:
         if group.share(None):
             job.run(order, settings, priors, None, group, None)
+            group.wait_for(f"wrote {output}")  # which may take longer than a network would wait
         return None
-    facts = {**settings, "measured": job.checksum(options.mask)}
+    facts = {**settings, "measured": job.checksum(options.mask), "weights": weights_of(order)}
     run = _digest(facts)
     facts["versions"] = outputs.deciding()
     with only_run(folder, output):
@@ -76,10 +77,10 @@ def restore_one(
             record = outputs.read_json(beside(output)[1])
             if record.get("run", run) != run:
                 both = (_deciding(known) for known in (record.get("settings", {}), settings))
-                other = difference(*both) or "another measurement or mask"
+                other = difference(*both) or "another measurement or mask, or other weights"
                 raise InputError(
                     f"--resume: {output.name} is finished, but with {other}: give the same again, "
-                    "or --overwrite to make it anew"
+                    "or --overwrite without --resume, to make it anew"
                 )
             late = order.truth is not None and "measures" not in record
             notes = [f"--truth came too late: visionxl evaluate {output} {order.truth}"] * late
@@ -90,14 +91,16 @@ def restore_one(
                     f"output {str(output)!r} was begun and interrupted: give the same command with "
                     "--resume to go on, or with --overwrite to begin anew"
                 )
-            _empty(folder)
             going_on = False
         if not going_on:
             _check_outputs(output, order.overwrite)
+            empty(folder)  # also of what a removal that was interrupted has left
         truth, about_truth = job.truth(order.truth)
         priors()
         checkpoints = CheckpointFolder(folder)
-        begin(checkpoints, {k: v for k, v in facts.items() if k != "truth"}, output)
+        told = {name: value for name, value in facts.items() if name != "truth"}
+        told["device"] = order.device.partition(":")[0]  # one of several is as good as another
+        begin(checkpoints, told, output)
         for path in (output, *beside(output)):
             clear_partials(path)
         with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):
@@ -112,8 +115,22 @@ def restore_one(
             answer.notes.extend(about_mask(mask, job.drawn, order.seed))
             answer.record["run"] = run
             written = job.write(output, answer, truth, order.overwrite or going_on)
+        empty(folder)
         remove(folder)
+    group.give(f"wrote {output}")
     return answer.record, summary(answer.record), answer.notes, written
+
+
+def weights_of(order: Order) -> dict[str, str]:
+    """What tells the files of local weights from others: their names, sizes and times."""
+    given = (order.prior, order.unet, order.lora, order.inner_autoencoder)
+    found = {}
+    for path in (Path(name) for name in given if name is not None):
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        told = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+        if told:
+            found[str(path)] = sha256(repr(told).encode()).hexdigest()[:16]
+    return found
 
 
 def _digest(facts: dict[str, Any]) -> str:
@@ -129,13 +146,6 @@ def _deciding(facts: dict[str, Any]) -> dict[str, Any]:
 def _check_outputs(output: Path, overwrite: bool) -> None:
     for path in (output, *beside(output)):
         check_output(path, overwrite)
-
-
-def _empty(folder: Path) -> None:
-    """Begin anew, with the lock held."""
-    for file in folder.iterdir():
-        if file.name != "lock":
-            file.unlink()
 
 
 def settings_of(

@@ -1,6 +1,5 @@
 """One run of a method for the command line, and what it leaves behind."""
 
-import hashlib
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
@@ -10,7 +9,6 @@ from typing import Any
 import torch
 from attrs import evolve, field, frozen
 from rich.console import Console
-from torch import Tensor
 
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import outputs
@@ -20,6 +18,7 @@ from visionxl.cli.progress import StepBar, Watching
 from visionxl.distributed import Processes, SplitFrames
 from visionxl.distributed.frames import EVERY
 from visionxl.errors import InputError
+from visionxl.files import checksum_of
 from visionxl.measurements import generator_of
 from visionxl.operators import TASK_NAMES, TASKS, lift, task_named
 from visionxl.planning import MemoryPlan, Persistent
@@ -28,6 +27,7 @@ from visionxl.priors import warm_up
 from visionxl.priors.network import NetworkPrior
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import Album, Look, run_record
+from visionxl.report.record import told_of
 from visionxl.solvers import Around, FrameByFrame, Sampler, hosted, restore
 from visionxl.solvers.long import Place
 from visionxl.solvers.residual import is_near
@@ -148,10 +148,11 @@ def restored(
     if run.group.size > 1:
         run.group.check_same(
             problem=checksum_of(problem.measurement),
-            operator=repr(problem.operator),
+            operator=told_of(problem.operator),
             videos=words_of_place(plan),
         )
     state, trace = _where_it_stopped(run, plan.video_device, len(sampler.times), notes)
+    earlier = sum(step.seconds for step in trace)  # of a run that was interrupted
     album = Album(plan.video_device, run.checkpoints, len(trace), run.truth)
     began = time.perf_counter()
     quiet = Console(stderr=True, quiet=not (run.show and run.group.first))
@@ -182,7 +183,7 @@ def restored(
             inner=None if networks.quick is None else shared(networks.quick),
             state=state,
         )
-    seconds = time.perf_counter() - began
+    seconds = earlier + time.perf_counter() - began
     result = evolve(result, trace=tuple(trace))
     record = run_record(
         problem,
@@ -219,15 +220,6 @@ def place_for(run: Run, plan: MemoryPlan) -> Place | None:
     if run.device.type in ("cpu", plan.video_device.type, *VIDEO_DEVICES):
         return None
     return partial(hosted, device=str(run.device), core=plan.core)
-
-
-def checksum_of(*tensors: Tensor | None) -> str:
-    """SHA-256 of the tensors that are there."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        if tensor is not None:
-            digest.update(tensor.cpu().contiguous().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) -> MemoryPlan:

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from attrs import field, frozen
 from torch import Tensor
 
-from visionxl.distributed.processes import Processes
+from visionxl.distributed.processes import ProcessError, Processes
 from visionxl.errors import InputError
 from visionxl.operators.cutting import operator_at
 from visionxl.operators.reach import reach_of
@@ -61,6 +61,18 @@ class SplitOperator:
     def _inside(self, action: Callable[[Any, Tensor], Tensor], own: Tensor) -> Tensor:
         if self.processes.size == 1:
             return action(self._there(self.operator), own)
+        answer, failure = None, None
+        try:
+            answer = self._answer(action, own)
+        except ProcessError:
+            raise
+        except Exception as error:  # the others would wait for what this process does not send
+            failure = error
+        self.processes.exchange(failure=failure)
+        assert answer is not None  # else the failure was raised
+        return answer
+
+    def _answer(self, action: Callable[[Any, Tensor], Tensor], own: Tensor) -> Tensor:
         if len(own) == 0:  # its shape alone is asked for
             one = operator_at(self.operator, [0], self.frames)
             return action(self._there(one), own.new_zeros(1, *own.shape[1:]))[:0]

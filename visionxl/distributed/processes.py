@@ -17,6 +17,7 @@ from torch import Tensor
 from visionxl.errors import InputError
 
 PATIENCE = 3.0  # seconds in which the survivors of a failure find one another
+POLL = 0.2  # seconds between two looks for a word
 FAILED = "failed"
 
 
@@ -83,6 +84,25 @@ class Processes:
         with self._company():
             dist.broadcast_object_list(carrier, src=0, device=torch.device("cpu"))
         return carrier[0]
+
+    def wait_for(self, word: str) -> None:
+        """Until the first process gives ``word``, however long that takes.
+
+        Where it fails meanwhile, a :class:`ProcessError` is raised here.
+        """
+        if self.store is None:
+            return
+        with self._company():
+            while not self.store.check([word]):
+                if self.store.check([FAILED]):
+                    raise ProcessError(self.store.get(FAILED).decode())
+                time.sleep(POLL)
+
+    def give(self, word: str) -> None:
+        """Let those go on that wait for ``word``."""
+        if self.store is not None:
+            with self._company():
+                self.store.set(word, "")
 
     def check_same(self, **facts: str | float) -> None:
         """Raise InputError, in all processes, for the first fact that they do not agree on."""
@@ -186,7 +206,7 @@ def processes(device: str = "cpu", *, timeout: float = 1800.0) -> Iterator[Proce
     Args:
         device: ``cuda`` takes the GPU of this process's number on its machine.
         timeout: seconds that a process may let the others wait: longer than the longest
-            difference between two of them, such as loading weights or writing the video.
+            difference between two of them, such as loading weights.
 
     Raises:
         InputError: the environment is incomplete, or there are fewer GPUs than processes.

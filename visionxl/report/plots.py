@@ -26,6 +26,7 @@ RC: dict[Any, Any] = {
     **{f"{name}.color": INK for name in ("xtick", "ytick", "text")},
 }
 FEW = 120  # steps that have a bar, a dot or a line of their own
+MOST = 2000  # places that a plot shows
 Draw = Callable[[Any], None]
 
 
@@ -192,7 +193,8 @@ def _psnr_by_step(pairs: Sequence[Sequence[float] | None]) -> Plot:
 
 
 def _line(axes: Any, values: Sequence[float | int], **style: Any) -> None:
-    axes.plot(_steps(values), values, marker="o" if len(values) <= FEW else None, **style)
+    dot = "o" if len(values) <= FEW else None
+    axes.plot(_steps(values), _thinned(values), marker=dot, **style)
 
 
 def _bars(
@@ -207,11 +209,16 @@ def _bars(
         return
     top = [b + v for b, v in zip(bottom, values, strict=True)]
     style = {"step": "mid", "linewidth": 0, "color": color, "label": label}
-    axes.fill_between(_steps(values), bottom, top, **style)
+    axes.fill_between(_steps(values), _thinned(bottom), _thinned(top), **style)
 
 
-def _steps(values: Sequence[Any]) -> range:
-    return range(1, len(values) + 1)
+def _steps(values: Sequence[Any]) -> Sequence[int]:
+    return _thinned(range(1, len(values) + 1))
+
+
+def _thinned(values: Sequence[Any]) -> Sequence[Any]:
+    """Every n-th, where there are more than a plot can show."""
+    return values[:: -(-len(values) // MOST) or 1]
 
 
 def _plot(title: str, text: str, draw: Draw) -> Plot:

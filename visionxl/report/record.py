@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from attrs import asdict
 
+from visionxl.errors import InputError
 from visionxl.metrics import WINDOW, difference_psnr, lpips, psnr, ssim
 from visionxl.protocols import InverseProblem, Restoration, Video
 from visionxl.report.watching import Album
@@ -55,7 +56,7 @@ def run_record(
     record = {
         "command": list(command),
         "settings": dict(settings or {}),
-        "operator": repr(problem.operator),
+        "operator": told_of(problem.operator),
         "method": told_of(sampler),
         "noise_std": problem.noise_std,
         "video_shape": list(restoration.video.shape),
@@ -118,6 +119,8 @@ def measures_in_pieces(pieces: Iterable[tuple[Video, Video]]) -> dict[str, float
         add("lpips", lpips(video, truth), frames)
         last = video[-1:].clone(), truth[-1:].clone()
     means = {name: total / counts[name] for name, total in sums.items()}
+    if any(math.isnan(x) for x in means.values()):
+        raise InputError("a video or its truth has values that are not numbers: look at both")
     return {name: round(x, 4) if math.isfinite(x) else None for name, x in means.items()}
 
 
@@ -132,6 +135,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def told_of(sampler: Sampler) -> str:
-    """The method in words that are the same in every run: without addresses in memory."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(sampler))
+def told_of(part: object) -> str:
+    """A part of a run in words that are the same in every run: without addresses in memory."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(part))

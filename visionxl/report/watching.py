@@ -10,6 +10,7 @@ import torch
 from attrs import asdict, frozen
 
 from visionxl.checkpoints import CheckpointFolder
+from visionxl.files import checksum_of
 from visionxl.memory import peak_bytes
 from visionxl.metrics import psnr
 from visionxl.protocols import LatentPrior, Step, StepRecord, Video
@@ -64,7 +65,8 @@ class Album:
         kept: where the looks outlive an interruption; None to keep them in memory alone.
         done: steps that an earlier run has finished: their looks are read from ``kept``, as far
             as they are there.
-        truth: what the steps are measured against; None for nothing.
+        truth: what the steps are measured against; None for nothing. What an earlier run has
+            measured against another is left out.
     """
 
     def __init__(
@@ -78,7 +80,9 @@ class Album:
         self._calls: list[_Call] = []
         self._began, self._peak = time.perf_counter(), peak_bytes(device)
         self.start_seconds: float | None = None
-        found = [] if kept is None else [_load(kept, index) for index in range(done)]
+        against = None if truth is None else checksum_of(truth)
+        self._against = against
+        found = [] if kept is None else [_load(kept, index, against) for index in range(done)]
         self.looks: list[Look] = [look for look in found if look is not None]
 
     def timed(self, prior: LatentPrior) -> LatentPrior:
@@ -121,7 +125,7 @@ class Album:
     def keep(self) -> None:
         """Write the last look beside the checkpoints: after the state that the run goes on from."""
         if self._kept is not None:
-            _save(self._kept, self.looks[-1])
+            _save(self._kept, self.looks[-1], self._against)
 
     def stages(self, steps: int) -> list[dict[str, Any] | None]:
         """For each step what its stages took, as JSON holds it; None where it was not kept."""
@@ -161,16 +165,17 @@ def _sum(spent: Iterator[Spent]) -> Spent:
     return Spent(sum((s.seconds for s in listed), 0.0), sum(s.bytes for s in listed))
 
 
-def _save(folder: CheckpointFolder, look: Look) -> None:
+def _save(folder: CheckpointFolder, look: Look, against: str | None) -> None:
     pictures = {
         name: torch.frombuffer(bytearray(getattr(look, name)), dtype=torch.uint8)
         for name in ("estimate", "corrected")
     }
     stages = {name: asdict(spent) for name, spent in look.stages.items()}
-    folder.save(f"{LOOK}-{look.index:04d}", pictures, {"stages": stages, "psnr": look.psnr})
+    facts = {"stages": stages, "psnr": look.psnr, "truth": against}
+    folder.save(f"{LOOK}-{look.index:04d}", pictures, facts)
 
 
-def _load(folder: CheckpointFolder, index: int) -> Look | None:
+def _load(folder: CheckpointFolder, index: int, against: str | None) -> Look | None:
     part = folder.load(f"{LOOK}-{index:04d}")
     if part is None:
         return None
@@ -178,5 +183,5 @@ def _load(folder: CheckpointFolder, index: int) -> Look | None:
     estimate, corrected = (
         part.tensors[name].numpy().tobytes() for name in ("estimate", "corrected")
     )
-    found = part.facts.get("psnr")
+    found = part.facts.get("psnr") if part.facts.get("truth") == against else None
     return Look(index, estimate, corrected, stages, found and (found[0], found[1]))

@@ -4,7 +4,7 @@ const get = (id) => document.getElementById(id);
 const titles = clip.columns.map((column) => column.title);
 const pictures = clip.columns.map((column) =>
   column.frames.map((uri) => Object.assign(new Image(), { src: uri })));
-const state = { frame: 0, left: 0, right: 1, cut: 0.5, x: 0.5, y: 0.5, zoom: 4 };
+const state = { frame: 0, left: 0, right: Math.min(1, titles.length - 1), cut: 0.5, x: 0.5, y: 0.5, zoom: 4 };
 const last = clip.numbers.length - 1;
 
 const limited = (value, low, high) => Math.min(high, Math.max(low, value));

@@ -22,6 +22,7 @@ from measuring import begin_peak, give_back
 from pictures import grid
 from PIL import Image
 from posterior import Counting, generator
+from results import number
 
 from visionxl import GaussianPrior, InputError, PocketPrior, Video, restore, simulate
 from visionxl.files import whole
@@ -61,7 +62,7 @@ def rows(
                     **row,
                     "psnr": round(psnr(video, truth), 2),
                     "ssim": round(ssim(video, truth), 4),
-                    "difference_psnr": round(difference_psnr(video, truth), 2),
+                    "difference_psnr": number(difference_psnr(video, truth), 2),
                     "residual": round(data_residual(problem, video), 5),
                     "evaluations": round(sum(counting.frames) / len(truth), 2),
                     "seconds": round(seconds, 1),

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from methods import middle, sheet
 from posterior import generator
+from results import number
 
 from visionxl import PocketPrior, Video, restore, simulate, vision_tv
 from visionxl.files import whole
@@ -47,7 +48,7 @@ def solved(
         "method": method.__name__,
         "measured_psnr": round(psnr(measured, truth), 2),
         "psnr": round(psnr(video, truth), 2),
-        "difference_psnr": round(difference_psnr(video, truth), 2),
+        "difference_psnr": number(difference_psnr(video, truth), 2),
         "seconds": round(seconds, 1),
     }
     return row, measured, video

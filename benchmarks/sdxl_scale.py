@@ -56,6 +56,10 @@ def counting(options: argparse.Namespace) -> str:
     config, dtype = configuration(options.toy), DTYPES[dtype_of(options)]
     told = count(config, dtype, *sizes[0], frames[0])
     if options.json:
+        if options.json.is_file() and '"records"' in options.json.read_text():
+            raise InputError(
+                f"--json {str(options.json)!r} has measured records: give the count another file"
+            )
         with whole(options.json) as partial:
             partial.write_text(json.dumps(told, indent=2) + "\n")
     return counted(told)

@@ -22,8 +22,8 @@ LEGEND = (
     "is not finite, or its PSNR is more than 1 dB below the back-projection's."
 )
 GAINS = (
-    "The default's mean minus the other method's, averaged over pairs of clip and task: more than "
-    "0 where the default is better. *Without* leaves out the pairs in which the other method "
+    "The default minus the other method, over the seeds that both have, averaged over pairs of "
+    "clip and task: more than 0 where the default is better. *Without* leaves out the pairs in which the other method "
     "diverged. The worst pair is the one in which the default gains the least PSNR."
 )
 
@@ -36,21 +36,22 @@ class Cell:
     """One method on one case, over the seeds.
 
     Args:
-        values: the finite values of each measure, one per seed.
+        values: the finite values of each measure, by seed.
         diverged: in at least one of the seeds.
     """
 
-    values: dict[str, list[float]]
+    values: dict[str, dict[int, float]]
     diverged: bool
 
-    def mean(self, measure: str) -> float | None:
-        """None where no seed has a finite value."""
-        found = self.values[measure]
-        return statistics.fmean(found) if found else None
+    def gain(self, other: "Cell", measure: str) -> float | None:
+        """The mean of this minus the other, over the seeds that both have; None without any."""
+        ours, theirs = self.values[measure], other.values[measure]
+        gains = [value - theirs[seed] for seed, value in ours.items() if seed in theirs]
+        return statistics.fmean(gains) if gains else None
 
     def shown(self, measure: str) -> str:
         """Mean, and sample standard deviation where there is more than one seed."""
-        found, digits = self.values[measure], MEASURES[measure][1]
+        found, digits = [*self.values[measure].values()], MEASURES[measure][1]
         mark = MARK if self.diverged else ""
         if not found:
             return "-" + mark
@@ -82,7 +83,7 @@ def grid_of(records: Sequence[Record]) -> Grid:
 
 def cell_of(records: Sequence[Record]) -> Cell:
     values = {
-        measure: [value for r in records if (value := getattr(r, measure)) is not None]
+        measure: {r.seed: value for r in records if (value := getattr(r, measure)) is not None}
         for measure in MEASURES
     }
     return Cell(values, any(r.diverged for r in records))
@@ -107,7 +108,7 @@ def by_case(grid: Grid, methods: Sequence[str], measure: str) -> str:
 
 @frozen
 class Pair:
-    """The default's mean minus the peer's, for one clip and task.
+    """The default minus the peer, over the seeds of both, for one clip and task.
 
     Args:
         name: of the clip and the task.
@@ -126,8 +127,7 @@ def pairs(grid: Grid, peer: str, noise: float) -> list[Pair]:
     for (clip, task, level), cells in grid.items():
         if level == noise and DEFAULT in cells and peer in cells:
             ours, theirs = cells[DEFAULT], cells[peer]
-            both = {m: (ours.mean(m), theirs.mean(m)) for m in MEASURES}
-            gains = {m: None if a is None or b is None else a - b for m, (a, b) in both.items()}
+            gains = {m: ours.gain(theirs, m) for m in MEASURES}
             found.append(Pair(f"{clip} {task}", gains, theirs.diverged))
     return found
 

@@ -21,7 +21,10 @@ train() {
         --save-every 1000 --compile "$@"
 }
 
-train autoencoder --seconds 140 --batch 256 --crop 128 --rate 4e-4 --latents 64 --channels 128 "$@"
+case " $* " in # the autoencoder of a prior to start from is kept as it is
+*" --start"*) ;;
+*) train autoencoder --seconds 140 --batch 256 --crop 128 --rate 4e-4 --latents 64 --channels 128 "$@" ;;
+esac
 train unet --seconds 350 --batch 128 --crop 256 --rate 1e-3 --widths 144 128 --layers 2 "$@"
-pocket export --work "$work" --output "$output"
+pocket export --work "$work" --output "$output" "$@"
 date +%T

@@ -1,5 +1,6 @@
 """The loop that trains one network, and its checkpoints."""
 
+import hashlib
 import inspect
 import json
 import os
@@ -45,11 +46,31 @@ def read_meta(path: Path) -> dict:
         return {k: json.loads(v) for k, v in file.metadata().items()}
 
 
-def load_checkpoint(path: Path, model, average: dict, optimizer) -> dict:
-    """Set all three to what a checkpoint holds, and return what else it tells."""
+def checksum(*parts) -> str:
+    """Of networks and numbers, in short."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, torch.nn.Module):
+            for tensor in part.state_dict().values():
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        else:
+            digest.update(json.dumps(part).encode())
+    return digest.hexdigest()[:16]
+
+
+def load_checkpoint(path: Path, model, average: dict, optimizer, beside: str = "") -> dict:
+    """Set all three to what a checkpoint holds, and return what else it tells.
+
+    ``beside`` is a checksum of what else the network was trained with.
+    """
     if not path.exists():
-        return {"step": 0, "seconds": 0.0, "losses": []}
+        return {"step": 0, "seconds": 0.0, "losses": [], "beside": beside}
     meta = read_meta(path)
+    if meta.get("beside", beside) != beside:
+        raise SystemExit(
+            f"{path} was trained with another autoencoder, or begun from other weights: remove it, "
+            "or give another --work"
+        )
     if meta["settings"] != settings(model):
         raise SystemExit(f"{path} is of a network of another shape: remove it, or give its flags")
     state: dict[int, dict] = {}
@@ -84,7 +105,7 @@ def averaged(kind: type, path: Path):
     return model.eval().requires_grad_(False)
 
 
-def train(name: str, model, loss_of, options) -> None:
+def train(name: str, model, loss_of, options, beside: str = "") -> None:
     """Adam with warm-up and cosine decay, a moving average of the weights, checkpoints.
 
     ``loss_of(model, generator)`` is the loss of one batch, drawn from the generator. Nothing here
@@ -98,7 +119,7 @@ def train(name: str, model, loss_of, options) -> None:
     )
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     path = options.work / f"{name}.safetensors"
-    meta = load_checkpoint(path, model, average, optimizer)
+    meta = load_checkpoint(path, model, average, optimizer, beside)
     means, weights = list(average.values()), list(model.state_dict().values())
     step = first = meta["step"]
     began, spent, running = time.monotonic() - meta["seconds"], meta["seconds"], []
@@ -117,6 +138,8 @@ def train(name: str, model, loss_of, options) -> None:
         told = f"step {step} loss {mean:.5f} {rate:.4f} s/step {progress():.0%}"
         print(name, told, flush=True)
 
+    if progress() >= 1:
+        print(f"{name}: {path} is finished: there is nothing to train", flush=True)
     while progress() < 1:
         for group in optimizer.param_groups:
             decay = 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * progress()))

@@ -19,7 +19,7 @@ import json
 from pathlib import Path
 
 import torch
-from optimise import averaged, generator_on, half_precision, read_meta, train
+from optimise import averaged, checksum, generator_on, half_precision, read_meta, train
 from photographs import crops, load_photographs
 
 PATCH = 8  # the autoencoder sees 8x8 pixel-unshuffled frames: 192 channels at an eighth of the size
@@ -194,7 +194,7 @@ def train_unet(options) -> None:
     if options.start is None:
         autoencoder.register_to_config(scaling_factor=latent_scale(autoencoder, pictures))
     scale = autoencoder.config.scaling_factor
-    (options.work / "scale.json").write_text(json.dumps(scale))
+    beside = checksum(autoencoder, scale, *([] if options.start is None else [unet]))
     weights = pixel_weights(autoencoder, pictures)
     if options.compile:
         autoencoder.encoder.compile(), unet.compile()
@@ -217,7 +217,8 @@ def train_unet(options) -> None:
         velocity = signal * noise - spread * clean
         return (weights * (predicted.float() - velocity).square()).mean()
 
-    train("unet", unet, loss_of, options)
+    train("unet", unet, loss_of, options, beside)
+    (options.work / "scale.json").write_text(json.dumps(scale))
 
 
 def save_autoencoder(autoencoder, folder: Path) -> None:
@@ -240,7 +241,15 @@ def export(options) -> None:
         scale = json.loads((options.work / "scale.json").read_text())
         autoencoder.register_to_config(scaling_factor=scale)
     else:
-        autoencoder, _ = exported(options.start)
+        autoencoder, first = exported(options.start)
+    scale = autoencoder.config.scaling_factor
+    beside = checksum(autoencoder, scale, *([] if options.start is None else [first]))
+    known = read_meta(options.work / "unet.safetensors").get("beside", beside)
+    if known != beside:
+        raise SystemExit(
+            f"the U-Net in {options.work} was trained with another autoencoder, or begun from "
+            "other weights: train it again, or give the --start that it had"
+        )
     save_autoencoder(autoencoder, options.output / "vae")
     unet.half().save_pretrained(options.output / "unet", safe_serialization=True)
     DDIMScheduler(**SCHEDULER).save_pretrained(options.output / "scheduler")

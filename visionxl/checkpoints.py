@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict, field, frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
@@ -37,7 +37,7 @@ class CheckpointFolder:
         path: of the folder; made with the first part.
     """
 
-    path: Path
+    path: Path = field(converter=Path)
 
     def save(self, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Write a part. Raises InputError where the disk does not take it."""
@@ -91,7 +91,7 @@ def save_state(folder: CheckpointFolder, kind: str, state: State, trace: list[St
         trace: of the run from its beginning.
     """
     tensors = {"latent": state.latent, "chance": state.chance}
-    facts = {"index": state.index, "trace": [asdict(record) for record in trace]}
+    facts = {"index": state.index, "time": state.time, "trace": [asdict(r) for r in trace]}
     folder.save(f"{kind}-{state.index:04d}", tensors, facts)
     for name in folder.names(f"{kind}-")[:-STATES_KEPT]:
         folder.drop(name)
@@ -110,7 +110,8 @@ def last_state(
         trace = [
             StepRecord(**{**r, "residuals": tuple(r["residuals"])}) for r in part.facts["trace"]
         ]
-        state = State(part.facts["index"], part.tensors["latent"], part.tensors["chance"])
+        latent, chance = part.tensors["latent"], part.tensors["chance"]
+        state = State(part.facts["index"], latent, chance, part.facts.get("time"))
         return state, trace, words
     return None, [], words
 

@@ -117,7 +117,7 @@ def save_measurement(
         save_in_pieces(partial, "measurement", pieces, frames, told, others)
 
 
-def load_measurement(path: Path) -> tuple[Tensor, Description | None]:
+def load_measurement(path: str | Path) -> tuple[Tensor, Description | None]:
     """Read a safetensors measurement, with its description where it has one.
 
     Raises:
@@ -125,6 +125,7 @@ def load_measurement(path: Path) -> tuple[Tensor, Description | None]:
     """
     from safetensors import safe_open
 
+    path = Path(path)
     name, description = described_in(path)
     with safe_open(path, framework="pt") as file:
         return file.get_tensor(name).float(), description
@@ -232,6 +233,12 @@ def estimate_noise(
         InputError: values that are not finite, axes that are too short, repeated or not there, or
             a mask that does not fit or has nothing known, or too little side by side.
     """
+    if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
+        kind = getattr(measurement, "dtype", type(measurement).__name__)
+        raise InputError(
+            f"measurement is {kind}: expected a tensor of floating point numbers; of 8-bit "
+            "pictures take y.float() / 127.5 - 1"
+        )
     weights, together = None, False  # of the noise's variance in each difference
     if known is not None:
         if not bool(known.any()):

@@ -69,6 +69,11 @@ class NonlinearOperator(Protocol):
         ...
 
 
+def _shape_of(value: object) -> str:
+    """A tensor's shape, for a line in place of its values."""
+    return f"<{'x'.join(map(str, getattr(value, 'shape', ())))}>"
+
+
 @frozen
 class NoiseLevel:
     """A point of a noise schedule: ``z_t = signal * z_0 + noise * eps``.
@@ -94,7 +99,7 @@ class Passage(NoiseLevel):
     """
 
     before: NoiseLevel
-    latent: Latent
+    latent: Latent = field(repr=_shape_of)
     problem: "InverseProblem"
     consistency: "DataConsistency"
 
@@ -117,8 +122,8 @@ class Denoised:
     the ``eps`` to renoise with: the unguided one under CFG++ (Chung et al. 2024).
     """
 
-    clean: Latent
-    noise: Latent
+    clean: Latent = field(repr=_shape_of)
+    noise: Latent = field(repr=_shape_of)
 
 
 @runtime_checkable
@@ -166,14 +171,28 @@ def check_noise_std(value: Any) -> None:
         )
 
 
+def _number(value: Any) -> Any:
+    """A number of whatever kind as Python's own, which records hold; all else as it is."""
+    try:
+        return value if isinstance(value, str | bool) else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return value
+
+
+def _check_measurement(_: object, __: object, value: object) -> None:
+    if isinstance(value, Tensor):
+        return
+    kind, way_out = type(value).__name__, "torch.from_numpy(y) of an array"
+    if hasattr(value, "video"):
+        way_out = "clip.video of a clip"
+    elif hasattr(value, "forward"):
+        way_out = "the operator first, and then the measurement"
+    raise InputError(f"measurement is a {kind}: expected a tensor of torch; give {way_out}")
+
+
 @no_type_check  # `restore` says what is wrong with a value that is neither
 def _operator(value: ForwardOperator | NonlinearOperator) -> Any:
     return value  # it is read as a ForwardOperator: see InverseProblem
-
-
-def _shape_of(value: object) -> str:
-    """A tensor's shape, for a line in place of its values."""
-    return f"<{'x'.join(map(str, getattr(value, 'shape', ())))}>"
 
 
 @frozen(eq=False)
@@ -189,8 +208,10 @@ class InverseProblem:
     """
 
     operator: ForwardOperator = field(converter=_operator)
-    measurement: Tensor = field(repr=_shape_of)
-    noise_std: float = field(default=0.0, validator=lambda _, __, std: check_noise_std(std))
+    measurement: Tensor = field(repr=_shape_of, validator=_check_measurement)
+    noise_std: float = field(
+        default=0.0, converter=_number, validator=lambda _, __, std: check_noise_std(std)
+    )
 
 
 @frozen(eq=False)
@@ -202,7 +223,7 @@ class Correction:
     the answer is not to be trusted.
     """
 
-    video: Video
+    video: Video = field(repr=_shape_of)
     iterations: int = 0
     residuals: tuple[float, ...] = ()
     stopped: str = "done"
@@ -275,11 +296,13 @@ class State:
         index: of the next step.
         latent: at that step's level.
         chance: of the generator, as ``generator.get_state()`` tells it.
+        time: of that step's level; None where it is not known.
     """
 
     index: int
-    latent: Latent
-    chance: Tensor
+    latent: Latent = field(repr=_shape_of)
+    chance: Tensor = field(repr=_shape_of)
+    time: float | None = None
 
 
 @frozen(eq=False)
@@ -295,8 +318,8 @@ class Step:
     """
 
     level: NoiseLevel
-    decoded: Video
-    corrected: Video
+    decoded: Video = field(repr=_shape_of)
+    corrected: Video = field(repr=_shape_of)
     record: StepRecord
     following: State | None
 
@@ -305,5 +328,5 @@ class Step:
 class Restoration:
     """The restored video and the trace of every step."""
 
-    video: Video
-    trace: tuple[StepRecord, ...]
+    video: Video = field(repr=_shape_of)
+    trace: tuple[StepRecord, ...] = field(repr=lambda trace: f"<{len(trace)} steps>")

@@ -52,12 +52,16 @@ def simulate(
             f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"
         )
     measured = operator.forward(video)
-    if isinstance(measured, Tensor) and measured.is_complex():
+    if not isinstance(measured, Tensor):
+        raise InputError(
+            f"forward of {name_of(operator)} returned {type(measured).__name__}: expected a tensor"
+        )
+    if measured.is_complex():
         raise InputError(
             f"{name_of(operator)} measures complex numbers: give real and imaginary part as two "
             "channels, as torch.view_as_real does"
         )
-    return InverseProblem(operator, noisy(measured, noise_std, generator), noise_std)
+    return InverseProblem(operator, noisy(measured.detach(), noise_std, generator), noise_std)
 
 
 def noisy(measurement: Measurement, noise_std: float, generator: Generator) -> Measurement:
@@ -87,7 +91,12 @@ def check_video(video: object) -> None:
             f"video has shape {tuple(video.shape)}: expected (frames, channels, height, width); "
             "unsqueeze a picture's first dimension, and permute(0, 3, 1, 2) where channels are last"
         )
-    if video.numel() and video.abs().max() > FAR:
+    if not video.numel():
+        raise InputError(f"video of shape {tuple(video.shape)} has no values: give some frames")
+    if not bool(video.isfinite().all()):
+        count = int((~video.isfinite()).sum())
+        raise InputError(f"video has {count} values that are not finite: look where they come from")
+    if video.abs().max() > FAR:
         raise InputError(
             f"video has values up to {video.abs().max():.4g}: expected about -1 to 1; of values "
             "from 0 to 255 take video / 127.5 - 1"

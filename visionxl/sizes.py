@@ -1,5 +1,7 @@
 """Sizes of frames: the next multiple, fitting a video to a size, and covering one."""
 
+from numbers import Integral
+
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -25,8 +27,11 @@ def fit_to(
         height: wanted, in pixels.
         width: wanted, in pixels.
     """
-    if height < 1 or width < 1:
-        raise InputError(f"size {height}x{width} is empty: give a height and a width from 1")
+    if not all(isinstance(size, Integral) and size >= 1 for size in (height, width)):
+        raise InputError(
+            f"size {height!r} x {width!r}: expected a height and a width in pixels, whole numbers "
+            "from 1"
+        )
     for dim, wanted in ((-2, height), (-1, width)):
         size = video.shape[dim]
         if size > wanted:

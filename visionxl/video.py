@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from attrs import frozen
+from attrs import field, frozen
 
 from visionxl.errors import InputError
 from visionxl.pictures import IMAGES, LOSSY_IMAGES, frames_of_image, rate_of_image
@@ -33,7 +33,7 @@ DEMO_CLIP = Path(__file__).parent / "assets" / "flower.mp4"
 class Clip:
     """A video, its frames per second, and the file whose sound belongs to it, if any."""
 
-    video: Video
+    video: Video = field(repr=lambda video: f"<{'x'.join(map(str, video.shape))}>")
     rate: Fraction
     sound: Path | None = None
 
@@ -135,7 +135,7 @@ def to_video(pictures: Iterable[np.ndarray]) -> Video:
     """8-bit RGB pictures, (height, width, 3), as a video in [-1, 1]."""
     frames = list(pictures)
     height, width, channels = frames[0].shape
-    video = torch.empty(len(frames), channels, height, width)
+    video = torch.empty(len(frames), channels, height, width, dtype=torch.float32)
     for target, picture in zip(video, frames, strict=True):
         target.copy_(torch.from_numpy(picture).permute(2, 0, 1))
     return video.div_(127.5).sub_(1)

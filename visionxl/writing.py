@@ -114,8 +114,8 @@ def write_pieces(
     if frames < 1:
         raise InputError(f"output {str(path)!r}: a video of {frames} frames: expected 1 or more")
     channels = None if path.suffix.lower() == ".safetensors" else (1, 3)
-    pieces = partial(_sound_pieces, pieces, frames, channels)
     notes: list[str] = []
+    pieces = partial(_sound_pieces, pieces, frames, channels, notes)
     with whole(path) as unfinished:
         if path.suffix.lower() == ".safetensors":
             save_in_pieces(unfinished, "video", pieces(), frames, {"rate": str(rate)}, {})
@@ -153,8 +153,14 @@ def _checked_rate(rate: Fraction | float | int) -> Fraction:
     return found
 
 
+FAR = 16.0  # no video in [-1, 1] has such values, and one of 0 to 255 has
+
+
 def _sound_pieces(
-    pieces: Callable[[], Iterator[Video]], frames: int, channels: tuple[int, ...] | None
+    pieces: Callable[[], Iterator[Video]],
+    frames: int,
+    channels: tuple[int, ...] | None,
+    notes: list[str],
 ) -> Iterator[Video]:
     done, first = 0, None
     for piece in pieces():
@@ -171,6 +177,12 @@ def _sound_pieces(
         if not bool(piece.isfinite().all()):
             count = int((~piece.isfinite()).sum())
             raise InputError(f"video has {count} values that are not finite: it is not written")
+        largest = piece.abs().max().item() if piece.numel() else 0.0
+        if channels is not None and largest > FAR and not any("clipped" in note for note in notes):
+            notes.append(
+                f"values up to {largest:.4g} were clipped to [-1, 1]: of values from 0 to 255 "
+                "write video / 127.5 - 1"
+            )
         first = piece[:0] if first is None else first
         if piece.shape[1:] != first.shape[1:] or piece.dtype != first.dtype:
             raise InputError(

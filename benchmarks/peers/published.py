@@ -7,8 +7,9 @@ The recipe is that of Kwon & Ye (arXiv 2412.00156). :func:`paper` follows the pu
 - its adjoint of a blur is the identity, that of a pooling by 4 is 16 times the adjoint, and its
   conjugate gradients go on with an operator that is not positive definite
   (:class:`PublishedOperator`, :class:`PublishedCG`);
-- it evaluates the denoiser twice with the same answer, because both prompts are empty, and takes
-  alpha_bar from one time before the one that the denoiser is told (:class:`PublishedPrior`);
+- it evaluates the denoiser for two prompts in one call, with the same answer, because both are
+  empty, and takes alpha_bar from one time before the one that the denoiser is told
+  (:class:`PublishedPrior`);
 - its inversion tells the denoiser the time it goes to (:class:`PublishedInversion`);
 - it returns the last decoded estimate, from before the conjugate gradients, clipped to [-1, 1].
 
@@ -61,7 +62,7 @@ def paper(case: Case, prior: LatentPrior) -> Estimate:
     """VISION-XL as the authors' public code runs it. Where that ends in values that are not
     finite, they are 0 here and the note says "diverged"."""
     problem = evolve(case.problem, operator=PublishedOperator(case.problem.operator))
-    published = PublishedPrior(prior, FRAMES_AT_ONCE)
+    published = PublishedPrior.of(prior, FRAMES_AT_ONCE)
     sampler = vision_xl(consistency=PublishedCG(), initializer=PublishedInversion())
     video = torch.full_like(case.truth, math.nan)
     try:
@@ -72,7 +73,7 @@ def paper(case: Case, prior: LatentPrior) -> Estimate:
         video = torch.full_like(case.truth, math.nan)
     finite = torch.isfinite(video)
     note = "" if bool(finite.all()) else "diverged"
-    return Estimate(torch.where(finite, video, 0).clamp_(-1, 1), len(published.asked), note)
+    return Estimate(torch.where(finite, video, 0).clamp_(-1, 1), 2 * len(published.asked), note)
 
 
 def paper_exact(case: Case, prior: LatentPrior) -> Estimate:
@@ -87,8 +88,9 @@ def noise_aware(case: Case, prior: LatentPrior) -> Estimate:
 
 
 def no_prior(case: Case, prior: LatentPrior) -> Estimate:
-    """The default without its prior: the same start, consistency, finish and search for the motion,
-    and in the place of each denoised estimate what the step before has found."""
+    """The default without its prior and its low-pass: the same start, consistency, finish and
+    search for the motion, and in the place of each denoised estimate what the step before has
+    found."""
     method, problem = vision_tv(), case.problem
     start, levels = method.initializer, [prior.schedule.level(t) for t in method.times]
     assert isinstance(start, CorrectedInversion)
@@ -210,17 +212,40 @@ class OneEarlier:
         return evolve(self.schedule.level(max(time - 1 / 1000, 0.0)), time=time)
 
 
+@frozen(eq=False)
+class Paired:
+    """A prior whose denoiser is given every frame twice in one call, as if for two prompts, and
+    whose one answer is kept: where both are equal, so is the guided answer of CFG++, at any
+    scale."""
+
+    prior: LatentPrior
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return self.prior.schedule
+
+    def encode(self, video: Video) -> Latent:
+        return self.prior.encode(video)
+
+    def decode(self, latent: Latent) -> Video:
+        return self.prior.decode(latent)
+
+    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
+        both = self.prior.denoise(torch.cat([latent, latent]), level)
+        return Denoised(both.clean[len(latent) :], both.noise[len(latent) :])
+
+
 class PublishedPrior(Counted):
-    """A prior that is asked twice, as if for two prompts, and whose one answer is kept: where both
-    are equal, so is the guided answer of CFG++, at any scale."""
+    """The prior as the public code asks it."""
+
+    @classmethod
+    def of(cls, prior: LatentPrior, frames_at_once: int) -> "PublishedPrior":
+        """Each of so many frames is evaluated twice."""
+        return cls(Paired(prior), frames_at_once)
 
     @property
     def schedule(self) -> NoiseSchedule:
         return OneEarlier(self.prior.schedule)
-
-    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        super().denoise(latent, level)
-        return super().denoise(latent, level)
 
 
 @frozen

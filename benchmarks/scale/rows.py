@@ -1,8 +1,8 @@
 """The rows of the benchmark: what runs side by side.
 
 - ``paper``: VISION-XL as its public code runs it (:mod:`peers.published`): 8 steps, the guided and
-  the unguided evaluation, frame by frame, 10 conjugate gradient steps, everything on the device, in
-  the networks' dtype and in PyTorch's usual order of values.
+  the unguided evaluation in one call, frame by frame, 10 conjugate gradient steps, everything on
+  the device, in the networks' dtype and in PyTorch's usual order of values.
 - ``exact``: ``vision_xl()``, the same 8 steps as the library makes them.
 - ``default``: ``vision_tv()``.
 - ``fast``: ``exact`` with the tiny autoencoder in all steps but the last.
@@ -55,7 +55,7 @@ class Run:
 
 def paper(run: Run) -> int:
     problem = evolve(run.problem, operator=PublishedOperator(run.problem.operator))
-    prior = PublishedPrior(watched(run.prior, run.watch), 1)
+    prior = PublishedPrior.of(watched(run.prior, run.watch), 1)
     sampler = vision_xl(consistency=Bounded(PublishedCG()), initializer=PublishedInversion())
     iterations = 0
     problem, sampler = placed(problem, sampler, run)

@@ -52,7 +52,9 @@ def check_adjoint(
     generator = torch.Generator().manual_seed(seed)
 
     def random(size: Sequence[int]) -> Tensor:
-        return torch.randn(*size, dtype=torch.float64, generator=generator).to(device, dtype)
+        return torch.randn(
+            *size, dtype=torch.float64, generator=generator, device=generator.device
+        ).to(device, dtype)
 
     with torch.inference_mode(False):
         return max(0.0, *(_gap(operator, shape, random) for _ in range(trials)))

@@ -208,7 +208,9 @@ def _has_factors(task: Task) -> bool:
 @lru_cache(maxsize=32)
 def _count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     generator = Generator().manual_seed(0)
-    video: Tensor = torch.rand(frames, 3, SIDE, SIDE, generator=generator) * 2 - 1
+    video: Tensor = (
+        torch.rand(frames, 3, SIDE, SIDE, generator=generator, device=generator.device) * 2 - 1
+    )
     problem = simulate(video, task(frames, SIDE, SIDE, generator), 0.01, generator=generator)
     shortened = evolve(_brief(sampler), times=sampler.times[:2])
     shortened = evolve(shortened, initializer=_brief(sampler.initializer))

@@ -58,7 +58,9 @@ class GaussianPrior:
     def sample(self, frames: int, channels: int, generator: Generator) -> Video:
         """Frames drawn from the prior, float64."""
         shape = (frames, channels, *self.spectrum.shape)
-        white = torch.randn(shape, generator=generator, dtype=torch.float64)
+        white = torch.randn(
+            shape, generator=generator, dtype=torch.float64, device=generator.device
+        )
         return self.mean + self._filter(white, self.spectrum.double().sqrt())
 
     def encode(self, video: Video) -> Latent:

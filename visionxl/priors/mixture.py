@@ -62,7 +62,9 @@ class MixturePrior:
             self.log_weights().exp(), frames * channels, replacement=True, generator=generator
         )
         means = self.means.double()[chosen].view(frames, channels, *self.means.shape[1:])
-        white = torch.randn(means.shape, generator=generator, dtype=torch.float64)
+        white = torch.randn(
+            means.shape, generator=generator, dtype=torch.float64, device=generator.device
+        )
         return means + self.std * white
 
     def encode(self, video: Video) -> Latent:

@@ -137,4 +137,5 @@ def versions() -> dict[str, str]:
 
 def told_of(part: object) -> str:
     """A part of a run in words that are the same in every run: without addresses in memory."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(part))
+    text = re.sub(r"<(?:[\w<>]+\.)*(\w+) object at 0x[0-9a-f]+>", r"\1", repr(part))
+    return re.sub(r" at 0x[0-9a-f]+", "", text)

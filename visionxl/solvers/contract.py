@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -182,17 +183,26 @@ def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:
         )
 
 
-def check_state(state: State | None, steps: int, frames: int) -> None:
-    """Raise InputError for a state that belongs to a run of fewer steps, or of other frames."""
+def check_state(state: object, times: Sequence[float], frames: int) -> None:
+    """Raise InputError for a state that belongs to a run of other times or of other frames."""
     if state is None:
         return
+    if not isinstance(state, State):
+        raise InputError(
+            f"state {type(state).__name__} is no State: give the following of a step, or None"
+        )
     if len(state.latent) != frames:
         raise InputError(
             f"state has latents of {len(state.latent)} frames, and the problem {frames}: give a "
             "state of a run of this problem"
         )
-    if not 0 <= state.index < steps:
+    if not 0 <= state.index < len(times):
         raise InputError(
-            f"state is before step {state.index}, and the sampler has the steps 0 to {steps - 1}: "
-            "give a state of a run of this sampler"
+            f"state is before step {state.index}, and the sampler has the steps 0 to "
+            f"{len(times) - 1}: give a state of a run of this sampler"
+        )
+    if state.time not in (None, times[state.index]):
+        raise InputError(
+            f"state is at time {state.time:g}, and step {state.index} of the sampler at "
+            f"{times[state.index]:g}: give a state of a run of this sampler"
         )

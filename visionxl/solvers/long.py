@@ -27,6 +27,7 @@ from visionxl.protocols import (
     Video,
     check_noise_std,
 )
+from visionxl.randomness import draw_uniform
 from visionxl.simulation import check_video, noisy
 from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.loop import Sampler, restore
@@ -226,7 +227,7 @@ def _check_alike(operator: Any, window: InverseProblem, count: int) -> None:
     shape, reach = lift(window.operator, window.measurement).shape, reach_of(operator).frames
     frames = 2 * reach + 2
     chance = Generator().manual_seed(0)
-    video = torch.rand(frames, *shape[1:], generator=chance).to(window.measurement)
+    video = draw_uniform(chance, frames, *shape[1:]).to(window.measurement)
     parts = (operator_at(operator, range(first, frames), count) for first in (0, 1))
     whole, later = (part.forward(x) for part, x in zip(parts, (video, video[1:]), strict=True))
     one, same = whole[reach + 1], later[reach]

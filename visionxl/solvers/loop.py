@@ -6,13 +6,13 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from itertools import islice, pairwise
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from attrs import evolve, field, frozen
 from torch import Generator
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, name_of
 from visionxl.memory import peak_bytes
 from visionxl.protocols import (
     Correction,
@@ -86,6 +86,14 @@ def unconditioned(prior: LatentPrior, problem: InverseProblem) -> LatentPrior:
     return prior
 
 
+def _times(times: Any) -> tuple[float, ...]:
+    """Python's own numbers, of whatever kind they are given as."""
+    try:
+        return tuple(float(time) for time in times)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"times {times!r}: expected numbers in (0, 1], falling") from None
+
+
 def _falling(_: object, __: object, times: tuple[float, ...]) -> None:
     rising = any(a <= b for a, b in pairwise(times))
     if not times or rising or not all(0 < t <= 1 for t in times):
@@ -107,7 +115,7 @@ class Sampler:
         finish: corrects the last estimate once more, after its consistency; None for nothing.
     """
 
-    times: tuple[float, ...] = field(converter=tuple, validator=_falling)
+    times: tuple[float, ...] = field(converter=_times, validator=_falling)
     initializer: Initializer
     consistency: DataConsistency
     low_pass: LowPass
@@ -130,7 +138,32 @@ def trajectory(
     iterating. Gradients are off, but where a method needs them: no consistency is written to be
     differentiated. With the ``following`` of an earlier step as ``state`` it goes on from there, as
     if never interrupted.
+
+    Raises:
+        InputError: at once, for an argument that is not of its kind; while iterating, for an
+            answer of a part that cannot be used.
     """
+    _check_arguments(problem, prior, sampler, generator)
+    return _steps(problem, prior, sampler, generator, state)
+
+
+def _check_arguments(problem: object, prior: object, sampler: object, generator: object) -> None:
+    check_given(
+        problem=(problem, InverseProblem, "make one, or simulate() it"),
+        prior=(prior, LatentPrior, "give a value, such as PocketPrior.load()"),
+        sampler=(sampler, Sampler, "give a method's value, such as vision_xl()"),
+        generator=(generator, Generator, "give torch.Generator().manual_seed(0)"),
+    )
+    check_parts(sampler)
+
+
+def _steps(
+    problem: InverseProblem,
+    prior: LatentPrior,
+    sampler: Sampler,
+    generator: Generator,
+    state: State | None,
+) -> Iterator[Step]:
     unguided, prior = prior, sampler.condition(prior, problem)
     levels = [prior.schedule.level(t) for t in sampler.times]
     check_first(levels[0])
@@ -151,8 +184,14 @@ def trajectory(
             decoded = prior.decode(denoised.clean)
             if index == first:
                 check_decoded(prior, sampler.initializer, problem, decoded)
+            version = None if decoded.is_inference() else decoded._version
             corrected = sampler.consistency.correct(decoded, problem, level)
             check_correction(sampler.consistency, decoded, corrected)
+            if version is not None and decoded._version != version:
+                raise InputError(
+                    f"{name_of(sampler.consistency)}: correct changed its estimate in place, which "
+                    "the trace shows as it was: work on estimate.clone()"
+                )
             if index + 1 == len(levels) and sampler.finish is not None:
                 corrected = _finished(sampler.finish, corrected, problem, level)
             if index + 1 < len(levels):
@@ -161,12 +200,12 @@ def trajectory(
                 # What nothing has changed need not be encoded again.
                 clean = denoised.clean if filtered is decoded else prior.encode(filtered)
                 del filtered
-                after = levels[index + 1]
+                after, after_time = levels[index + 1], sampler.times[index + 1]
                 to = after.time, after.signal, after.noise
                 passage = Passage(*to, level, latent, problem, sampler.consistency)
                 latent = sampler.renoise(clean, denoised.noise, passage, generator)
                 check_same_shape("renoise", sampler.renoise, clean, latent)
-                following = State(index + 1, latent, generator.get_state())
+                following = State(index + 1, latent, generator.get_state(), after_time)
             residual = check_number(data_residual(problem, corrected.video), corrected.video.dtype)
         record = StepRecord(
             index=index,
@@ -229,13 +268,9 @@ def restore(
         InputError: the operator breaks its contract, or the measurement is not finite.
         NotFiniteError: a stage answered NaN or infinity.
     """
-    check_given(
-        problem=(problem, InverseProblem, "make one, or simulate() it"),
-        prior=(prior, LatentPrior, "give a value, such as PocketPrior.load()"),
-        sampler=(sampler, Sampler, "give a method's value, such as vision_xl()"),
-        generator=(generator, Generator, "give torch.Generator().manual_seed(0)"),
-    )
-    check_parts(sampler)
+    _check_arguments(problem, prior, sampler, generator)
+    if observe is not None and not callable(observe):
+        raise InputError(f"observe {observe!r} is no function: give one that takes a Step, or None")
     check_schedule(prior)
     with no_autocast():
         frames = check_problem(problem)
@@ -245,7 +280,7 @@ def restore(
             check_linear(problem, sampler.finish)
         if sampler.condition is not unconditioned:
             check_linear(problem, sampler.condition)
-        check_state(state, len(sampler.times), frames)
+        check_state(state, sampler.times, frames)
         frugal = FrameByFrame(prior, frames_at_once)
         parts = (sampler.initializer, sampler.consistency, sampler.renoise, sampler.condition)
         for part in (*parts, sampler.finish):

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from visionxl.protocols import InverseProblem, Measurement, Video
+from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 from visionxl.solvers.conjugate_gradient import dot
 from visionxl.solvers.spread import gain_of
 from visionxl.solvers.windows import FrameSource
@@ -76,11 +76,17 @@ def check_result(
     if getattr(consistency, "fits_noise", False):
         missed = not is_near(problem, residual, gain)
     if size and missed:
+        steep = ""
+        if not isinstance(problem.operator, ForwardOperator):
+            steep = (
+                ", or a place where the operator is so steep that its linearization holds nowhere "
+                "near: bound its derivative"
+            )
         warnings.warn(
             f"the result does not explain its measurement: y - A x is {residual:.3g}, where the "
             f"noise is {problem.noise_std:g} and y itself {size:.3g} (root mean squares). Look for "
             "a wrong operator or noise, or a consistency that diverges or does nothing "
-            "(visionxl.testing.check_consistency)",
+            f"(visionxl.testing.check_consistency){steep}",
             stacklevel=4,
         )
     bound = FAR * max(1.0, torch.linalg.vector_norm(y, math.inf).item() / gain)

@@ -122,7 +122,7 @@ def _shrunk_volume(volume: Tensor, threshold: float, there: Tensor) -> Tensor:
         mean = found[0, :, 0].clone()  # it is kept, however small
         found[0, :, 0] = 0
         found = hardshrink(found, threshold)
-        weight = 1 / (channels + torch.count_nonzero(found, (0, 1, 2)))
+        weight = 1 / (channels + torch.count_nonzero(found, (0, 1, 2))).to(found)
         found[0, :, 0] = mean
         back = basis.T @ (torch.einsum("a,acpl->cpl", there, found) * weight)
         total[:, rows] += fold(back, size, PATCH, stride=STRIDE)[:, 0]

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from visionxl.operators.cutting import uncut
 from visionxl.protocols import Correction, ForwardOperator, InverseProblem, NoiseLevel, Video
+from visionxl.randomness import draw_uniform
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.data_term import DataTerm, Iterated
@@ -59,7 +60,7 @@ def has_holes(operator: ForwardOperator, video: Video) -> bool:
         operator = HostedOperator(uncut(operator.operator)[0], operator.device)
     operator, _ = uncut(operator)
     measured = operator.forward(torch.ones_like(video))
-    probe = torch.rand(measured.shape, generator=torch.Generator().manual_seed(0)).to(measured)
+    probe = draw_uniform(torch.Generator().manual_seed(0), *measured.shape).to(measured)
     return bool((operator.adjoint(probe.add_(0.5)) == 0).any())
 
 

@@ -17,6 +17,7 @@ from visionxl.protocols import (
     NonlinearOperator,
     Video,
 )
+from visionxl.randomness import draw_noise
 from visionxl.validators import above_zero, from_zero
 
 Spread = Callable[[NoiseLevel], float]
@@ -133,8 +134,7 @@ def is_fine(operator: ForwardOperator, video: Video, gain: float) -> bool:
 
 def _still_noise(video: Video) -> Video:
     """White noise of the video's size, the same in all frames and in every run."""
-    generator = torch.Generator().manual_seed(PROBE)
-    noise = torch.randn(video.shape[1:], generator=generator).to(video)
+    noise = draw_noise(video, 1, torch.Generator().manual_seed(PROBE))
     return noise.expand_as(video).contiguous()  # operators may view what they measure
 
 

@@ -199,7 +199,9 @@ class Draws:
 
     def noise(self, shape: Sequence[int]) -> Tensor:
         """Of unit variance."""
-        drawn = torch.randn(*shape, generator=self.generator, dtype=torch.float64)
+        drawn = torch.randn(
+            *shape, generator=self.generator, dtype=torch.float64, device=self.generator.device
+        )
         return drawn.to(self.device, self.dtype)
 
     def video(self, shape: Sequence[int]) -> Tensor:

@@ -23,8 +23,9 @@ LEGEND = (
 )
 GAINS = (
     "The default minus the other method, over the seeds that both have, averaged over pairs of "
-    "clip and task: more than 0 where the default is better. *Without* leaves out the pairs in which the other method "
-    "diverged. The worst pair is the one in which the default gains the least PSNR."
+    "clip and task: more than 0 where the default is better. *Without* leaves out the pairs in "
+    "which the other method diverged. The worst pair is the one in which the default gains the "
+    "least PSNR."
 )
 
 CaseLabel = tuple[str, str, float]

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measuring import begin_peak, give_back
 
 from visionxl import GaussianPrior, PocketPrior, restore, simulate, vision_xl
 from visionxl.files import whole
@@ -51,6 +52,8 @@ def cost(frames: int, core: int, context: int) -> dict[str, Any]:
     clip = prior.sample(frames, 3, generator).float()
     problem = simulate(clip, operator, 0.01, generator=generator)
     windows = windows_of(operator, frames, core, context)
+    give_back()
+    begin_peak(torch.device("cpu"))  # else what made the clip would hide what is measured
     before, began = peak_bytes(torch.device("cpu")), time.process_time()
     found = restore_windows(
         operator, problem.measurement, 0.01, prior, vision_xl(), windows, generator=generator_of(1)

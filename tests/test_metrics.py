@@ -223,3 +223,12 @@ def test_a_truth_beyond_the_range_counts_as_its_end_too():
     ended = beyond.clamp(-1, 1)
     for measure in (psnr, difference_psnr, ssim):
         assert measure(video, beyond) == measure(video, ended)
+
+
+def test_half_precision_measures_small_errors():
+    truth = torch.zeros(2, 3, 16, 16)
+    for measure in (psnr, difference_psnr):
+        expected = measure(truth + 1e-3 * torch.arange(2.0).view(2, 1, 1, 1) + 1e-4, truth)
+        half = (truth + 1e-3 * torch.arange(2.0).view(2, 1, 1, 1) + 1e-4).half()
+        assert measure(half, truth.half()) == pytest.approx(expected, abs=0.1)
+        assert measure(half, truth) == pytest.approx(expected, abs=0.1)

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from attrs import evolve
 from command_line import make_clip, visionxl
 
+from visionxl import GaussianPrior, restore, simulate, vision_xl
 from visionxl.cli.own_tasks import find_task
 from visionxl.errors import InputError
-from visionxl.measurements import load_measurement
-from visionxl.operators import task_named
+from visionxl.measurements import generator_of, load_measurement
+from visionxl.operators import AveragePool, task_named
+from visionxl.solvers import DDIMNoise
 from visionxl.video import read_clip
 
 CODE = """
@@ -264,3 +267,91 @@ def test_an_error_in_ones_own_adjoint_is_told_with_its_place(place, run):
     answer = run("simulate clip.mkv --task own/broken.py:back --output y.safetensors")
     assert answer.code == 2
     assert "line 86 of broken.py, in adjoint, raised KeyError: 'mended later'" in answer.err
+
+
+def test_a_module_beside_the_file_that_has_changed_is_refused(place, run):
+    assert run(MEASURE).code == 0
+    Path("own/helper.py").write_text("BANDS = 2\n")
+    answer = run(f"restore y.safetensors {OWN} --output x.safetensors")
+    assert answer.code == 2
+    assert "has changed since y.saf" in answer.err
+
+
+PARTS = """
+from attrs import evolve
+
+from visionxl import GaussianPrior, vision_xl
+from visionxl.solvers import DDIMNoise
+
+
+def prior(device, dtype):
+    return GaussianPrior.natural(32, 48)
+
+
+def method(count):
+    return evolve(vision_xl(count=count, start=0.2), renoise=DDIMNoise(0.0))
+
+
+def nothing(**_):
+    pass
+
+
+def wrong(**_):
+    raise KeyError("a")
+"""
+FINISHED = "restore y.safetensors --prior parts.py:prior --method parts.py:method --output x.mkv"
+
+
+@pytest.fixture
+def parts(place, run):
+    Path("parts.py").write_text(PARTS)
+    words = "simulate clip.mkv --task sr4 --noise 0.02 --frames 5 --output y.safetensors"
+    assert run(words).code == 0
+    return place
+
+
+def test_a_prior_and_a_method_of_ones_own_restore(parts, run):
+    answer = run(f"{FINISHED} --truth clip.mkv --seed 2")
+    assert answer.code == 0, answer.err
+    problem = simulate(read_clip("clip.mkv", 5).video, AveragePool(4), 0, generator=generator_of(0))
+    problem = evolve(problem, measurement=load_measurement("y.safetensors")[0], noise_std=0.02)
+    method = evolve(vision_xl(count=25, start=0.2), renoise=DDIMNoise(0.0))
+    prior = GaussianPrior.natural(32, 48)
+    expected = restore(problem, prior, method, generator=generator_of(2)).video
+    assert (read_clip("x.mkv").video - expected.clamp(-1, 1)).abs().max() <= 1.1 / 255
+    record = json.loads(Path("x.json").read_text())
+    assert (record["settings"]["prior"], record["settings"]["method"]) == (
+        "parts.py:prior",
+        "parts.py:method",
+    )
+    again = run(f"{FINISHED} --truth clip.mkv --seed 2 --resume")
+    assert "nothing to resume" in again.out
+    Path("parts.py").write_text(PARTS.replace("start=0.2", "start=0.1"))
+    refused = run(f"{FINISHED} --seed 2 --resume")
+    assert refused.code == 2
+    assert "is finished, but with" in refused.err
+    windows = run(f"{FINISHED} --windows 3 --overwrite".replace("x.mkv", "w.mkv"))
+    assert windows.code == 0, windows.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--prior parts.py", "which function of it? give parts.py:FUNCTION"),
+        ("--prior parts.py:nothing", "returned NoneType: make it return a prior"),
+        ("--prior parts.py:wrong", "raised KeyError: 'a'; it is called as (device, dtype)"),
+        ("--prior parts.py:other", "has no function 'other'; write def other(device, dtype)"),
+        ("--prior parts.py:prior --prompt x", "--prompt 'x': parts.py:prior takes none"),
+        ("--prior parts.py:prior --compile", "--compile: a prior of your own"),
+        ("--prior parts.py:prior --memory 4", "--memory: what a prior of your own takes"),
+        ("--prior parts.py:prior --inner-autoencoder x", "--inner-autoencoder 'x': a prior of"),
+        ("--method parts.py:nothing", "returned NoneType: make it return a Sampler"),
+        ("--method parts.py:method --steps 0", "--steps"),
+    ],
+)
+def test_parts_of_ones_own_that_cannot_be_used_are_one_sentence(parts, run, words, told):
+    answer = run(f"restore y.safetensors {words} --output x.mkv")
+    assert answer.code == 2
+    assert told in answer.err
+    assert answer.err.count("\n") == 1
+    assert not Path("x.mkv").exists()

@@ -18,6 +18,7 @@ from command_line import make_clip, moving_scene, visionxl
 from PIL import Image
 
 from visionxl import GaussianPrior, restore, simulate, vision_xl
+from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli import running
 from visionxl.errors import InputError
 from visionxl.metrics import difference_psnr, psnr
@@ -32,6 +33,7 @@ from visionxl.report import (
 )
 from visionxl.report.media import BUDGET, shown, thumbnail
 from visionxl.report.plots import plots
+from visionxl.report.record import told_of
 from visionxl.report.watching import REST, STAGES
 from visionxl.solvers import PlainCG
 
@@ -568,3 +570,36 @@ def test_it_is_usable_on_a_phone_in_light_and_dark(scheme, browser, flat):
     assert plot.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
     assert plot.evaluate("image => image.currentSrc === image.src") == (scheme == "light")
     context.close()
+
+
+def test_plots_of_very_long_runs_are_thinned(run):
+    _, record, _ = run
+    step = {**record["trace"][0], "residuals": ()}
+    told = [{**step, "iterations": 3 + i % 2} for i in range(40_000)]
+    drawn = plots(told, 0.01)
+    assert sum(len(plot.light) for plot in drawn) < 1e6
+
+
+def test_steps_measured_against_another_truth_are_not_shown(tmp_path, run):
+    _, _, looks = run
+    folder = CheckpointFolder(tmp_path)
+    truths = torch.zeros(2, 3, 16, 16), torch.ones(2, 3, 16, 16)
+    first = Album(torch.device("cpu"), folder, truth=truths[0])
+    first.looks.append(evolve(looks[0], index=0, psnr=(20.0, 30.0)))
+    first.keep()
+    for truth, known in zip((*truths, None), ([(20.0, 30.0)], [None], [None]), strict=True):
+        assert Album(torch.device("cpu"), folder, done=1, truth=truth).psnr(1) == known
+
+
+def test_what_is_no_number_is_not_taken_for_infinity():
+    video = torch.rand(2, 3, 16, 16)
+    with pytest.raises(InputError, match="not numbers"):
+        measures(torch.where(video > 0.9, torch.nan, video), video)
+
+
+def test_a_part_without_a_representation_has_its_name():
+    class Own:
+        pass
+
+    assert told_of(Own()) == "Own"
+    assert told_of([Own(), 3]) == "[Own, 3]"

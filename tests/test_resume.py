@@ -11,12 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import models
 import pytest
 from command_line import exit_code, make_clip, run_in, visionxl
 from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from visionxl import checkpoints
 from visionxl.checkpoints import CheckpointFolder, difference, only_run
 from visionxl.cli import restore_one, running
 from visionxl.errors import InputError
@@ -401,3 +403,53 @@ def test_a_finished_step_or_window_is_worth_going_on_from(name, tmp_path):
     assert "nothing is left behind" in restore_one._goodbye(folder)
     folder.save(name, {}, {})
     assert "go on with" in restore_one._goodbye(folder)
+
+
+def test_what_an_interrupted_removal_left_is_not_gone_on_from(
+    interrupted, finished, monkeypatch, capfd
+):
+    (FOLDER / "run.json").unlink()
+    answer = visionxl(monkeypatch, capfd, *RESTORE)
+    assert answer.code == 0, answer.err
+    assert "went on" not in answer.out
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+    assert not FOLDER.exists()
+
+
+def test_what_run_it_is_goes_first_of_all(interrupted, monkeypatch):
+    def cut_off(file):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "remove", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.empty(FOLDER)
+    assert not checkpoints.begun(FOLDER)
+    assert list(FOLDER.glob("step-*"))
+
+
+def test_other_weights_at_the_same_place_are_refused(here, monkeypatch, capfd, tmp_path_factory):
+    model = models.stable_diffusion(tmp_path_factory.mktemp("models"))
+    words = [*RESTORE, "--prior", str(model)]
+    with monkeypatch.context() as patched:
+        cut_off_after(patched, 2)
+        assert exit_code(patched, *words) == 128 + signal.SIGINT
+    file = next(model.rglob("*.safetensors"))
+    os.utime(file, (0, 0))
+    answer = visionxl(monkeypatch, capfd, *words, "--resume")
+    assert answer.code == 2
+    assert "was begun with weights" in answer.err
+
+
+def test_the_time_of_a_run_is_that_of_all_its_sessions(interrupted, monkeypatch, capfd):
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume", "--json")
+    record = json.loads(answer.out)
+    assert record["seconds"] >= sum(step["seconds"] for step in record["trace"])
+
+
+def test_another_gpu_goes_on(interrupted, monkeypatch):
+    folder = CheckpointFolder(FOLDER)
+    told = json.loads((FOLDER / "run.json").read_text())["run"]
+    assert told["device"] == "cpu"
+    checkpoints.begin(folder, told, Path("x.mkv"))
+    with pytest.raises(InputError, match=r"device 'cpu', and this command has 'cuda'"):
+        checkpoints.begin(folder, told | {"device": "cuda"}, Path("x.mkv"))

@@ -94,15 +94,22 @@ def test_every_command_line_has_names_and_options_that_exist(page):
             assert all(w in source for w in words if OPTION.fullmatch(w)), words
 
 
+def definitions(page):
+    """What a page imports and defines at the outermost level, down to its function ``make``."""
+    text = (REPOSITORY / "docs" / page).read_text()
+    text = text[: re.search(r"\n   def make\(.*\n(?:    .*\n)+", text).end()]
+    lines = r"(?m)^   ((?:import|from) .*\n|(?:class|def) .*\n(?:    .*\n|\n)+)"
+    return "\n".join(dedent(f"   {found}") for found in re.findall(lines, text))
+
+
 @pytest.fixture(scope="module")
 def belongings(tmp_path_factory):
     """What a reader of any page has: clips, and measurements of them."""
     folder = tmp_path_factory.mktemp("belongings")
     for name in ("clip.mp4", "dog.mp4", "long.mp4", "long.mkv", "blurred.mp4", "blurred.mkv"):
         make_clip(folder / name, 4)
-    page = (REPOSITORY / "docs" / "own-operator.rst").read_text()
-    shown = re.findall(r"\n   (class Halves:\n(?:    .*\n|\n)+|def make\(.*\n(?:    .*\n)+)", page)
-    (folder / "splitter.py").write_text("\n".join(["import torch", *map(dedent, shown)]))
+    for page, file in (("operator", "splitter"), ("prior", "pixels"), ("method", "mine")):
+        (folder / f"{file}.py").write_text(definitions(f"own-{page}.rst"))
     words = "simulate clip.mp4 --task deblur --noise 0.01 --frames 2 --output y.safetensors"
     run_in(folder, *words.split())
     for name in ("clips", "y"):

@@ -198,3 +198,15 @@ def test_tensors_in_pieces_are_safetensors(tmp_path):
         assert file.metadata() == {"a": "b"}
     with pytest.raises(InputError, match="5 frames, and 6"):
         save_in_pieces(tmp_path / "x.safetensors", "y", iter(pieces), 6, {}, {})
+
+
+@pytest.mark.parametrize("kind", ["x.safetensors", "x.mkv"])
+def test_a_file_that_is_replaced_meanwhile_is_not_read(kind, tmp_path):
+    path = tmp_path / kind
+    write_clip(path, VIDEO, Fraction(24))
+    tensor = kind.endswith("safetensors")
+    frames = TensorFrames(path, "video") if tensor else VideoFrames(path, kept=1)
+    assert len(frames[3:5]) == 2
+    write_clip(path, -VIDEO, Fraction(24), overwrite=True)
+    with pytest.raises(InputError, match=r"was changed or removed.*begin anew"):
+        frames[0:2]

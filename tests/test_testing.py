@@ -42,6 +42,7 @@ from visionxl.operators import (
     Shift,
     TemporalAverage,
 )
+from visionxl.operators.nonlinear import Diagonal
 from visionxl.priors import FlowPrior, MixturePrior
 from visionxl.protocols import NoiseLevel
 from visionxl.solvers import (
@@ -697,3 +698,42 @@ def test_the_way_out_fits_the_error(error, way):
 
     with pytest.raises(ContractError, match=way):
         check_prior(Own(PRIOR, encode=fail), (2, 3, 8, 12))
+
+
+def test_the_default_keeps_the_laws_of_methods_where_motion_is_searched_for():
+    check_method(method_named("vision_tv")(), AveragePool(4), PocketPrior.load(), (2, 3, 32, 48))
+
+
+class Rounded:
+    """A sensor with eight levels."""
+
+    def forward(self, video):
+        return (4 * video).round() / 4
+
+    def linearize(self, video):
+        return Scale(1.0)
+
+    def lift(self, measurement):
+        return measurement
+
+
+class Curved:
+    """A curve whose inverse is not everywhere."""
+
+    def forward(self, video):
+        return video.tanh()
+
+    def linearize(self, video):
+        return Diagonal(1 - video.tanh().square())
+
+    def lift(self, measurement):
+        return measurement.atanh()
+
+
+@pytest.mark.parametrize(
+    ("operator", "told"),
+    [(Rounded(), "constant in pieces.*leave rounding out"), (Curved(), "lift takes any.*clamp")],
+)
+def test_what_a_restoration_would_stumble_over_is_told(operator, told):
+    with pytest.raises(ContractError, match=f"(?s){told}"):
+        check_operator(operator, (2, 3, 8, 12))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from fractions import Fraction
 from pathlib import Path
 
@@ -412,3 +413,69 @@ def test_no_frames_of_a_tensor_are_refused_as_of_any_clip(tmp_path):
     write_clip(tmp_path / "x.safetensors", moving_scene())
     with pytest.raises(InputError, match="frames 0"):
         read_clip(tmp_path / "x.safetensors", 0)
+
+
+def test_a_playlist_has_no_other_file_read_in_its_place(tmp_path):
+    clip = make_clip(tmp_path / "secret.mp4")
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1,", str(clip), "#EXT-X-ENDLIST"]
+    for name in ("x.m3u8", "x.mp4"):
+        (tmp_path / name).write_text("\n".join(lines))
+        with pytest.raises(InputError, match="no video that can be read"):
+            read_clip(tmp_path / name)
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    write_clip(tmp_path / "x", moving_scene())
+    rename = Path.rename
+
+    def fail(path, target):
+        if "part" in path.name:
+            raise OSError("no")
+        return rename(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fail)
+        with pytest.raises(InputError, match="could not be written"):
+            write_clip(tmp_path / "x", -moving_scene(), overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+    assert (read_clip(tmp_path / "x").video - moving_scene()).abs().max() <= 2 * HALF_LEVEL
+
+
+def test_a_folder_whose_writer_was_killed_takes_its_place_again(tmp_path):
+    (tmp_path / ".x.12.previous").mkdir()
+    (tmp_path / ".x.12.previous" / "00000.png").touch()
+    clear_partials(tmp_path / "x")
+    assert [p.name for p in tmp_path.rglob("*")] == ["x", "00000.png"]
+
+
+def test_an_interrupt_during_a_write_that_fails_is_not_lost(tmp_path):
+    def write():
+        with whole(tmp_path / "x"):
+            signal.raise_signal(signal.SIGINT)
+            raise OSError("the disk is full")
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.mkv", "x"])
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        (torch.zeros(1, 3, 16, 8), "pieces that are alike"),
+        (torch.zeros(1, 3, 16, 16).double(), "pieces that are alike"),
+        (torch.zeros(2, 3, 16, 16), "3 frames, and 2 were announced"),
+    ],
+)
+def test_pieces_that_do_not_go_together_leave_the_old_file(name, second, told, tmp_path):
+    write_clip(tmp_path / name, torch.zeros(2, 3, 16, 16))
+    pieces = [torch.ones(1, 3, 16, 16), second]
+    with pytest.raises(InputError, match=told):
+        write_pieces(tmp_path / name, lambda: iter(pieces), 2, 24, overwrite=True)
+    assert read_clip(tmp_path / name).video.abs().max() <= HALF_LEVEL
+
+
+def test_values_that_are_no_videos_are_told_of(tmp_path):
+    (note,) = write_clip(tmp_path / "x.mkv", (moving_scene() + 1) * 127.5)
+    assert "were clipped to [-1, 1]" in note
+    assert write_clip(tmp_path / "y.mkv", moving_scene() * 1.5) == []

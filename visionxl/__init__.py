@@ -1,5 +1,8 @@
 """visionxl: restore high-definition video with an image latent diffusion model."""
 
+from importlib import import_module
+from types import ModuleType
+
 from visionxl.errors import InputError, NotFiniteError
 from visionxl.init import (
     BatchConsistentInversion,
@@ -95,3 +98,28 @@ __all__ = [
     "vision_tv",
     "vision_xl",
 ]
+
+MODULES = (
+    "checkpoints",
+    "distributed",
+    "interop",
+    "measurements",
+    "metrics",
+    "planning",
+    "report",
+    "streaming",
+    "testing",
+    "video",
+    "writing",
+)
+
+
+def __getattr__(name: str) -> ModuleType:
+    """The rest of the library, imported when it is first asked for: ``visionxl.metrics``."""
+    if name not in MODULES:
+        raise AttributeError(f"module 'visionxl' has no attribute {name!r}")
+    return import_module(f"visionxl.{name}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *MODULES})

@@ -120,6 +120,12 @@ def save_measurement(
 def load_measurement(path: str | Path) -> tuple[Tensor, Description | None]:
     """Read a safetensors measurement, with its description where it has one.
 
+    Of a named task they are a problem again::
+
+        measurement, described = load_measurement("y.safetensors")
+        operator = described.operator(generator_of(described.seed))
+        problem = InverseProblem(operator, measurement, described.noise_std)
+
     Raises:
         InputError: as for :func:`described_in`.
     """

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from visionxl.cli.own_tasks import place_in
+from visionxl.cli.own import place_in
 from visionxl.errors import InputError
 from visionxl.operators import TASK_NAMES
 from visionxl.planning import ran_out_of_memory

@@ -7,12 +7,15 @@ import torch
 from attrs import evolve, frozen
 
 from visionxl.checkpoints import CheckpointFolder
-from visionxl.cli.priors import prior_named, with_autoencoder
+from visionxl.cli.own import is_own, made_by_own
+from visionxl.cli.priors import own_prior, prior_named, with_autoencoder
 from visionxl.cli.running import Run
 from visionxl.distributed import Processes
+from visionxl.errors import InputError
 from visionxl.priors import compiled
 from visionxl.priors.compiling import compiled_codec
 from visionxl.priors.network import NetworkPrior
+from visionxl.protocols import LatentPrior
 from visionxl.solvers import Sampler
 from visionxl.solvers.methods import method_named
 
@@ -47,15 +50,18 @@ class Order:
     resume: bool
     show: bool
 
-    def priors(self) -> tuple[NetworkPrior, NetworkPrior | None]:
+    def priors(self) -> tuple[LatentPrior, NetworkPrior | None]:
         """The prior, and the one of the inner steps."""
         text = {k: getattr(self, k) for k in ("prompt", "negative_prompt", "guidance")}
         text |= {k: v for k in ("unet", "lora") if (v := getattr(self, k)) is not None}
-        prior = prior_named(self.prior, self.device, self.dtype, **text)
+        load = own_prior if is_own(self.prior) else prior_named
+        prior = load(self.prior, self.device, self.dtype, **text)
         inner = self.inner_autoencoder
         quick = None if inner is None else with_autoencoder(prior, inner)
         if not self.compile:
             return prior, quick
+        if not isinstance(prior, NetworkPrior):
+            raise InputError("--compile: a prior of your own is compiled by yourself; leave it out")
         full = compiled(prior)
         if quick is None:
             return full, None
@@ -63,6 +69,8 @@ class Order:
 
     def sampler(self) -> Sampler:
         """The method."""
+        if is_own(self.method):
+            return made_by_own("--method", self.method, "a Sampler", Sampler, count=self.steps)
         return method_named(self.method)(count=self.steps)
 
     def run(

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from attrs import evolve
 
+from visionxl.cli.own import made_by_own
 from visionxl.errors import InputError, nearest
 from visionxl.priors import (
     AutoencoderCodec,
@@ -29,23 +30,10 @@ def prior_named(
     name: str, device: str = "cpu", dtype: str = "float32", **text: Any
 ) -> NetworkPrior:
     """``pocket``, or a folder or hub id of diffusers' layout with its text options."""
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype {dtype!r} is unknown: {nearest(dtype, DTYPES)}")
-    try:
-        check_place(DTYPES[dtype], device)
-    except InputError as error:
-        raise InputError(f"--{error}") from error
-    place = torch.device(device)
-    if place.type == "meta":
-        raise InputError("--device 'meta' is none to run on, for nothing is computed there")
+    place = _place(device, dtype)
     quiet_diffusers()
     if name == "pocket":
-        given = [option for option, value in text.items() if value not in ("", None)]
-        if given:
-            option = given[0].replace("_", "-")
-            raise InputError(
-                f"--{option} {text[given[0]]!r}: the pocket prior takes none; leave it out"
-            )
+        _check_no_text("the pocket prior", text)
         return PocketPrior.load(dtype=DTYPES[dtype], device=place)
     check_source(name)
     if without_text(name) and text.get("guidance") is not None:
@@ -66,14 +54,42 @@ def prior_named(
     return kind.from_pretrained(name, dtype=DTYPES[dtype], device=place, **text)
 
 
+def own_prior(name: str, device: str, dtype: str, **text: Any) -> LatentPrior:
+    """A prior of somebody's own, which ``FILE.py:FUNCTION`` makes from ``device`` and ``dtype``."""
+    place = _place(device, dtype)
+    _check_no_text(name, text)
+    given = {"device": place, "dtype": DTYPES[dtype]}
+    return made_by_own("--prior", name, "a prior", LatentPrior, **given)
+
+
+def _place(device: str, dtype: str) -> torch.device:
+    if dtype not in DTYPES:
+        raise InputError(f"--dtype {dtype!r} is unknown: {nearest(dtype, DTYPES)}")
+    try:
+        check_place(DTYPES[dtype], device)
+    except InputError as error:
+        raise InputError(f"--{error}") from error
+    place = torch.device(device)
+    if place.type == "meta":
+        raise InputError("--device 'meta' is none to run on, for nothing is computed there")
+    return place
+
+
+def _check_no_text(whose: str, text: dict[str, Any]) -> None:
+    for option, value in text.items():
+        if value not in ("", None):
+            words = option.replace("_", "-")
+            raise InputError(f"--{words} {value!r}: {whose} takes none; leave it out")
+
+
 def check_source(name: str) -> None:
     """Raise InputError for what is neither ``pocket``, nor a folder, nor like a hub id."""
     folder = Path(name)
     there = name == "pocket" or folder.is_dir()
     if not there and (name.count("/") != 1 or folder.is_absolute()):
         raise InputError(
-            f"--prior {name!r} is unknown: give pocket, a folder in diffusers' layout, or a hub "
-            "id such as stabilityai/stable-diffusion-xl-base-1.0"
+            f"--prior {name!r} is unknown: give pocket, a folder in diffusers' layout, a hub id "
+            "such as stabilityai/stable-diffusion-xl-base-1.0, or FILE.py:FUNCTION"
         )
 
 
@@ -104,8 +120,10 @@ def quiet_diffusers() -> None:
     logging.disable_progress_bar()
 
 
-def prior_for(prior: NetworkPrior, height: int, width: int) -> tuple[LatentPrior, list[str]]:
+def prior_for(prior: LatentPrior, height: int, width: int) -> tuple[LatentPrior, list[str]]:
     """The prior for frames of that size, reflected to what it needs, and a word about it."""
+    if not isinstance(prior, NetworkPrior):  # one's own knows its sizes
+        return prior, []
     multiple = prior.multiple
     if min(height, width) < multiple:
         raise InputError(
@@ -127,8 +145,13 @@ def fitted_like(fitted: LatentPrior, other: NetworkPrior) -> LatentPrior:
     return evolve(fitted, prior=other) if isinstance(fitted, Padded) else other
 
 
-def with_autoencoder(prior: NetworkPrior, source: str) -> NetworkPrior:
+def with_autoencoder(prior: LatentPrior, source: str) -> NetworkPrior:
     """The prior with another autoencoder of the same latents: a hub id or a folder."""
+    if not isinstance(prior, NetworkPrior):
+        raise InputError(
+            f"--inner-autoencoder {source!r}: a prior of your own has no autoencoder of diffusers; "
+            "leave it out"
+        )
     mine = prior.codec.vae
     like = next(mine.parameters())
     vae = load_autoencoder(source, like.dtype).to(like.device)

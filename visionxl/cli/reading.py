@@ -14,7 +14,8 @@ from torch import Tensor
 from visionxl.cli.checking import check_there
 from visionxl.cli.measurement_options import MeasurementOptions, Read
 from visionxl.cli.memory import check_memory
-from visionxl.cli.own_tasks import FoundTask, find_task, is_own
+from visionxl.cli.own import is_own
+from visionxl.cli.own_tasks import FoundTask, find_task
 from visionxl.errors import InputError
 from visionxl.measurements import (
     ROUNDING,

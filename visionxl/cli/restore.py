@@ -58,7 +58,7 @@ def restore(
         ),
     ] = None,
     seed: SeedOption = 0,
-    prior: Annotated[str, typer.Option(help="pocket, a folder, or a hub id.")] = "pocket",
+    prior: Annotated[str, typer.Option(help="Folder, hub id, FILE.py:NAME.")] = "pocket",
     prompt: Annotated[str, typer.Option(help="For priors that read text.")] = "",
     negative_prompt: Annotated[str, typer.Option(help="Likewise.")] = "",
     guidance: Annotated[
@@ -88,7 +88,7 @@ def restore(
     method: Annotated[
         str,
         typer.Option(
-            help="visionxl info lists all.",
+            help="Name, or FILE.py:NAME.",
             autocompletion=beginning(METHODS),
         ),
     ] = "vision_tv",
@@ -154,6 +154,7 @@ def restore(
     )
     with processes(device) as group:
         order = evolve(order, device=str(group.device))
+        order.sampler()  # what is wrong with it is told before weights are loaded
         priors = cache(order.priors)
         if len(measurement) > 1:
             _many(measurement, output, order, priors, json_, group)

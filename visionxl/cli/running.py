@@ -23,6 +23,7 @@ from visionxl.measurements import generator_of
 from visionxl.operators import TASK_NAMES, TASKS, lift, task_named
 from visionxl.planning import MemoryPlan, Persistent
 from visionxl.planning.choice import VIDEO_DEVICES, fastest, plans, uncounted
+from visionxl.planning.obey import networks_of
 from visionxl.priors import warm_up
 from visionxl.priors.network import NetworkPrior
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
@@ -91,7 +92,7 @@ class Ready:
 
 
 def ready(
-    prior: NetworkPrior,
+    prior: LatentPrior,
     sampler: Sampler,
     shape: torch.Size,
     run: Run,
@@ -123,7 +124,7 @@ def ready(
 
 def restored(
     problem: InverseProblem,
-    prior: NetworkPrior,
+    prior: LatentPrior,
     sampler: Sampler,
     run: Run,
     watching: Watching | None = None,
@@ -228,8 +229,13 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
     Where neither was said, a GPU's own memory is what has to be enough.
     """
     frames, _, height, width = shape
-    memory = run.memory
-    if memory is None and run.frames_at_once is None and run.device.type == "cuda":
+    memory, counted = run.memory, networks_of(prior) is not None
+    if memory is not None and not counted:
+        raise InputError(
+            "--memory: what a prior of your own takes cannot be counted; leave it out, or say "
+            "--frames-at-once"
+        )
+    if memory is None and counted and run.frames_at_once is None and run.device.type == "cuda":
         memory = round(SHARE * torch.cuda.get_device_properties(run.device).total_memory)
     if memory is None:
         return uncounted(prior, height, width, run.frames_at_once or 1, run.device)

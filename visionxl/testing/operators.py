@@ -92,6 +92,16 @@ def _check_kind(operator: Any, video: Tensor) -> None:
     check_shape(operator, ways, answer, shape, words, way_out)
     lifted = ask(operator, "lift", lambda: lift(operator, measurement), measurement, tolerance=same)
     check_shape(operator, "lift", lifted, shape, words, "see visionxl.operators.lift")
+    noisy = measured + measured.std(correction=0) * torch.linspace(
+        -1, 1, measured.numel(), dtype=measured.dtype, device=measured.device
+    ).view_as(measured)
+    require(
+        bool(lift(operator, noisy).isfinite().all()),
+        operator,
+        "lift takes any measurement, with its noise too",
+        "it returned values that are not finite for what forward itself does not answer",
+        "clamp the measurement first to what lift is defined for",
+    )
 
 
 def _check_linear(operator: Any, shape: Sequence[int], draws: Draws, seed: int) -> None:

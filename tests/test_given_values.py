@@ -1,0 +1,117 @@
+"""Values of a wrong kind are told where they are given; of any right kind they do."""
+
+import numpy as np
+import pytest
+import torch
+from attrs import evolve, frozen
+from diffusers import DDIMScheduler
+
+from visionxl import (
+    Correction,
+    DiffusersPrior,
+    GaussianPrior,
+    InputError,
+    InverseProblem,
+    PocketPrior,
+    fit_to,
+    restore,
+    simulate,
+    trajectory,
+    vision_tv,
+    vision_xl,
+)
+from visionxl.measurements import estimate_noise
+from visionxl.operators import AveragePool
+from visionxl.video import DEMO_CLIP, read_clip
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_everything_runs_in_another_default_dtype():
+    clip = torch.rand(3, 3, 32, 48, generator=seeded()) * 2 - 1
+    problem = simulate(clip, AveragePool(4), 0.02, generator=seeded())
+    expected = restore(problem, PocketPrior.load(), vision_tv(), generator=seeded(1)).video
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = restore(problem, PocketPrior.load(), vision_tv(), generator=seeded(1)).video
+        assert read_clip(DEMO_CLIP, 1).video.dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, expected)
+
+
+OPERATOR = AveragePool(4)
+CLIP = torch.zeros(2, 3, 16, 16)
+PROBLEM = InverseProblem(OPERATOR, OPERATOR.forward(CLIP), 0.1)
+PRIOR = GaussianPrior.natural(16, 16)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: InverseProblem(OPERATOR, CLIP.numpy()), "torch.from_numpy"),
+        (lambda: InverseProblem(OPERATOR, read_clip(DEMO_CLIP, 1)), "clip.video of a clip"),
+        (lambda: InverseProblem(CLIP, OPERATOR), "the operator first"),
+        (lambda: simulate(CLIP[:0], OPERATOR, generator=seeded()), "has no values"),
+        (lambda: simulate(CLIP / 0, OPERATOR, generator=seeded()), "not finite"),
+        (lambda: estimate_noise(CLIP.to(torch.uint8)), "uint8"),
+        (lambda: evolve(vision_xl(), times=3), "times 3"),
+        (lambda: evolve(vision_xl(), times=["a"]), r"times \['a'\]"),
+        (lambda: vision_xl(count=10.5), "count 10.5"),
+        (lambda: fit_to(CLIP, "16", 16), "size '16' x 16"),
+        (lambda: trajectory(PROBLEM, PRIOR, "x", seeded()), "sampler str"),
+        (lambda: trajectory(PROBLEM, GaussianPrior, vision_xl(), seeded()), "prior GaussianPrior"),
+        (lambda: DiffusersPrior.assemble(torch.nn.Identity(), None, DDIMScheduler()), "no network"),
+    ],
+)
+def test_a_wrong_value_is_told_where_it_is_given(make, told):
+    with pytest.raises(InputError, match=told):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"observe": 3}, "observe 3"),
+        ({"state": 3}, "state int is no State"),
+    ],
+)
+def test_what_watches_a_run_is_looked_at_before_it_begins(options, told):
+    with pytest.raises(InputError, match=told):
+        restore(PROBLEM, PRIOR, vision_xl(), generator=seeded(), **options)
+
+
+def test_numbers_of_any_kind_are_pythons_own():
+    times = np.linspace(0.3, 0.01, 4, dtype=np.float32)
+    for given in (times, torch.from_numpy(times), list(times)):
+        assert evolve(vision_xl(), times=given).times == tuple(map(float, times))
+    for given in (np.float32(0.5), torch.tensor(0.5)):
+        assert type(InverseProblem(OPERATOR, CLIP, given).noise_std) is float
+
+
+def test_a_state_of_another_method_is_refused():
+    steps = list(trajectory(PROBLEM, PRIOR, vision_xl(count=12), seeded()))
+    with pytest.raises(InputError, match="state is at time"):
+        restore(PROBLEM, PRIOR, vision_xl(), generator=seeded(), state=steps[0].following)
+
+
+@frozen
+class InPlace:
+    def correct(self, estimate, problem, level):
+        return Correction(estimate.mul_(0.9))
+
+
+def test_an_estimate_that_was_changed_in_place_is_told():
+    with pytest.raises(InputError, match=r"InPlace.*estimate.clone\(\)"):
+        restore(PROBLEM, PRIOR, vision_xl(consistency=InPlace()), generator=seeded())
+
+
+def test_values_are_shown_in_a_line():
+    step = next(trajectory(PROBLEM, PRIOR, vision_xl(), seeded()))
+    found = restore(PROBLEM, PRIOR, vision_xl(), generator=seeded())
+    denoised = PRIOR.denoise(CLIP, step.level)
+    for value in (step, step.following, found, denoised, read_clip(DEMO_CLIP, 2)):
+        assert "tensor" not in repr(value)
+        assert len(repr(value)) < 700

@@ -1,0 +1,174 @@
+"""Functions of somebody's own, ``FILE.py:FUNCTION`` on the command line."""
+
+import ast
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any
+
+import torch
+from attrs import frozen
+
+from visionxl.errors import InputError
+
+OWN: set[str] = set()  # modules of somebody's own that were run
+FOLDERS: set[Path] = set()  # and where they are
+LIBRARY = Path(__file__).parents[1]
+
+
+@frozen(eq=False)
+class Own:
+    """A function of somebody's own.
+
+    Args:
+        function: as the file has it.
+        label: the file's name without its folder, and the function's.
+        code: checksum of the file, and of those beside it that this one imports.
+    """
+
+    function: Callable[..., Any]
+    label: str
+    code: str
+
+
+def is_own(name: str) -> bool:
+    """Whether an option means ``FILE.py:FUNCTION``."""
+    return name.lower().endswith(".py") or name.rpartition(":")[0].lower().endswith(".py")
+
+
+def find_own(option: str, name: str, arguments: str, answer: str) -> Own:
+    """The function that ``FILE.py:FUNCTION`` means. The file is run.
+
+    Args:
+        option: that was given, such as ``--task``.
+        name: its value.
+        arguments: that the function is called with, for words.
+        answer: what it returns, for words.
+
+    Raises:
+        InputError: there is no such file or function, or the file cannot be run.
+    """
+    if name.lower().endswith(".py"):
+        raise InputError(f"{option} {name!r}: which function of it? give {name}:FUNCTION")
+    file, _, function = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"{option} {name!r}: there is no file {file!r}; give FILE.py:FUNCTION")
+    code = checksum(path)
+    make = getattr(_module(path.resolve(), code, option), function, None)
+    if not callable(make):
+        raise InputError(
+            f"{option} {name!r}: {path.name} has no function {function!r}; write "
+            f"def {function or 'make'}{arguments}, which returns {answer}"
+        )
+    return Own(make, f"{path.name}:{function}", code)
+
+
+def made_by_own(option: str, name: str, answer: str, kind: type, **arguments: Any) -> Any:
+    """What a function of somebody's own returns for these arguments.
+
+    Raises:
+        InputError: as :func:`find_own`; or it raises something, or returns what is no ``kind``.
+    """
+    signature = f"({', '.join(arguments)})"
+    found = find_own(option, name, signature, answer)
+    try:
+        made = found.function(**arguments)
+    except (InputError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise InputError(
+            f"{option} {found.label} raised {type(error).__name__}: {error}; it is called as "
+            f"{signature}, and returns {answer}"
+        ) from error
+    if isinstance(made, type) or not isinstance(made, kind):
+        what = made.__name__ if isinstance(made, type) else type(made).__name__
+        raise InputError(f"{option} {found.label} returned {what}: make it return {answer}")
+    return made
+
+
+def checksum(path: Path) -> str:
+    """Of a file, and of the modules and packages beside it that it imports, and those import."""
+    read: dict[Path, bytes] = {}
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file in read or not file.is_file():
+            continue
+        read[file] = file.read_bytes()
+        for name in _imported(read[file]):
+            place = path.parent.joinpath(*name.split("."))
+            waiting += [place.with_suffix(".py"), place / "__init__.py"]
+    files = [path, *sorted(set(read) - {path})]
+    return sha256(b"".join(read[file] for file in files)).hexdigest()[:16]
+
+
+def _imported(source: bytes) -> Iterator[str]:
+    """What a file imports by name: modules, and what may be a module of a package."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):  # running it says where
+        return
+    for node in nodes:
+        match node:
+            case ast.Import(names=names):
+                yield from (name.name for name in names)
+            case ast.ImportFrom(module=str(module), names=names, level=0):
+                yield module
+                yield from (f"{module}.{name.name}" for name in names)
+
+
+def place_in(error: BaseException) -> str | None:
+    """Where in a file of somebody's own an error came up; None where it was not in one."""
+    places = [
+        f"line {line} of {Path(frame.f_code.co_filename).name}, in {frame.f_code.co_name}"
+        for frame, line in walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__") in OWN or _beside_own(frame.f_code.co_filename)
+    ]
+    return places[-1] if places else None
+
+
+def _beside_own(file: str) -> bool:
+    """Whether a file lies below that of a task of somebody's own, and in no library."""
+    path = Path(file)
+    library = path.is_relative_to(LIBRARY) or "site-packages" in path.parts
+    return not library and any(path.is_relative_to(folder) for folder in FOLDERS)
+
+
+@cache
+def _module(path: Path, code: str, option: str) -> Any:
+    """The file, run once."""
+    spec = spec_from_file_location(f"{path.stem}_{code}", path)
+    assert spec is not None  # it is a Python file
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for their annotations
+    OWN.add(spec.name)
+    FOLDERS.add(path.parent)
+    try:
+        with _beside(path):
+            spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # whatever somebody's own file may raise
+        del sys.modules[spec.name]
+        way = f"python {path.name} shows where"
+        if isinstance(error, SystemExit):
+            way = 'put what it does as a program below if __name__ == "__main__":'
+        raise InputError(
+            f"{option}: {path.name} cannot be run ({type(error).__name__}: {error}): {way}"
+        ) from error
+    return module
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[None]:
+    """Modules beside the file can be imported."""
+    sys.path.insert(0, str(path.parent))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(path.parent))

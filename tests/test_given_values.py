@@ -1,5 +1,7 @@
 """Values of a wrong kind are told where they are given; of any right kind they do."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,13 @@ from visionxl import (
 )
 from visionxl.measurements import estimate_noise
 from visionxl.operators import AveragePool
+from visionxl.solvers import leading_times
 from visionxl.video import DEMO_CLIP, read_clip
+
+
+def plain(function):
+    """Without the checks of types that the tests switch on, as users have it."""
+    return inspect.unwrap(function)
 
 
 def seeded(seed=0):
@@ -56,13 +64,16 @@ PRIOR = GaussianPrior.natural(16, 16)
         (lambda: InverseProblem(CLIP, OPERATOR), "the operator first"),
         (lambda: simulate(CLIP[:0], OPERATOR, generator=seeded()), "has no values"),
         (lambda: simulate(CLIP / 0, OPERATOR, generator=seeded()), "not finite"),
-        (lambda: estimate_noise(CLIP.to(torch.uint8)), "uint8"),
+        (lambda: plain(estimate_noise)(CLIP.to(torch.uint8)), "uint8"),
         (lambda: evolve(vision_xl(), times=3), "times 3"),
         (lambda: evolve(vision_xl(), times=["a"]), r"times \['a'\]"),
-        (lambda: vision_xl(count=10.5), "count 10.5"),
-        (lambda: fit_to(CLIP, "16", 16), "size '16' x 16"),
-        (lambda: trajectory(PROBLEM, PRIOR, "x", seeded()), "sampler str"),
-        (lambda: trajectory(PROBLEM, GaussianPrior, vision_xl(), seeded()), "prior GaussianPrior"),
+        (lambda: plain(leading_times)(10.5), "count 10.5"),
+        (lambda: plain(fit_to)(CLIP, "16", 16), "size '16' x 16"),
+        (lambda: plain(trajectory)(PROBLEM, PRIOR, "x", seeded()), "sampler str"),
+        (
+            lambda: plain(trajectory)(PROBLEM, GaussianPrior, vision_xl(), seeded()),
+            "prior GaussianPrior",
+        ),
         (lambda: DiffusersPrior.assemble(torch.nn.Identity(), None, DDIMScheduler()), "no network"),
     ],
 )
@@ -80,7 +91,7 @@ def test_a_wrong_value_is_told_where_it_is_given(make, told):
 )
 def test_what_watches_a_run_is_looked_at_before_it_begins(options, told):
     with pytest.raises(InputError, match=told):
-        restore(PROBLEM, PRIOR, vision_xl(), generator=seeded(), **options)
+        plain(restore)(PROBLEM, PRIOR, vision_xl(), generator=seeded(), **options)
 
 
 def test_numbers_of_any_kind_are_pythons_own():

@@ -313,7 +313,7 @@ def parts(place, run):
 def test_a_prior_and_a_method_of_ones_own_restore(parts, run):
     answer = run(f"{FINISHED} --truth clip.mkv --seed 2")
     assert answer.code == 0, answer.err
-    problem = simulate(read_clip("clip.mkv", 5).video, AveragePool(4), 0, generator=generator_of(0))
+    problem = simulate(read_clip("clip.mkv", 5).video, AveragePool(4), generator=generator_of(0))
     problem = evolve(problem, measurement=load_measurement("y.safetensors")[0], noise_std=0.02)
     method = evolve(vision_xl(count=25, start=0.2), renoise=DDIMNoise(0.0))
     prior = GaussianPrior.natural(32, 48)

@@ -187,7 +187,7 @@ def _check_measurement(_: object, __: object, value: object) -> None:
         way_out = "clip.video of a clip"
     elif hasattr(value, "forward"):
         way_out = "the operator first, and then the measurement"
-    raise InputError(f"measurement is a {kind}: expected a tensor of torch; give {way_out}")
+    raise InputError(f"measurement is {kind}: expected a tensor of torch; give {way_out}")
 
 
 @no_type_check  # `restore` says what is wrong with a value that is neither

@@ -36,6 +36,9 @@ def simulate(
     if not isinstance(video, Tensor) and hasattr(video, "forward"):
         raise InputError(f"video {name_of(video)} is an operator: give the video first, then it")
     check_video(video)
+    if not bool(video.isfinite().all()):
+        count = int((~video.isfinite()).sum())
+        raise InputError(f"video has {count} values that are not finite: look where they come from")
     if isinstance(operator, str):
         raise InputError(
             f"operator {operator!r} is a name: give a value, as visionxl.operators.task_named"
@@ -61,7 +64,7 @@ def simulate(
             f"{name_of(operator)} measures complex numbers: give real and imaginary part as two "
             "channels, as torch.view_as_real does"
         )
-    return InverseProblem(operator, noisy(measured.detach(), noise_std, generator), noise_std)
+    return InverseProblem(operator, noisy(measured, noise_std, generator), noise_std)
 
 
 def noisy(measurement: Measurement, noise_std: float, generator: Generator) -> Measurement:
@@ -93,9 +96,6 @@ def check_video(video: object) -> None:
         )
     if not video.numel():
         raise InputError(f"video of shape {tuple(video.shape)} has no values: give some frames")
-    if not bool(video.isfinite().all()):
-        count = int((~video.isfinite()).sum())
-        raise InputError(f"video has {count} values that are not finite: look where they come from")
     if video.abs().max() > FAR:
         raise InputError(
             f"video has values up to {video.abs().max():.4g}: expected about -1 to 1; of values "

@@ -20,7 +20,6 @@ from visionxl.distributed.frames import EVERY
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
-from visionxl.priors.network import NetworkPrior
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import measures_in_pieces, write_page
 from visionxl.report.record import told_of, versions
@@ -48,7 +47,7 @@ def restored_in_windows(
     source: Frames,
     operator: ForwardOperator,
     description: Description,
-    prior: NetworkPrior,
+    prior: LatentPrior,
     sampler: Sampler,
     run: Run,
 ) -> Long:

@@ -181,11 +181,6 @@ class DiffusersPrior:
                     f"{name} {type(network).__name__} is no network of diffusers: a model of "
                     "pixels has no autoencoder, and is wrapped in a few lines (docs, Your prior)"
                 )
-        if getattr(unet.config, "cross_attention_dim", None) and not conditional:
-            raise InputError(
-                f"unet {type(unet).__name__} is told a text: give conditional=Conditioning("
-                '{"encoder_hidden_states": ...}), or load it with from_pretrained'
-            )
         told = getattr(unet.config, "in_channels", None)
         made = getattr(vae.config, "latent_channels", told)
         if told not in (None, made):

@@ -1,7 +1,6 @@
 """The small parts of a step: times, low-pass, renoise."""
 
 import math
-from numbers import Integral
 from typing import ClassVar
 
 from attrs import field, frozen
@@ -54,8 +53,8 @@ def trailing_times(count: int, start: float = 1.0, total: int = 1000) -> tuple[f
     return times
 
 
-def _check_grid(count: int, start: float, total: int) -> None:
-    if not isinstance(count, Integral) or not 1 <= count <= total:
+def _check_grid(count: object, start: float, total: int) -> None:
+    if not isinstance(count, int) or not 1 <= count <= total:
         raise InputError(f"count {count} of times: expected 1 to {total}")
     if not 0 <= start <= 1:
         raise InputError(f"start {start}: expected a number from 0 to 1, the latest time")

@@ -1,6 +1,7 @@
 """The paper's method as its public code runs it, beside the same recipe with exact adjoints."""
 
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from peers.published import (
     PublishedCG,
     PublishedInversion,
     PublishedOperator,
+    PublishedPrior,
     default,
     paper,
     paper_exact,
@@ -21,7 +23,7 @@ from visionxl import BatchConsistentInversion, GaussianPrior, InverseProblem, Pl
 from visionxl.metrics import psnr
 from visionxl.operators import TASKS, TemporalAverage, check_adjoint, lift, task_named
 from visionxl.protocols import NoiseLevel
-from visionxl.solvers import FrameByFrame, leading_times
+from visionxl.solvers import Around, FrameByFrame, leading_times
 from visionxl.solvers.residual import data_residual
 
 LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)
@@ -181,6 +183,21 @@ def test_every_step_of_the_paper_evaluates_the_denoiser_twice():
     twice = steps + Counter(times)
     assert told[paper] == twice + twice
     assert [estimates[method].evaluations for method in METHODS] == [32, 15, 5]
+
+
+def test_both_prompts_are_evaluated_in_one_call():
+    sizes = []
+
+    def noted(stage, frames):
+        sizes.append((stage, frames))
+        return nullcontext()
+
+    latent, level = noise(7, 3, 24, 24), PRIOR.schedule.level(0.2)
+    found = PublishedPrior.of(Around(PRIOR, noted), 3).denoise(latent, level)
+    assert sizes == [("denoise", 6), ("denoise", 6), ("denoise", 2)]
+    expected = PRIOR.denoise(latent, level)
+    torch.testing.assert_close(found.clean, expected.clean)
+    torch.testing.assert_close(found.noise, expected.noise)
 
 
 def test_the_paper_returns_an_estimate_from_before_its_conjugate_gradients():

@@ -296,6 +296,22 @@ def nothing(**_):
     pass
 
 
+class Half:
+    def encode(self, video):
+        return video
+
+
+def half(**_):
+    return Half()
+
+
+def padded(device, dtype):
+    class Padding(GaussianPrior):
+        multiple = 20
+
+    return Padding(GaussianPrior.natural(40, 60).spectrum)
+
+
 def wrong(**_):
     raise KeyError("a")
 """
@@ -337,6 +353,8 @@ def test_a_prior_and_a_method_of_ones_own_restore(parts, run):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        ("--prior none.py:prior", "there is no file 'none.py'"),
+        ("--prior parts.py:half", "returned Half, which has no decode, denoise, schedule: make"),
         ("--prior parts.py", "which function of it? give parts.py:FUNCTION"),
         ("--prior parts.py:nothing", "returned NoneType: make it return a prior"),
         ("--prior parts.py:wrong", "raised KeyError: 'a'; it is called as (device, dtype)"),
@@ -355,3 +373,10 @@ def test_parts_of_ones_own_that_cannot_be_used_are_one_sentence(parts, run, word
     assert told in answer.err
     assert answer.err.count("\n") == 1
     assert not Path("x.mkv").exists()
+
+
+def test_a_prior_of_ones_own_is_padded_to_what_it_asks_for(parts, run):
+    answer = run("restore y.safetensors --prior parts.py:padded --method vision_xl --output x.mkv")
+    assert answer.code == 0, answer.err
+    assert "32x48 were reflected to 40x60" in answer.out
+    assert read_clip("x.mkv").video.shape == (5, 3, 32, 48)

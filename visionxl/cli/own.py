@@ -53,12 +53,7 @@ def find_own(option: str, name: str, arguments: str, answer: str) -> Own:
     Raises:
         InputError: there is no such file or function, or the file cannot be run.
     """
-    if name.lower().endswith(".py"):
-        raise InputError(f"{option} {name!r}: which function of it? give {name}:FUNCTION")
-    file, _, function = name.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise InputError(f"{option} {name!r}: there is no file {file!r}; give FILE.py:FUNCTION")
+    path, function = file_of(option, name)
     code = checksum(path)
     make = getattr(_module(path.resolve(), code, option), function, None)
     if not callable(make):
@@ -67,6 +62,16 @@ def find_own(option: str, name: str, arguments: str, answer: str) -> Own:
             f"def {function or 'make'}{arguments}, which returns {answer}"
         )
     return Own(make, f"{path.name}:{function}", code)
+
+
+def file_of(option: str, name: str) -> tuple[Path, str]:
+    """The file, which is there, and the function of ``FILE.py:FUNCTION``."""
+    if name.lower().endswith(".py"):
+        raise InputError(f"{option} {name!r}: which function of it? give {name}:FUNCTION")
+    file, _, function = name.rpartition(":")
+    if not Path(file).is_file():
+        raise InputError(f"{option} {name!r}: there is no file {file!r}; give FILE.py:FUNCTION")
+    return Path(file), function
 
 
 def made_by_own(option: str, name: str, answer: str, kind: type, **arguments: Any) -> Any:
@@ -87,9 +92,20 @@ def made_by_own(option: str, name: str, answer: str, kind: type, **arguments: An
             f"{signature}, and returns {answer}"
         ) from error
     if isinstance(made, type) or not isinstance(made, kind):
-        what = made.__name__ if isinstance(made, type) else type(made).__name__
-        raise InputError(f"{option} {found.label} returned {what}: make it return {answer}")
+        raise InputError(
+            f"{option} {found.label} returned {_described(made, kind)}: make it return {answer}"
+        )
     return made
+
+
+def _described(made: object, kind: type) -> str:
+    """What it is, and what it lacks of a protocol."""
+    if isinstance(made, type):
+        return f"the class {made.__name__} and no value of it"
+    wanted = getattr(kind, "__abstractmethods__", ())
+    missing = sorted(name for name in wanted if not hasattr(made, name))
+    lacks = f", which has no {', '.join(missing)}" if missing else ""
+    return type(made).__name__ + lacks
 
 
 def checksum(path: Path) -> str:

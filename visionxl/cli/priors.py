@@ -122,9 +122,9 @@ def quiet_diffusers() -> None:
 
 def prior_for(prior: LatentPrior, height: int, width: int) -> tuple[LatentPrior, list[str]]:
     """The prior for frames of that size, reflected to what it needs, and a word about it."""
-    if not isinstance(prior, NetworkPrior):  # one's own knows its sizes
+    multiple = getattr(prior, "multiple", None)
+    if not isinstance(multiple, int):  # one's own, that takes any size
         return prior, []
-    multiple = prior.multiple
     if min(height, width) < multiple:
         raise InputError(
             f"frames of {height}x{width} are too small for the prior: it needs at least "

@@ -19,7 +19,7 @@ from visionxl.cli.measurement_options import MeasurementOptions, about_mask, abo
 from visionxl.cli.options import stoppable
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import beside, summary
-from visionxl.cli.own import checksum, is_own
+from visionxl.cli.own import checksum, file_of, is_own
 from visionxl.cli.reading import read_mask
 from visionxl.cli.running import STEPS
 from visionxl.distributed import Processes
@@ -126,8 +126,9 @@ def weights_of(order: Order) -> dict[str, str]:
     """What tells the files of local weights from others, and parts of one's own: the names, sizes
     and times of the former, the code of the latter."""
     given = (order.prior, order.unet, order.lora, order.inner_autoencoder, order.method)
-    files = {name: name.rpartition(":")[0] for name in given if name is not None and is_own(name)}
-    own = {name: checksum(Path(file)) for name, file in files.items() if file}
+    options = {"--prior": order.prior, "--method": order.method}
+    parts = {option: name for option, name in options.items() if is_own(name)}
+    own = {name: checksum(file_of(option, name)[0]) for option, name in parts.items()}
     found = dict(own)
     for path in (Path(name) for name in given if name is not None and name not in own):
         files = sorted(path.rglob("*")) if path.is_dir() else [path]

@@ -356,7 +356,7 @@ def test_a_prior_and_a_method_of_ones_own_restore(parts, run):
         ("--prior none.py:prior", "there is no file 'none.py'"),
         ("--prior parts.py:half", "returned Half, which has no decode, denoise, schedule: make"),
         ("--prior parts.py", "which function of it? give parts.py:FUNCTION"),
-        ("--prior parts.py:nothing", "returned NoneType: make it return a prior"),
+        ("--prior parts.py:nothing", "returned NoneType, which has no decode"),
         ("--prior parts.py:wrong", "raised KeyError: 'a'; it is called as (device, dtype)"),
         ("--prior parts.py:other", "has no function 'other'; write def other(device, dtype)"),
         ("--prior parts.py:prior --prompt x", "--prompt 'x': parts.py:prior takes none"),

@@ -78,6 +78,8 @@ class LiveBytes(TorchDispatchMode):
 @no_type_check
 def _tensors(values: Any) -> list[Tensor]:
     """The tensors in nested lists, tuples and dictionaries."""
+    if isinstance(values, Tensor):  # nearly always, and asked at every operation
+        return [values]
     return [x for x in tree_leaves(values) if isinstance(x, Tensor)]
 
 

@@ -1,9 +1,8 @@
-"""Correlation along one axis or two, by shifted additions, and its exact adjoint.
+"""Correlation along one axis or two, and its exact adjoint.
 
-One frame is extended by its border rule at a time and the taps are added up in place, so beside
-the result only one frame is copied and no matrix is built. On a CPU this is several times faster
-than a one-channel convolution. On a GPU so many small additions wait for one another: there the
-separable correlation is a product with a matrix per axis.
+A separable correlation is a product with a matrix per axis, frame by frame: for the 61 taps of the
+paper's blur quicker than that many shifted additions at every size up to 768x1280, and on small
+frames twenty times. Others are shifted additions, in place.
 """
 
 from collections.abc import Sequence
@@ -105,27 +104,6 @@ def _frames_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
     return result
 
 
-def _correlate_axis(frame: Tensor, taps: Taps, dim: int, boundary: Boundary) -> Tensor:
-    size, reach = frame.shape[dim], len(taps) // 2
-    extended = extend(frame, dim, extension(size, reach, reach, boundary))
-    result = torch.zeros_like(frame)
-    for k, tap in enumerate(taps):
-        if tap != 0:
-            result.add_(extended.narrow(dim, k, size), alpha=tap)
-    return result
-
-
-def _correlate_axis_adjoint(frame: Tensor, taps: Taps, dim: int, boundary: Boundary) -> Tensor:
-    size, reach = frame.shape[dim], len(taps) // 2
-    shape = list(frame.shape)
-    shape[dim] = size + 2 * reach
-    extended = frame.new_zeros(shape)
-    for k, tap in enumerate(taps):
-        if tap != 0:
-            extended.narrow(dim, k, size).add_(frame, alpha=tap)
-    return fold(extended, dim, extension(size, reach, reach, boundary), size)
-
-
 def correlation_matrix(taps: Taps, size: int, boundary: Boundary) -> Tensor:
     """The matrix of a correlation along an axis of ``size`` positions, in float64."""
     reach = len(taps) // 2
@@ -138,19 +116,20 @@ def correlation_matrix(taps: Taps, size: int, boundary: Boundary) -> Tensor:
 
 
 @lru_cache(maxsize=16)  # a varying blur has several
-def _matrix_on(
+def matrix_on(
     taps: tuple[float, ...],
     size: int,
     boundary: Boundary,
     dtype: torch.dtype,
     device: torch.device,
 ) -> Tensor:
+    """:func:`correlation_matrix` in a dtype and on a device, and kept."""
     return correlation_matrix(taps, size, boundary).to(device, dtype)
 
 
-def _by_matrices(video: Tensor, taps: Taps, boundary: Boundary, *, adjoint: bool) -> Tensor:
+def _separable(video: Tensor, taps: Taps, boundary: Boundary, *, adjoint: bool = False) -> Tensor:
     rows, columns = (
-        _matrix_on(tuple(taps), size, boundary, video.dtype, video.device)
+        matrix_on(tuple(taps), size, boundary, video.dtype, video.device)
         for size in video.shape[-2:]
     )
     rows, columns = (rows.T, columns) if adjoint else (rows, columns.T)
@@ -160,24 +139,7 @@ def _by_matrices(video: Tensor, taps: Taps, boundary: Boundary, *, adjoint: bool
     return result
 
 
-def _separable(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
-    if video.is_cuda:
-        return _by_matrices(video, taps, boundary, adjoint=False)
-    result = torch.empty_like(video)
-    for frame, out in zip(video, result, strict=True):
-        columns = _correlate_axis(frame, taps, -2, boundary)
-        out.copy_(_correlate_axis(columns, taps, -1, boundary))
-    return result
-
-
-def _separable_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
-    if video.is_cuda:
-        return _by_matrices(video, taps, boundary, adjoint=True)
-    result = torch.empty_like(video)
-    for frame, out in zip(video, result, strict=True):
-        rows = _correlate_axis_adjoint(frame, taps, -1, boundary)
-        out.copy_(_correlate_axis_adjoint(rows, taps, -2, boundary))
-    return result
+_separable_adjoint = partial(_separable, adjoint=True)
 
 
 def _plane(video: Tensor, taps: Sequence[Taps], boundary: Boundary) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from visionxl.errors import InputError
 from visionxl.memory import LiveBytes, peak_bytes_of
 from visionxl.operators.factors import factors_of
+from visionxl.operators.filtering import matrix_on
 from visionxl.operators.tasks import Task
 from visionxl.planning.obey import conditioning_at, dtype_for, networks_of
 from visionxl.planning.plan import MemoryPlan
@@ -214,8 +215,8 @@ def _count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     problem = simulate(video, task(frames, SIDE, SIDE, generator), 0.01, generator=generator)
     shortened = evolve(_brief(sampler), times=sampler.times[:2])
     shortened = evolve(shortened, initializer=_brief(sampler.initializer))
-    decompose.cache_clear()  # what is kept from before would not be counted
-    svd_of.cache_clear()
+    for kept in (decompose, svd_of, matrix_on):  # from before, it would not be counted
+        kept.cache_clear()
     with torch.no_grad(), warnings.catch_warnings(), LiveBytes() as live:
         warnings.simplefilter("ignore")  # of a result that nobody sees
         restore(problem, _Pooled(), shortened, generator=generator)

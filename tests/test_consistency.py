@@ -42,6 +42,7 @@ from visionxl.solvers import (
     conjugate_gradient,
 )
 from visionxl.solvers.closed_form import spectrum_of
+from visionxl.testing import check_consistency
 
 LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)
 SHAPE = (3, 3, 4, 4)
@@ -267,3 +268,19 @@ def test_the_scheduled_spread_is_its_formula(scale, floor, signal, noise_part):
 def test_a_noise_that_is_no_deviation_is_refused(value):
     with pytest.raises(InputError, match=f"noise_std {value}"):
         InverseProblem(AveragePool(2), noise(1, 1, 2, 2), value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "op", [Grayscale(), Grayscale() @ AveragePool(4), Grayscale() @ TemporalAverage(3)], ids=repr
+)
+def test_steps_after_the_solution_do_not_follow_rounding_into_the_null_space(op, dtype):
+    """It is found after as many steps as there are singular values, here one to eight."""
+    truth = noise(4, 3, 8, 8).to(dtype)
+    problem = InverseProblem(op, op.forward(truth), 0.0)
+    start = noise(4, 3, 8, 8, seed=1).to(dtype)
+    found = PlainCG(30).correct(start, problem, LEVEL)
+    assert found.video.abs().max() < 2 * start.abs().max()
+    residual = op.forward(found.video) - problem.measurement
+    assert residual.norm() < 20 * torch.finfo(dtype).eps * problem.measurement.norm()
+    check_consistency(PlainCG(30), op, (4, 3, 8, 8), dtype=dtype)

@@ -23,8 +23,22 @@ from visionxl import (
     vision_xl,
 )
 from visionxl.measurements import estimate_noise
-from visionxl.operators import AveragePool
+from visionxl.operators import (
+    AveragePool,
+    BlockCosine,
+    DropFrames,
+    ExposureBracket,
+    Factors,
+    GaussianBlur,
+    Shift,
+    Stack,
+    TemporalAverage,
+    VaryingBlur,
+    check_adjoint,
+    dithered,
+)
 from visionxl.solvers import leading_times
+from visionxl.solvers.long import simulate_long
 from visionxl.video import DEMO_CLIP, read_clip
 
 
@@ -126,3 +140,59 @@ def test_values_are_shown_in_a_line():
     for value in (step, step.following, found, denoised, read_clip(DEMO_CLIP, 2)):
         assert "tensor" not in repr(value)
         assert len(repr(value)) < 700
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: Stack(OPERATOR, (2, 3, 16, 16)), "operators .*expected several, in a tuple"),
+        (lambda: Stack((OPERATOR,), (3, 16, 16)), r"shape \(3, 16, 16\): expected \(frames"),
+        (lambda: VaryingBlur(GaussianBlur(1.0), torch.ones(1, 16, 16)), "blurs .*in a tuple"),
+        (lambda: BlockCosine(8), "steps 8: expected positive numbers"),
+        (lambda: DropFrames(5), "kept 5: expected one flag a frame"),
+        (lambda: Shift([1, 2]), r"offsets \[1, 2\]: expected a pair of numbers"),
+        (lambda: Factors((torch.eye(3),)), "axes are 1 matrices: expected four"),
+        (lambda: check_adjoint(Fourier(), (2, 3, 8, 8)), "forward of Fourier.*complex numbers"),
+        (
+            lambda: plain(dithered)(CLIP.byte(), OPERATOR, 0.1, generator=seeded()),
+            "video is torch.uint8",
+        ),
+        (
+            lambda: plain(dithered)(CLIP, OPERATOR, "0.1", generator=seeded()),
+            "step '0.1' rounds nothing",
+        ),
+        (
+            lambda: plain(dithered)(CLIP, OPERATOR, 0.1, generator=None),
+            "generator None is no torch",
+        ),
+        (lambda: long_of(CLIP, "deblur"), "operator 'deblur' is a name"),
+        (lambda: long_of(CLIP, AveragePool), r"operator AveragePool is a class"),
+        (lambda: long_of(CLIP + torch.nan, OPERATOR), "1536 values that are not finite"),
+        (lambda: long_of(CLIP, OPERATOR, 0), "generator 0 is no torch.Generator"),
+    ],
+)
+def test_parts_of_a_wrong_kind_are_told(make, told, monkeypatch):
+    with pytest.raises(InputError, match=told):
+        make()
+
+
+class Fourier:
+    """An operator that answers in complex numbers."""
+
+    def forward(self, video):
+        return torch.fft.fft2(video)
+
+    def adjoint(self, measurement):
+        return torch.fft.ifft2(measurement.real).real
+
+
+def long_of(video, operator, generator=None):
+    drawing = seeded() if generator is None else generator
+    return list(plain(simulate_long)(video, operator, 0.1, generator=drawing))
+
+
+@pytest.mark.parametrize("whole", [np.int64, np.int32])
+def test_numbers_of_numpy_are_numbers_of_frames(whole):
+    average = plain(TemporalAverage)(whole(7))
+    assert torch.equal(average.forward(CLIP + 0.5), TemporalAverage(7).forward(CLIP + 0.5))
+    assert ExposureBracket(np.array([1, 3], whole)) == ExposureBracket((1, 3))

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from attrs import evolve, field, frozen
@@ -14,6 +15,7 @@ from visionxl import (
     Denoised,
     GaussianPrior,
     InputError,
+    InverseProblem,
     NoiseAware,
     Padded,
     PocketPrior,
@@ -737,3 +739,78 @@ class Curved:
 def test_what_a_restoration_would_stumble_over_is_told(operator, told):
     with pytest.raises(ContractError, match=f"(?s){told}"):
         check_operator(operator, (2, 3, 8, 12))
+
+
+@pytest.mark.parametrize("name", ["inpaint", "inpaint+"])
+def test_a_mask_that_is_the_same_for_all_frames_is_examined_with_few(name):
+    check_operator(ALL_TASKS[name](1, 16, 24, generator(0)), (1, 3, 16, 24))
+
+
+@pytest.mark.parametrize("operator", [Clip(high=0.2), Clip(-0.2, 0.2), Gamma()], ids=repr)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_kink_is_straddled_by_more_in_float32(operator, seed):
+    check_operator(operator, (4, 3, 8, 8), dtype=torch.float32, seed=seed)
+
+
+def raising(*_):
+    raise AttributeError("'Own' object has no attribute 'gains'")
+
+
+@pytest.mark.parametrize(
+    ("operator", "law"),
+    [
+        (Own(BLUR, factors=raising), "factors are those of forward.*no attribute 'gains'"),
+        (Own(BLUR, reach=raising), "reach returns how far it sees.*no attribute 'gains'"),
+        (Ramp(lambda frames: None), r"at most 2 frames.*TypeError.*has at\(frames, count\)"),
+    ],
+)
+def test_what_a_part_raises_is_a_broken_law(operator, law):
+    with pytest.raises(ContractError, match=law) as raised:
+        check_operator(operator, (6, 3, 8, 12))
+    assert raised.value.__cause__ is not None
+
+
+@frozen
+class Mixing:
+    """``y = M x`` over channels, with a matrix in numpy that two equal ones may have different."""
+
+    matrix: np.ndarray = field(eq=False)
+
+    def forward(self, video):
+        return torch.einsum("dc,fchw->fdhw", torch.from_numpy(self.matrix).to(video), video)
+
+    def adjoint(self, measurement):
+        return torch.einsum(
+            "dc,fdhw->fchw", torch.from_numpy(self.matrix).to(measurement), measurement
+        )
+
+    def factors(self, shape):
+        return Factors((None, torch.from_numpy(self.matrix), None, None))
+
+
+def test_an_array_that_is_left_out_of_the_comparison_is_told():
+    with pytest.raises(ContractError, match=r"matrix is left out of the comparison.*eq=False"):
+        check_operator(Mixing(np.diag([1.0, 0.5, 2.0])), (2, 3, 8, 12))
+
+
+def test_an_operator_without_a_hash_is_told_why_and_the_way_out():
+    unhashable = frozen(type("Unhashable", (Mixing,), {"__annotations__": {"matrix": np.ndarray}}))
+    operator, video = unhashable(np.eye(3)), noise(2, 3, 8, 12)
+    told = r"(?s)unhashable type: 'numpy.ndarray'.*nested tuples"
+    with pytest.raises(ContractError, match=told):
+        check_operator(operator, (2, 3, 8, 12))
+    problem = InverseProblem(operator, video, 0.1)
+    with pytest.raises(InputError, match=told):
+        ClosedForm().correct(video, problem, NoiseLevel(0.1, 0.8, 0.6))
+
+
+def test_a_curve_that_ends_at_the_range_is_told_to_go_on_beyond_it():
+    class Root(Gamma):
+        def forward(self, video):
+            return (video / 2 + 0.5).sqrt()
+
+        def linearize(self, video):
+            return Diagonal(0.25 / (video / 2 + 0.5).sqrt())
+
+    with pytest.raises(ContractError, match="finite a little beyond"):
+        check_operator(Root(), (2, 3, 8, 12))

@@ -33,27 +33,11 @@ def simulate(
     Raises:
         InputError: what is given is no such video.
     """
-    if not isinstance(video, Tensor) and hasattr(video, "forward"):
-        raise InputError(f"video {name_of(video)} is an operator: give the video first, then it")
-    check_video(video)
-    if not bool(video.isfinite().all()):
-        count = int((~video.isfinite()).sum())
-        raise InputError(f"video has {count} values that are not finite: look where they come from")
-    if isinstance(operator, str):
-        raise InputError(
-            f"operator {operator!r} is a name: give a value, as visionxl.operators.task_named"
-            f"({operator!r})(*video.shape[:1], *video.shape[2:], generator)"
-        )
-    if isinstance(operator, type) or not hasattr(operator, "forward"):
-        if isinstance(operator, type):
-            name = operator.__name__
-            raise InputError(f"operator {name} is a class: give a value of it, as {name}(...)")
-        raise InputError(f"operator {name_of(operator)} has no method forward(video): give one")
+    check_truth(video)
+    check_measures(operator)
     check_noise_std(noise_std)
-    if noise_std > 0 and not isinstance(generator, Generator):
-        raise InputError(
-            f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"
-        )
+    if noise_std > 0:
+        check_generator(generator)
     measured = operator.forward(video)
     if not isinstance(measured, Tensor):
         raise InputError(
@@ -74,10 +58,35 @@ def noisy(measurement: Measurement, noise_std: float, generator: Generator) -> M
     return measurement + noise_std * draw_noise(measurement, len(measurement), generator)
 
 
+def check_measures(operator: object) -> None:
+    """Raise InputError for what measures no videos."""
+    if isinstance(operator, str):
+        raise InputError(
+            f"operator {operator!r} is a name: give a value, as visionxl.operators.task_named"
+            f"({operator!r})(*video.shape[:1], *video.shape[2:], generator)"
+        )
+    if isinstance(operator, type):
+        name = operator.__name__
+        raise InputError(f"operator {name} is a class: give a value of it, as {name}(...)")
+    if not hasattr(operator, "forward"):
+        raise InputError(f"operator {name_of(operator)} has no method forward(video): give one")
+
+
+def check_generator(generator: object) -> None:
+    """Raise InputError for what draws nothing."""
+    if not isinstance(generator, Generator):
+        raise InputError(
+            f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"
+        )
+
+
 FAR = 16.0  # no video in units of the range [-1, 1] has such values, and one of 0 to 255 has
 
 
-def check_video(video: object) -> None:
+def check_truth(video: object) -> None:
+    """Raise InputError for what is no video of finite values, about -1 to 1."""
+    if not isinstance(video, Tensor) and hasattr(video, "forward"):
+        raise InputError(f"video {name_of(video)} is an operator: give the video first, then it")
     if not isinstance(video, Tensor):
         raise InputError(
             f"video is a {type(video).__name__}: expected a tensor of torch; of an array take "
@@ -96,6 +105,9 @@ def check_video(video: object) -> None:
         )
     if not video.numel():
         raise InputError(f"video of shape {tuple(video.shape)} has no values: give some frames")
+    if not bool(video.isfinite().all()):
+        count = int((~video.isfinite()).sum())
+        raise InputError(f"video has {count} values that are not finite: look where they come from")
     if video.abs().max() > FAR:
         raise InputError(
             f"video has values up to {video.abs().max():.4g}: expected about -1 to 1; of values "

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable
 from numbers import Integral
-from typing import Any
+from typing import Any, TypeVar
 
 from visionxl.errors import InputError
+
+Entry = TypeVar("Entry")
 
 
 def from_one(_: object, attribute: Any, value: object) -> None:
@@ -33,6 +35,14 @@ def share(_: object, attribute: Any, value: Any) -> None:
 def above_zero(_: object, attribute: Any, value: Any) -> None:
     """A finite number above 0."""
     _check(lambda: 0 < value < math.inf, attribute, value, "a number above 0")
+
+
+def entries(name: str, values: Any, of: Callable[[Any], Entry], expected: str) -> tuple[Entry, ...]:
+    """Every one of some values, converted. Raises InputError where that cannot be."""
+    try:
+        return tuple(of(value) for value in values)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} {values!r}: expected {expected}") from None
 
 
 def _check(holds: Callable[[], bool], attribute: Any, value: object, expected: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args
 from visionxl.errors import InputError, nearest
 
 Boundary = Literal["circular", "reflect", "replicate", "zero"]
-"""circular: dcba|abcd|abcd; reflect: dcb|abcd|cba; replicate: aaa|abcd|ddd; zero: 000|abcd|000."""
+"""circular: abcd|abcd|abcd; reflect: dcb|abcd|cba; replicate: aaa|abcd|ddd; zero: 000|abcd|000."""
 
 OUTSIDE = -1
 

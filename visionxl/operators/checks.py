@@ -36,7 +36,7 @@ def check_adjoint(
 
     Raises:
         InputError: it is no value with the methods forward and adjoint, or one of them changes its
-            argument.
+            argument, or answers in complex numbers.
         ValueError: the adjoint does not return a video of ``shape``.
         TypeError: one of them returns no tensor.
     """
@@ -93,6 +93,11 @@ def _answer(operator: ForwardOperator, method: str, argument: Tensor) -> Tensor:
         raise TypeError(
             f"{method} of {name_of(operator)} returned {type(answer).__name__}: it has to return "
             "a tensor"
+        )
+    if answer.is_complex():
+        raise InputError(
+            f"{method} of {name_of(operator)} returned complex numbers: give real and imaginary "
+            "part as two channels, as torch.view_as_real does"
         )
     return answer
 

@@ -18,6 +18,11 @@ from torch import Tensor
 from visionxl.errors import InputError
 
 Shape = tuple[int, int, int, int]
+FROZEN = (
+    "make it a frozen value of parts that have a hash (of an array take its nested tuples), or one "
+    "that is equal to itself alone: attrs.frozen(eq=False), dataclass(eq=False)"
+)
+"""How an operator comes to have a hash."""
 
 
 @frozen(eq=False)
@@ -36,6 +41,11 @@ class Factors:
     mask: Tensor | None = None
 
     def __attrs_post_init__(self) -> None:
+        if len(self.axes) != 4:
+            raise InputError(
+                f"axes are {len(self.axes)} matrices: expected four, for frames, channels, height "
+                "and width, with None for an axis that is left alone"
+            )
         if self.mask is not None and (self.mask.ndim != 4 or _meet(self.axes, self.mask)):
             raise InputError(
                 f"mask of shape {tuple(self.mask.shape)}: expected four axes, and no matrix for "

@@ -20,14 +20,18 @@ from visionxl.operators.pooling import cubic
 from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
 from visionxl.randomness import draw_uniform
-from visionxl.validators import from_one
+from visionxl.validators import entries, from_one
 
 Offset = tuple[float, float]
 """(down, right), in pixels."""
 
 
 def _offsets(value: Any) -> tuple[Offset, ...]:
-    offsets = tuple((float(down), float(right)) for down, right in value)
+    def pair(offset: Any) -> Offset:
+        down, right = offset
+        return float(down), float(right)
+
+    offsets = entries("offsets", value, pair, "a pair of numbers (down, right) for each frame")
     if not offsets or not all(math.isfinite(part) for offset in offsets for part in offset):
         raise InputError(
             f"offsets {offsets!r}: give a pair of finite numbers (down, right) for each frame"

@@ -18,7 +18,7 @@ from visionxl.operators.reach import Reach
 from visionxl.operators.temporal import check_odd
 from visionxl.protocols import Measurement, Video
 from visionxl.randomness import draw_uniform
-from visionxl.validators import from_zero
+from visionxl.validators import entries, from_zero
 
 
 @lru_cache(maxsize=4)
@@ -83,7 +83,7 @@ class RollingShutter(Composable):
 
 
 def _flags(value: Any) -> tuple[bool, ...]:
-    kept = tuple(bool(flag) for flag in value)
+    kept = entries("kept", value, bool, "one flag a frame, True where it is kept")
     if not any(kept):
         raise InputError(f"kept {kept!r} keeps no frame: give one flag a frame, one of them True")
     return kept
@@ -142,7 +142,7 @@ class DropFrames(Composable):
         return f"DropFrames(<{sum(self.kept)} of {len(self.kept)} kept>)"
 
 
-def _windows(value: Any) -> tuple[int, ...]:
+def _windows(value: Any) -> tuple[Any, ...]:
     windows = tuple(value) if isinstance(value, Iterable) else (value,)
     if not windows:
         raise InputError("windows () has no exposure: give one or more odd numbers of frames")

@@ -1,7 +1,7 @@
 """Several measurements of one video."""
 
 import math
-from collections.abc import Iterable
+from operator import index
 from typing import Any
 
 import torch
@@ -12,10 +12,11 @@ from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Shape
 from visionxl.protocols import ForwardOperator, Measurement, Video
+from visionxl.validators import entries
 
 
 def _operators(value: Any) -> tuple[ForwardOperator, ...]:
-    operators = tuple(value)
+    operators: Any = entries("operators", value, lambda o: o, "several, in a tuple")
     wrong = [o for o in operators if isinstance(o, type) or not isinstance(o, ForwardOperator)]
     if wrong or not operators:
         raise InputError(
@@ -24,8 +25,12 @@ def _operators(value: Any) -> tuple[ForwardOperator, ...]:
     return operators
 
 
-def _shape(value: Iterable[int]) -> Shape:
-    frames, channels, height, width = value
+def _shape(value: Any) -> Shape:
+    words = "(frames, channels, height, width) of the video"
+    sizes = entries("shape", value, index, words)
+    if len(sizes) != 4 or min(sizes) < 1:
+        raise InputError(f"shape {value!r}: expected {words}")
+    frames, channels, height, width = sizes
     return frames, channels, height, width
 
 

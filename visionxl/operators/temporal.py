@@ -1,5 +1,6 @@
 """Operators along time."""
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -21,10 +22,11 @@ from visionxl.protocols import Measurement, Video
 from visionxl.validators import from_one
 
 
-def check_odd(_: Any, attribute: Any, value: int) -> None:
+def check_odd(_: Any, attribute: Any, value: Any) -> None:
     """attrs validator: an odd number of frames."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1 or value % 2 == 0:
-        way = f": take {value - 1} or {value + 1}" if isinstance(value, int) and value > 1 else ""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < 1 or value % 2 == 0:
+        way = f": take {value - 1} or {value + 1}" if whole and value > 1 else ""
         raise InputError(f"{attribute.name} {value} is not an odd number of frames from 1{way}")
 
 

@@ -1,6 +1,7 @@
 """Coefficients of blocks, and their quantisation: compression as a linear measurement."""
 
 import math
+from numbers import Real
 
 import torch
 from attrs import field, frozen
@@ -13,6 +14,8 @@ from visionxl.operators.pooling import check_divides
 from visionxl.operators.reach import Reach
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 from visionxl.randomness import draw_uniform
+from visionxl.simulation import check_generator, check_measures, check_truth
+from visionxl.validators import entries
 
 # JPEG's luminance table (ITU-T T.81, table K.1) as a product of two alike axes, relative to the
 # first: its logarithm's least squares fit, which is off by 22 % in the mean.
@@ -20,7 +23,7 @@ STEPS = (1.0, 1.11, 1.33, 1.69, 2.34, 3.13, 3.76, 3.69)
 
 
 def _steps(value: object) -> tuple[float, ...]:
-    steps = tuple(float(step) for step in value)  # type: ignore[attr-defined]
+    steps = entries("steps", value, float, "positive numbers, one for each frequency")
     if not steps or not all(0 < step < math.inf for step in steps):
         raise InputError(f"steps {steps!r}: give positive numbers, one for each frequency")
     return steps
@@ -101,8 +104,11 @@ def dithered(
         step: of the rounding, in units of the measurement.
         generator: of the dither.
     """
-    if not 0 < step < math.inf:
-        raise InputError(f"step {step} rounds nothing: give a finite number > 0")
+    if not isinstance(step, Real) or not 0 < step < math.inf:
+        raise InputError(f"step {step!r} rounds nothing: give a finite number > 0")
+    check_truth(video)
+    check_measures(operator)
+    check_generator(generator)
     exact = operator.forward(video)
     dither = draw_uniform(generator, *exact.shape).to(exact)
     dither = (dither - 0.5) * step

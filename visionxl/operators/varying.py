@@ -14,6 +14,11 @@ from visionxl.operators.composition import Composable, find_parts
 from visionxl.operators.lifting import divide_where_seen, signs_like
 from visionxl.operators.reach import ByFrame, Reach, reach_of, unknown
 from visionxl.protocols import ForwardOperator, Video
+from visionxl.validators import entries
+
+
+def _blurs(value: Any) -> tuple[Any, ...]:
+    return entries("blurs", value, lambda blur: blur, "several, in a tuple")
 
 
 def _weights(value: Any) -> Tensor:
@@ -40,7 +45,7 @@ class VaryingBlur(Composable):
         weights: (blurs, height, width), >= 0; usually they sum to 1 at every pixel.
     """
 
-    blurs: tuple[ForwardOperator, ...] = field(converter=tuple)
+    blurs: tuple[ForwardOperator, ...] = field(converter=_blurs)
     weights: Tensor = field(converter=_weights)
 
     def __attrs_post_init__(self) -> None:

@@ -8,7 +8,7 @@ from attrs import field, frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.operators.factors import Factored, Shape, factors_of
+from visionxl.operators.factors import FROZEN, Factored, Shape, factors_of
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.halves import svd_by_halves
@@ -90,10 +90,7 @@ def spectrum_of(operator: object, video: Tensor) -> Spectrum | None:
     except TypeError as error:
         if factors_of(operator, shape) is None:
             return None
-        raise InputError(
-            f"{operator!r} has factors but no hash: make it a frozen value, for instance with "
-            "attrs.frozen or dataclass(frozen=True)"
-        ) from error
+        raise InputError(f"{operator!r} has factors but no hash ({error}): {FROZEN}") from error
     try:
         axes, mask = decompose(operator, shape, video.dtype, video.device)
     except _NoFactorsError:

@@ -65,15 +65,14 @@ def conjugate_gradient(
         b: right-hand side, of any shape; float32 or float64.
         x0: where to start, of the same shape; None for zeros.
         iterations: at most so many.
-        tolerance: it stops once ``|b - N x| <= tolerance * |b|``.
+        tolerance: it stops once ``|b - N x| <= tolerance * |b|``, and at the rounding error.
         inner_product: of two tensors; another one where a tensor is but a part of the vector.
 
     Returns:
         The last iterate, also after a breakdown, with its history. Its residual need not be the
         least, for those of conjugate gradients may rise on the way.
     """
-    # A residual below the square of the rounding error is zero: beyond it curvature is noise.
-    tolerance = max(tolerance, torch.finfo(b.dtype).eps ** 2)
+    rounding = 4 * torch.finfo(b.dtype).eps
     x = torch.zeros_like(b) if x0 is None else x0.clone()
     r = b.clone() if x0 is None else normal(x).neg().add_(b)
     size = math.sqrt(inner_product(b, b)) or 1.0
@@ -83,6 +82,8 @@ def conjugate_gradient(
     p = r.clone()
     squared = inner_product(r, r)
     residuals = [math.sqrt(squared) / size]
+    # What rounding leaves may lie where N sees nothing: a step along it would know no end.
+    tolerance = max(tolerance, rounding * max(1.0, residuals[0]))
 
     for iteration in range(iterations):
         if not math.isfinite(residuals[-1]):

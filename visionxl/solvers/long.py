@@ -28,7 +28,7 @@ from visionxl.protocols import (
     check_noise_std,
 )
 from visionxl.randomness import draw_uniform
-from visionxl.simulation import check_video, noisy
+from visionxl.simulation import check_generator, check_measures, check_truth, noisy
 from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.loop import Sampler, restore
 from visionxl.solvers.precision import no_autocast
@@ -47,7 +47,10 @@ def simulate_long(
         generator: of the noise, on the CPU. It is drawn in order: the measurement is the same,
             unless a frame of it has an odd number of values, or fewer than 16.
     """
+    check_measures(operator)
     check_noise_std(noise_std)
+    if noise_std > 0:
+        check_generator(generator)
     for _, piece in pieces_of(operator, _Checked(frames)):
         yield noisy(piece, noise_std, generator)
 
@@ -63,7 +66,7 @@ class _Checked:
 
     def __getitem__(self, frames: slice) -> Video:
         video = self._frames[frames]
-        check_video(video)
+        check_truth(video)
         return video
 
 

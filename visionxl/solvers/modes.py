@@ -36,7 +36,8 @@ class Modes:
         if spectrum is None:
             return None
         axes, mask = spectrum
-        axes = tuple(None if svd is None else _strong(svd) for svd in axes)
+        if like.dtype != torch.float64:
+            axes = tuple(None if svd is None else _strong(svd) for svd in axes)
         sizes = zip(like.shape, axes, strict=True)
         shape = tuple(size if svd is None else len(svd.values) for size, svd in sizes)
         return cls(axes, mask, shape, like.new_ones(()))

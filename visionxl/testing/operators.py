@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from visionxl.errors import InputError, name_of
 from visionxl.operators import Factored, check_adjoint, lift
 from visionxl.operators.composition import find_parts
 from visionxl.operators.cutting import operator_at
+from visionxl.operators.factors import FROZEN
 from visionxl.operators.reach import ByFrame, Reach, Reaching, reach_of
 from visionxl.protocols import ForwardOperator, NonlinearOperator
 from visionxl.solvers.closed_form import along
@@ -128,15 +130,17 @@ def _check_linear(operator: Any, shape: Sequence[int], draws: Draws, seed: int) 
 def _check_reach(operator: Any, video: Tensor, draws: Draws, enough: float) -> None:
     """What a window measures is what the whole does there."""
     linear: Any = operator  # beside the protocols that are asked for
-    any_number = not find_parts(operator, ByFrame)  # type: ignore[type-abstract]
+    by_frame = find_parts(operator, ByFrame)  # type: ignore[type-abstract]
+    any_number = all(_is_alike(part) for part in by_frame)
+    law = "reach returns how far it sees along time, as a Reach"
+    way = "return visionxl.operators.Reach(frames), with circular=True where time goes round"
     try:
-        answer: object = operator.reach() if isinstance(operator, Reaching) else None
+        with _told(operator, law, way):
+            answer: object = operator.reach() if isinstance(operator, Reaching) else None
     except InputError:  # a part of it does not tell
         answer = None
     if answer is None:
         return
-    law = "reach returns how far it sees along time, as a Reach"
-    way = "return visionxl.operators.Reach(frames), with circular=True where time goes round"
     require(isinstance(answer, Reach), operator, law, f"it returned {answer!r}", way)
     reach = reach_of(operator)
     least = 2 * reach.frames + 2
@@ -147,22 +151,45 @@ def _check_reach(operator: Any, video: Tensor, draws: Draws, enough: float) -> N
             f"sees {reach.frames} on each side and is not the same for all"
         )
     whole = draws.noise((count, *video.shape[1:]))
-    measured = linear.forward(whole)
     law = f"a frame of the measurement sees at most {reach.frames} frames on each side of its own"
-    for window in windows_of(operator, count, 1, reach.frames):
-        part = window.problem(linear, measured, 0.0)
-        error = apart(part.operator.forward(window.cut(whole)), part.measurement)
-        require(
-            error <= enough,
-            operator,
-            f"{law}{', and time goes round' if reach.circular else ''}: {reach}",
-            f"without the others frame {window.first} changes by a share of {error:.1e}; rounding "
-            f"is {enough:.0e}",
-            "let reach tell of more frames, or of circular=True where the first frame follows the "
-            "last; an operator that differs from frame to frame has at(frames, count)",
-        )
-    if not any_number:
-        _check_some_frames(operator_at(operator, range(1, count), count), whole[1:], draws, enough)
+    law += f"{', and time goes round' if reach.circular else ''}: {reach}"
+    way = (
+        "let reach tell of more frames, or of circular=True where the first frame follows the "
+        "last; an operator that differs from frame to frame has at(frames, count), which returns "
+        "the operator of some"
+    )
+    with _told(operator, law, way):
+        measured = linear.forward(whole)
+        for window in windows_of(operator, count, 1, reach.frames):
+            part = window.problem(linear, measured, 0.0)
+            error = apart(part.operator.forward(window.cut(whole)), part.measurement)
+            seen = (
+                f"without the others frame {window.first} changes by a share of {error:.1e}; "
+                f"rounding is {enough:.0e}"
+            )
+            require(error <= enough, operator, law, seen, way)
+        if not any_number:
+            some = operator_at(operator, range(1, count), count)
+            _check_some_frames(some, whole[1:], draws, enough)
+
+
+def _is_alike(part: Any) -> bool:
+    """Whether a part that could differ from frame to frame is the same for all."""
+    try:
+        return part.at((0,), 1) is part
+    except Exception:  # it has some number of frames, or at is wrong, which is looked at later
+        return False
+
+
+@contextmanager
+def _told(operator: object, law: str, way_out: str) -> Iterator[None]:
+    """What somebody's own part raises is a broken law."""
+    try:
+        yield
+    except (InputError, ContractError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ContractError(operator, law, f"{type(error).__name__}: {error}", way_out) from error
 
 
 def _check_some_frames(part: Any, video: Tensor, draws: Draws, enough: float) -> None:
@@ -198,14 +225,15 @@ def _check_transpose(
 
 
 def _check_factors(operator: Any, video: Tensor, measured: Tensor, enough: float) -> None:
-    factors = operator.factors(tuple(video.shape))
-    if factors is None:
-        return
     law = "factors are those of forward, A = mask * (T (x) C (x) H (x) W)"
     way_out = (
         "return Factors((T, C, H, W), mask): float64 matrices, measured size x video size, None "
         "for an axis that forward leaves alone; or return None"
     )
+    with _told(operator, law, way_out):
+        factors = operator.factors(tuple(video.shape))
+    if factors is None:
+        return
     try:
         product = _product(factors, video)
     except (AttributeError, RuntimeError, TypeError, ValueError) as error:
@@ -229,9 +257,10 @@ def _check_factors(operator: Any, video: Tensor, measured: Tensor, enough: float
             operator,
             "an operator with factors has a hash, for its decomposition is kept",
             str(error),
-            "make it a frozen value: attrs.frozen, or dataclass(frozen=True)",
+            FROZEN,
         ) from error
-    hidden = [name for name in _not_compared(operator) if torch.is_tensor(getattr(operator, name))]
+    # What has a shape is a tensor or an array: a decomposition depends on it.
+    hidden = [n for n in _not_compared(operator) if hasattr(getattr(operator, n, None), "shape")]
     require(
         not hidden,
         operator,
@@ -285,8 +314,16 @@ def _check_nonlinear(operator: Any, shape: Sequence[int], draws: Draws, seed: in
         "forward answers the same near a video, so it is constant in pieces, and J v is not 0",
         "leave rounding out of forward, and count it as noise: steps of d are d / sqrt(12)",
     )
+    require(
+        bool(slopes.isfinite().all()) and bool(found.isfinite().all()),
+        operator,
+        "forward and linearize are finite a little beyond [-1, 1] too, where estimates go",
+        "for values up to 3 they answered NaN or infinity",
+        "go on beyond the range as visionxl.operators.Gamma does, by the tangent at its end",
+    )
     off = (slopes - found).abs().flatten()
-    smooth = off.argsort()[: len(off) - math.ceil(KINKS * len(off))]
+    kinks = max(KINKS, 4 * step)  # a longer step straddles more
+    smooth = off.argsort()[: len(off) - math.ceil(kinks * len(off))]
     enough, error = step**1.2, apart(slopes.flatten()[smooth], found.flatten()[smooth])
     require(
         error <= enough,

@@ -24,9 +24,9 @@ from visionxl.validators import from_one
 
 def check_odd(_: Any, attribute: Any, value: Any) -> None:
     """attrs validator: an odd number of frames."""
-    whole = isinstance(value, Integral) and not isinstance(value, bool)
-    if not whole or value < 1 or value % 2 == 0:
-        way = f": take {value - 1} or {value + 1}" if whole and value > 1 else ""
+    number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else 0
+    if number < 1 or number % 2 == 0:
+        way = f": take {number - 1} or {number + 1}" if number > 1 else ""
         raise InputError(f"{attribute.name} {value} is not an odd number of frames from 1{way}")
 
 

@@ -38,6 +38,7 @@ from visionxl.solvers import (
     NullSpace,
     NullSpaceNoise,
     ResampledNoise,
+    SharedNoise,
     Unchanged,
     WienerSpread,
     daps,
@@ -87,9 +88,11 @@ def restored(sampler, problem, prior=PRIOR, seed=0):
     return restore(problem, prior, sampler, generator=generator(seed), frames_at_once=5).video
 
 
-def passage(before=0.5, after=0.3, latent=None, problem=None, consistency=None):
+def passage(before=0.5, after=0.3, latent=None, eps=0.0, problem=None, consistency=None):
+    """Of a denoiser that finds the noise ``eps`` in the latents."""
     from_, to = PRIOR.schedule.level(before), PRIOR.schedule.level(after)
-    return Passage(to.time, to.signal, to.noise, from_, latent, problem, consistency)
+    denoised = None if latent is None else (latent - from_.noise * eps) / from_.signal
+    return Passage(to.time, to.signal, to.noise, from_, latent, denoised, problem, consistency)
 
 
 # What all have in common
@@ -115,7 +118,7 @@ def test_every_method_nears_the_truth_and_repeats_itself(name):
 @pytest.mark.parametrize("corrected", [True, False])
 def test_ddim_keeps_the_variance_of_the_level(eta, corrected):
     clean, fresh = torch.zeros(400, 1, 8, 8), noise(400, 1, 8, 8, seed=1).float()
-    level = passage(latent=passage().before.noise * fresh)
+    level = passage(latent=passage().before.noise * fresh, eps=fresh)
     found = DDIMNoise(eta, corrected)(clean, fresh, level, generator())
     assert found.std().item() == pytest.approx(level.noise, rel=0.03)
 
@@ -130,7 +133,7 @@ def test_without_chance_the_belonging_noise_stays_on_the_line_through_the_latent
 
 def test_the_ancestral_step_is_that_of_ddpm():
     clean, latent = noise(1, 1, 8, 8), noise(1, 1, 8, 8, seed=1)
-    level = passage(latent=latent)
+    level = passage(latent=latent, eps=clean)
     before = level.before
     alpha = (before.signal / level.signal) ** 2
     beta = 1 - alpha
@@ -161,7 +164,8 @@ def test_the_ancestral_step_is_the_conditional_of_the_levels_joint_distribution(
     variance = after.noise**2 - covariance**2 / before.noise**2
     clean, latent = noise(1, 1, 64, 64), noise(1, 1, 64, 64, seed=1)
     problem = InverseProblem(Identity(), latent)
-    step = Passage(after.time, after.signal, after.noise, before, latent, problem, Unchanged())
+    there = before, latent, (latent - before.noise * clean) / before.signal
+    step = Passage(after.time, after.signal, after.noise, *there, problem, Unchanged())
     draws = torch.cat([DDIMNoise(1.0)(clean, clean, step, generator(s)) for s in range(20)])
     mean = after.signal * clean + covariance / before.noise**2 * (latent - before.signal * clean)
     assert (draws - mean).square().mean().item() == pytest.approx(variance, rel=0.02)
@@ -179,15 +183,15 @@ def test_sampling_a_flow_by_ancestral_steps_keeps_the_priors_variance():
 def test_fresh_noise_alone_forgets_the_latents():
     clean = noise(2, 1, 8, 8)
     first, other = (
-        FreshNoise(1.0)(clean, clean, passage(latent=noise(2, 1, 8, 8, seed=s)), generator())
-        for s in (1, 2)
+        FreshNoise(1.0)(clean, clean, passage(latent=latent, eps=clean), generator())
+        for latent in (noise(2, 1, 8, 8, seed=1), noise(2, 1, 8, 8, seed=2))
     )
     assert torch.equal(first, other)
 
 
 def test_resampling_lies_between_the_corrected_latents_and_the_unmeasured_step():
     clean, eps, latent = (noise(1, 1, 8, 8, seed=s) for s in (0, 1, 2))
-    level = passage(latent=latent)
+    level = passage(latent=latent, eps=eps)
     before = level.before
     unmeasured = (latent - before.noise * eps) / before.signal
     near = ResampledNoise(1e-12)(clean, eps, level, generator())
@@ -214,7 +218,8 @@ def test_svi_gives_equal_frames_the_same_restoration_and_dds_does_not():
 
 
 def test_dds_makes_five_steps_of_plain_cg():
-    records = [s.record for s in trajectory(problem_of(), PRIOR, dds(count=5), generator())]
+    problem = problem_of(GaussianBlur(1.0))  # of more than five singular values
+    records = [s.record for s in trajectory(problem, PRIOR, dds(count=5), generator())]
     assert [r.iterations for r in records] == [5] * 5
 
 
@@ -367,7 +372,8 @@ def test_the_step_of_ddnm_plus_has_the_schedules_variance_with_the_measurements_
     estimate = torch.zeros(1000, 1, 4, 4, dtype=torch.float64)
     y = noise_std * noise(1000, 1, 2, 2, seed=3)  # of a video of zeros
     problem = InverseProblem(operator, y, noise_std)
-    step = passage(0.5, 0.4, torch.zeros_like(estimate), problem, consistency)
+    none = torch.zeros_like(estimate)
+    step = passage(0.5, 0.4, none, problem=problem, consistency=consistency)
     clean = consistency.correct(estimate, problem, step.before).video
     found = NullSpaceNoise()(clean, torch.zeros_like(clean), step, generator(4))
     expected = DDIMNoise(1.0)(estimate, torch.zeros_like(clean), step, generator(5))
@@ -389,7 +395,7 @@ def test_daps_draws_from_the_posterior_of_its_gaussian():
     problem = InverseProblem(operator, noise(copies, 1, 1, 2, seed=1), noise_std)
     clean = torch.zeros(copies, 1, 2, 4, dtype=torch.float64)
     to, from_ = NoiseLevel(0.0, 1.0, 0.0), NoiseLevel(0.5, 0.6, 0.8)
-    step = Passage(to.time, to.signal, to.noise, from_, clean, problem, NoiseAware(spread))
+    step = Passage(to.time, to.signal, to.noise, from_, clean, clean, problem, NoiseAware(spread))
     drawn = DecoupledNoise(spread)(clean, clean, step, generator(2))
     matrix = dense(operator.forward, (1, 1, 2, 4))
     precision = matrix.T @ matrix / noise_std**2 + torch.eye(8) / spread(from_) ** 2
@@ -543,7 +549,7 @@ def test_a_mask_and_an_average_split_into_range_and_null_space():
 @pytest.mark.parametrize("shared", [True, False])
 def test_fresh_noise_is_the_same_for_all_frames_only_where_it_is_said(shared):
     alike = noise(1, 1, 8, 8).expand(3, -1, -1, -1)
-    level = passage(latent=alike)
+    level = passage(latent=alike, eps=alike)
     for renoise in (FreshNoise(1.0, shared=shared), FreshNoise(0.3, shared=shared)):
         found = renoise(alike, alike, level, generator())
         assert torch.equal(found[:1].expand_as(found), found) == shared
@@ -631,3 +637,25 @@ def test_a_likelihood_of_no_noise_and_no_spread_is_finite():
         PRIOR, problem, TRUTH + 1e-3, PRIOR.schedule.level(0.3)
     )
     assert told.item() == pytest.approx(TRUTH.numel() * 1e-6 / (2 * LEAST_NOISE**2))
+
+
+@pytest.mark.parametrize(
+    "renoise",
+    [DDIMNoise(0.0), FreshNoise(0.0), ResampledNoise(0.0), SharedNoise(0.0), NullSpaceNoise()],
+    ids=repr,
+)
+def test_guidance_is_cfgpp_where_nothing_was_corrected(renoise):
+    """The guided clean latents go on with the unguided noise (Chung et al. 2024), by every way."""
+    latent, eps, guided = (noise(2, 1, 8, 8, seed=s) for s in (0, 1, 2))
+    operator = Identity()
+    problem = InverseProblem(operator, latent, 0.0)
+    level = evolve(
+        passage(latent=latent, problem=problem, consistency=NullSpace(noise_aware=True)),
+        denoised=guided,
+    )
+    last = evolve(level, noise=0.0, signal=1.0)
+    found = renoise(guided, eps, last, generator())
+    torch.testing.assert_close(found, guided, atol=1e-6, rtol=0)
+    if not isinstance(renoise, NullSpaceNoise):  # which always takes chance, too
+        found = renoise(guided, eps, level, generator())
+        torch.testing.assert_close(found, level.signal * guided + level.noise * eps)

@@ -94,12 +94,14 @@ class Passage(NoiseLevel):
     Args:
         before: the level of the step.
         latent: ``z_t`` at that level, which the step began with.
+        denoised: the clean latents that the denoiser made of it, before the correction.
         problem: what was measured, for those whose noise depends on it.
         consistency: that made the correction, likewise.
     """
 
     before: NoiseLevel
     latent: Latent = field(repr=_shape_of)
+    denoised: Latent = field(repr=_shape_of)
     problem: "InverseProblem"
     consistency: "DataConsistency"
 

@@ -202,7 +202,8 @@ def _steps(
                 del filtered
                 after, after_time = levels[index + 1], sampler.times[index + 1]
                 to = after.time, after.signal, after.noise
-                passage = Passage(*to, level, latent, problem, sampler.consistency)
+                there = level, latent, denoised.clean
+                passage = Passage(*to, *there, problem, sampler.consistency)
                 latent = sampler.renoise(clean, denoised.noise, passage, generator)
                 check_same_shape("renoise", sampler.renoise, clean, latent)
                 following = State(index + 1, latent, generator.get_state(), after_time)

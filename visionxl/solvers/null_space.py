@@ -91,15 +91,14 @@ class NullSpaceNoise:
         step = passage.signal - kept * before.signal / before.noise
         brought = step * problem.noise_std * gain
         lowered = share.minimum(math.sqrt(variance) / brought.clamp(min=1e-30))
-        uncorrected = (passage.latent - before.noise * noise) / before.signal
-        back = modes.analyse(clean - uncorrected) * (lowered / share.where(share > 0, 1) - 1)
+        back = modes.analyse(clean - passage.denoised) * (lowered / share.where(share > 0, 1) - 1)
         clean = modes.add_synthesis(
             clean.clone(memory_format=torch.contiguous_format), back * (share > 0)
         )
         left = (1 - (lowered * brought).square() / max(variance, 1e-30)).clamp(min=0).sqrt()
         fresh = draw_noise(clean, len(clean), generator)
         fresh = modes.add_synthesis(fresh, modes.analyse(fresh.clone()) * (left - 1))
-        belonging = belonging_noise(clean, passage)
+        belonging = belonging_noise(clean, noise, passage)
         return passage.signal * clean + kept * belonging + math.sqrt(variance) * fresh
 
 

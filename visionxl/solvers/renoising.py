@@ -1,8 +1,11 @@
 """Ways back to noise, beside the paper's :class:`SharedNoise`.
 
 All go from the clean latents ``z0`` of a step at ``t`` to latents at the next level ``s``. The
-noise that belongs to them is ``eps' = (z_t - signal_t z0) / noise_t``: with it, and not with the
-noise that was predicted before the correction, ``z_t`` still is ``signal_t z0 + noise_t eps'``.
+noise that belongs to them is ``eps' = eps + signal_t / noise_t (z0_t - z0)``, ``eps`` the noise and
+``z0_t`` the clean latents of the denoiser. Without guidance that is ``(z_t - signal_t z0) /
+noise_t``: with it, and not with the noise that was predicted before the correction, ``z_t`` still
+is ``signal_t z0 + noise_t eps'``. With guidance ``eps`` is the unguided noise, as CFG++ has it
+(Chung et al. 2024), and the correction alone moves it.
 """
 
 import math
@@ -19,10 +22,10 @@ from visionxl.solvers.spread import LEAST_NOISE, Spread, is_spread
 from visionxl.validators import from_zero, share
 
 
-def belonging_noise(clean: Latent, passage: Passage) -> Latent:
-    """``eps' = (z_t - signal_t z0) / noise_t``."""
+def belonging_noise(clean: Latent, noise: Latent, passage: Passage) -> Latent:
+    """``eps' = eps + signal_t / noise_t (z0_t - z0)``."""
     before = passage.before
-    return (passage.latent - before.signal * clean) / before.noise
+    return noise + (before.signal / before.noise) * (passage.denoised - clean)
 
 
 def ddpm_variance(passage: Passage) -> float:
@@ -70,7 +73,7 @@ class DDIMNoise:
         self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
         """Latents at the passage's level."""
-        noise = belonging_noise(clean, passage) if self.corrected else noise
+        noise = belonging_noise(clean, noise, passage) if self.corrected else noise
         sigma = self.eta * math.sqrt(ddpm_variance(passage))
         fresh = draw_noise(clean, 1 if self.shared else len(clean), generator)
         kept = math.sqrt(max(0.0, passage.noise**2 - sigma**2))
@@ -96,7 +99,7 @@ class FreshNoise:
     ) -> Latent:
         """Latents at the passage's level."""
         fresh = draw_noise(clean, 1 if self.shared else len(clean), generator)
-        kept = math.sqrt(1 - self.share) * belonging_noise(clean, passage)
+        kept = math.sqrt(1 - self.share) * belonging_noise(clean, noise, passage)
         return passage.signal * clean + passage.noise * (kept + math.sqrt(self.share) * fresh)
 
 
@@ -121,8 +124,7 @@ class ResampledNoise:
     ) -> Latent:
         """Latents at the passage's level."""
         before = passage.before
-        uncorrected = (passage.latent - before.noise * noise) / before.signal
-        unmeasured = passage.signal * uncorrected + passage.noise * noise
+        unmeasured = passage.signal * passage.denoised + passage.noise * noise
         ratio = (before.signal / passage.signal) ** 2
         # The variance of the unmeasured step, in units of noise_s^2.
         variance = self.strength / before.signal**2 * max(0.0, 1 - ratio)

@@ -1,7 +1,9 @@
 """Flow-matching models: their schedule, their denoiser, and our methods on them."""
 
+import shutil
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
 from attrs import evolve
@@ -9,13 +11,21 @@ from command_line import make_clip, visionxl
 from dense import generator, noise, relative_error
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from visionxl import GaussianPrior, InputError, NoiseAware, restore, simulate, vision_xl
+from visionxl import (
+    GaussianPrior,
+    InputError,
+    NoiseAware,
+    restore,
+    simulate,
+    trajectory,
+    vision_xl,
+)
 from visionxl.init import ddim_invert
-from visionxl.operators import AveragePool, TemporalAverage
+from visionxl.operators import AveragePool, GaussianBlur, TemporalAverage
 from visionxl.planning import MemoryPlan, planned
 from visionxl.planning.counts import count_networks
 from visionxl.priors import FlowPrior, FlowSchedule, compiled
-from visionxl.solvers import ConstantSpread
+from visionxl.solvers import ConstantSpread, latino
 from visionxl.video import read_clip
 
 
@@ -208,3 +218,31 @@ def test_a_second_evaluation_holds_the_firsts_answer(prior):
     )
     assert evolve(prior, guidance=2.0).evaluations == 2
     assert twice.denoise - once.denoise == once.latent > 0
+
+
+def test_a_multistep_scheduler_tells_its_shift_by_another_name(flow_folder, tmp_path):
+    shutil.copytree(flow_folder, tmp_path / "model")
+    index = tmp_path / "model" / "model_index.json"
+    words = index.read_text()
+    assert "FlowMatchEulerDiscreteScheduler" in words
+    name = "DPMSolverMultistepScheduler"
+    index.write_text(words.replace("FlowMatchEulerDiscreteScheduler", name))
+    kind = getattr(diffusers, name)
+    for options in ({"use_flow_sigmas": True, "flow_shift": 2.5}, {"flow_shift": None}):
+        kind(prediction_type="flow_prediction", **options).save_pretrained(
+            tmp_path / "model" / "scheduler"
+        )
+        if options["flow_shift"]:
+            prior = FlowPrior.from_pretrained(tmp_path / "model")
+            assert prior.schedule == FlowSchedule(2.5)
+        else:
+            with pytest.raises(InputError, match="scheduler without a shift"):
+                FlowPrior.from_pretrained(tmp_path / "model")
+
+
+def test_latino_stays_in_the_range_where_the_schedule_ends_in_noise_alone(prior):
+    """A flow's first level leaves an estimate without end: the measurement's noise is not one."""
+    truth = video(3, 32, 48)
+    problem = simulate(truth, GaussianBlur(3.0), 0.01, generator=torch.Generator().manual_seed(0))
+    steps = trajectory(problem, prior, latino(count=4), torch.Generator().manual_seed(1))
+    assert next(steps).corrected.abs().max() < 10

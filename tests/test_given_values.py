@@ -14,6 +14,7 @@ from visionxl import (
     GaussianPrior,
     InputError,
     InverseProblem,
+    Padded,
     PocketPrior,
     fit_to,
     restore,
@@ -37,7 +38,9 @@ from visionxl.operators import (
     check_adjoint,
     dithered,
 )
-from visionxl.solvers import leading_times
+from visionxl.priors import AutoencoderCodec, DiscreteSchedule
+from visionxl.solvers import diffpir, leading_times
+from visionxl.solvers.answers import check_decoded
 from visionxl.solvers.long import simulate_long
 from visionxl.video import DEMO_CLIP, read_clip
 
@@ -68,6 +71,7 @@ OPERATOR = AveragePool(4)
 CLIP = torch.zeros(2, 3, 16, 16)
 PROBLEM = InverseProblem(OPERATOR, OPERATOR.forward(CLIP), 0.1)
 PRIOR = GaussianPrior.natural(16, 16)
+SCHEDULER = DDIMScheduler()
 
 
 @pytest.mark.parametrize(
@@ -196,3 +200,47 @@ def test_numbers_of_numpy_are_numbers_of_frames(whole):
     average = plain(TemporalAverage)(whole(7))
     assert torch.equal(average.forward(CLIP + 0.5), TemporalAverage(7).forward(CLIP + 0.5))
     assert ExposureBracket(np.array([1, 3], whole)) == ExposureBracket((1, 3))
+
+
+@pytest.mark.parametrize(
+    ("alphas", "told"),
+    [
+        (SCHEDULER.betas.tolist(), "alphas_cumprod 1000 numbers from 0.0001 to 0.02"),
+        (SCHEDULER.alphas.tolist(), "from 0.9999 to 0.98"),
+        (SCHEDULER.alphas_cumprod.flip(0).tolist(), "falls from about 1 to about 0"),
+        ([], r"alphas_cumprod \(\)"),
+        ([0.9, float("nan"), 0.1], "and not betas or alphas"),
+        (3, "alphas_cumprod 3: expected numbers"),
+    ],
+)
+def test_a_schedule_of_other_numbers_is_told(alphas, told):
+    with pytest.raises(InputError, match=told):
+        plain(DiscreteSchedule)(alphas)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: plain(diffpir)(weight=0), "weight 0 is not a number above 0"),
+        (lambda: plain(diffpir)(weight=-1), "weight -1 is not"),
+        (lambda: Padded(PRIOR, 16, 16, 0), "multiple 0 is not a whole number from 1"),
+        (lambda: AutoencoderCodec(None, -1), "frames_at_once -1 is not a whole number"),
+        (lambda: plain(leading_times)(25, "0.3"), "start '0.3': expected a number from 0 to 1"),
+    ],
+)
+def test_numbers_of_priors_and_methods_are_told(make, told):
+    with pytest.raises(InputError, match=told):
+        make()
+
+
+def test_a_count_of_numpy_is_a_count():
+    assert plain(leading_times)(np.int64(25)) == leading_times(25)
+
+
+def test_a_measurement_that_memory_cannot_hold_is_no_wrong_shape():
+    class Large(AveragePool):
+        def forward(self, video):
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        check_decoded(PRIOR, None, InverseProblem(Large(4), PROBLEM.measurement), CLIP)

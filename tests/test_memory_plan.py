@@ -59,6 +59,7 @@ def small():
 def cases(pocket, small):
     one, three = MemoryPlan(), MemoryPlan(frames_at_once=3)
     strips, few = MemoryPlan(vae_tile=32), MemoryPlan(frames_at_once=6, vae_frames=1)
+    many = MemoryPlan(frames_at_once=13)
     return {
         "latents count": ("pocket", pocket, "deblur+", "vision_xl", 5, 64, 96, one),
         "videos count": ("pocket", pocket, "sr4+", "vision_tv", 4, 64, 64, one),
@@ -67,6 +68,8 @@ def cases(pocket, small):
         "a mask": ("small", small, "inpaint+", "vision_xl", 4, 64, 64, one),
         "all at once": ("small", small, "deblur+", "vision_xl", 3, 96, 96, three),
         "strips": ("small", small, "sr4", "vision_xl", 1, 96, 96, strips),
+        "padded": ("small", Padded(small, 36, 36, 32), "sr4", "vision_xl", 13, 36, 36, many),
+        "padded, few": ("small", Padded(small, 36, 36, 32), "sr4", "vision_xl", 13, 36, 36, few),
     }
 
 

@@ -270,12 +270,6 @@ def test_half_precision_comes_near_the_full_one(sdxl_folder, prior, dtype):
     assert 0 < error < 0.02
 
 
-def test_in_float16_an_autoencoder_that_overflows_stays_in_float32(sdxl_folder):
-    prior = SDXLPrior.from_pretrained(sdxl_folder, dtype=torch.float16)
-    assert prior.unet.dtype == torch.float16
-    assert prior.codec.vae.dtype == torch.float32
-
-
 def test_in_bfloat16_the_autoencoder_is_in_bfloat16_too(sdxl_folder):
     prior = SDXLPrior.from_pretrained(sdxl_folder, dtype=torch.bfloat16)
     assert prior.unet.dtype == prior.codec.vae.dtype == torch.bfloat16
@@ -606,3 +600,25 @@ def test_each_class_names_the_other_for_the_others_folder(sdxl_folder, stable_di
         SDXLPrior.from_pretrained(stable_diffusion_folders["epsilon"])
     with pytest.raises(InputError, match="two text encoders: use SDXLPrior"):
         DiffusersPrior.from_pretrained(sdxl_folder)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_an_autoencoder_that_overflows_in_half_stays_in_float32_whoever_gave_it(given, sdxl_folder):
+    own = sdxl_folder / "vae" if given else None
+    prior = SDXLPrior.from_pretrained(sdxl_folder, autoencoder=own, dtype=torch.float16)
+    assert prior.codec.vae.config.force_upcast
+    assert {p.dtype for p in prior.codec.vae.parameters()} == {torch.float32}
+    assert {p.dtype for p in prior.unet.parameters()} == {torch.float16}
+
+
+def test_folders_of_half_weights_alone_are_read(sdxl_folder, tmp_path):
+    for name in ("unet", "vae"):
+        shutil.copytree(sdxl_folder / name, tmp_path / name)
+        for file in (tmp_path / name).glob("*.safetensors"):
+            file.rename(file.with_suffix(".fp16.safetensors"))
+    options = {"unet": tmp_path / "unet", "autoencoder": tmp_path / "vae"}
+    found = SDXLPrior.from_pretrained(sdxl_folder, **options)
+    expected = SDXLPrior.from_pretrained(sdxl_folder)
+    for one, other in ((found.unet, expected.unet), (found.codec.vae, expected.codec.vae)):
+        for a, b in zip(one.parameters(), other.parameters(), strict=True):
+            assert torch.equal(a, b)

@@ -85,8 +85,8 @@ def problem_to_deepinv(
     the shape (1, channels, frames, height, width), in [0, 1].
     """
     operator, measurement = problem.operator, problem.measurement
-    unit = (measurement + _measured_ones(operator, measurement)) / 2
     physics = to_deepinv(operator, problem.noise_std, generator=generator)
+    unit = (measurement + _measured_ones(operator, measurement)) / 2
     return physics, to_element(unit)[None]
 
 

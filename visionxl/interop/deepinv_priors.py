@@ -102,6 +102,8 @@ def prior_from_deepinv(denoiser: Any, schedule: NoiseSchedule | None = None) -> 
     """
     if isinstance(denoiser, PriorDenoiser) and schedule is None:
         return denoiser.prior
+    if not callable(denoiser) or isinstance(denoiser, type):
+        raise InputError(f"denoiser {denoiser!r} is no function: give denoiser(x, sigma)")
     if isinstance(denoiser, torch.nn.Module):
         denoiser.eval().requires_grad_(False)
     return DenoiserPrior(denoiser, schedule or DiscreteSchedule.stable_diffusion())
@@ -117,6 +119,8 @@ def prior_to_deepinv(prior: LatentPrior) -> Denoiser:
     mean for a prior on pixels; an autoencoder does not keep white noise white, so with one it
     is an approximation. What :func:`prior_from_deepinv` made is the denoiser it was.
     """
+    if not isinstance(prior, LatentPrior):
+        raise InputError(f"prior {prior!r} is none: give a value, such as PocketPrior.load()")
     if isinstance(prior, DenoiserPrior) and isinstance(prior.denoiser, Denoiser):
         return prior.denoiser
     return PriorDenoiser(prior)

@@ -19,6 +19,7 @@ from visionxl.planning.obey import conditioning_at, dtype_for, networks_of
 from visionxl.planning.plan import MemoryPlan
 from visionxl.priors.attention import FusedAttention, SlicedAttention
 from visionxl.priors.network import NetworkPrior
+from visionxl.priors.padding import Padded
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.priors.tiling import StripedAutoencoder, unstriped
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
@@ -46,6 +47,7 @@ class Networks:
         denoise: the most bytes that a call makes for each of its frames, its result included.
         decode: likewise.
         encode: likewise.
+        padding: bytes of one frame, where the prior pads it; else 0.
     """
 
     unet: int
@@ -54,6 +56,7 @@ class Networks:
     denoise: int
     decode: int
     encode: int
+    padding: int
 
 
 @frozen
@@ -133,7 +136,8 @@ def count_networks(
         host: where strips wait: on ``meta`` they are counted too.
     """
     inner = diffusers_prior_of(prior)
-    height, width = (next_multiple(size, inner.multiple) for size in (height, width))
+    multiple = prior.multiple if isinstance(prior, Padded) else inner.multiple
+    height, width = (next_multiple(size, multiple) for size in (height, width))
     calls = on_meta(inner, plan.dtype)
     if plan.vae_tile is not None:
         vae = StripedAutoencoder(calls.codec.vae, plan.vae_tile, torch.device(host))
@@ -150,7 +154,8 @@ def count_networks(
         encode = peak_bytes_of(lambda: calls.encode(video), "meta")
     denoise += (inner.evaluations - 1) * latent.nbytes
     unet, vae = (weight_bytes(n, plan.dtype) for n in (inner.network, unstriped(inner.codec.vae)))
-    return Networks(unet, vae, latent.nbytes, denoise, decode, encode)
+    padding = video.nbytes if isinstance(prior, Padded) else 0
+    return Networks(unet, vae, latent.nbytes, denoise, decode, encode, padding)
 
 
 class _Pooled:

@@ -95,10 +95,12 @@ def added(
     coded = min(together, plan.vae_frames or together)
     # Where a call of the autoencoder has fewer frames than one of the U-Net, its parts wait for
     # the others, to be put together.
-    parts = here * (coded < together) * together * frame
+    parts = here * (coded < together) * together * (networks.padding or frame)
     longer = frames > plan.frames_at_once  # otherwise a call's result is the loop's own
     during_unet = networks.unet + (0 if plan.offload else networks.vae)
     during_vae = networks.vae + (0 if plan.offload else networks.unet)
+    # What a prior pads, and what is cut off again, is there a second time.
+    padded = during_vae + together * networks.padding
     # The loop holds the measurement and latents: clean and noise, encoded and renoised ones. Only
     # while it encodes are there videos beside: the decoded, the corrected and the filtered one.
     between = round(held.measurement * video) + 4 * latents
@@ -110,8 +112,8 @@ def added(
     motion = arrival_bytes(frames, pixels) if held.prepared and alone else 0
     return Estimate(
         denoise=during_unet + together * networks.denoise + between + 2 * longer * latents,
-        decode=during_vae + coded * networks.decode + between + longer * video + parts,
-        encode=during_vae + coded * networks.encode + between + 3 * video + longer * latents,
+        decode=padded + coded * networks.decode + between + longer * video + parts,
+        encode=padded + coded * networks.encode + between + 3 * video + longer * latents,
         consistency=during_vae
         + round(held.consistency * (video if here else min(frames, consistent) * frame))
         + modes

@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 from attrs import field, frozen
+from attrs.validators import optional
 from torch import Tensor
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from visionxl.errors import InputError
 from visionxl.protocols import Latent, Video
 from visionxl.transfer import moved, room
+from visionxl.validators import from_one
 
 
 def check_multiple(video: Video, multiple: int) -> None:
@@ -38,7 +40,7 @@ class AutoencoderCodec:
     """
 
     vae: Any = field(repr=lambda network: f"<{type(network).__name__}>")
-    frames_at_once: int | None = None
+    frames_at_once: int | None = field(default=None, validator=optional(from_one))
 
     @property
     def patch(self) -> int:

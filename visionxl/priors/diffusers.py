@@ -196,7 +196,7 @@ class DiffusersPrior:
             unet,
             AutoencoderCodec(vae),
             DiscreteSchedule(scheduler.alphas_cumprod.tolist()),
-            scheduler.config.prediction_type,
+            scheduler.config.get("prediction_type", "epsilon"),
             conditional or Conditioning(),
             unconditional or Conditioning(),
             guidance,

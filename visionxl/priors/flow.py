@@ -111,7 +111,7 @@ class FlowPrior:
         return cls(
             pipeline.transformer,
             AutoencoderCodec(with_large_norms(pipeline.vae)),
-            FlowSchedule(pipeline.scheduler.config.shift),
+            FlowSchedule(_shift_of(source, pipeline.scheduler.config)),
             conditional,
             unconditional,
             guidance,
@@ -188,6 +188,17 @@ class FlowPrior:
             **conditioning.keywords(len(latent), *latent.shape[-2:]),
         )
         return output.sample.to(latent)
+
+
+def _shift_of(source: object, config: Any) -> float:
+    """Of the flow's times: schedulers of Euler and Heun call it otherwise than multistep ones."""
+    for name in ("shift", "flow_shift"):
+        if config.get(name) is not None:
+            return config[name]
+    raise InputError(
+        f"prior {str(source)!r} has a scheduler without a shift, so not a flow's: give "
+        "one that was saved with FlowMatchEulerDiscreteScheduler"
+    )
 
 
 def _check_kind(source: str | Path, kind: str) -> None:

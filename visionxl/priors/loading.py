@@ -176,7 +176,8 @@ def load_autoencoder(source: str | Path, dtype: torch.dtype) -> Any:
                 f"autoencoder {str(source)!r} is a {kind}: give an AutoencoderKL or AutoencoderTiny"
             )
         autoencoder: Any = getattr(diffusers, kind)
-        return autoencoder.from_pretrained(source, use_safetensors=True, **dtype_keyword(dtype))
+        options = {"use_safetensors": True, "variant": _variant(Path(source))}
+        return autoencoder.from_pretrained(source, **options, **dtype_keyword(dtype))
     except InputError:
         raise
     except UNREADABLE as error:
@@ -199,7 +200,8 @@ def load_unet(source: str | Path, base: str | Path, dtype: torch.dtype) -> Any:
     try:
         if Path(source).suffix not in WEIGHTS:
             _check_source("unet", source, "config.json")
-            return network.from_pretrained(source, use_safetensors=True, **dtype_keyword(dtype))
+            options = {"use_safetensors": True, "variant": _variant(Path(source))}
+            return network.from_pretrained(source, **options, **dtype_keyword(dtype))
         weights = load_file(_weights_file("unet", source))
         with torch.device("meta"):  # no memory for values that are replaced at once
             model = network.from_config(_unet_config(base))

@@ -1,9 +1,10 @@
 """A prior for frames of any size."""
 
-from attrs import frozen
+from attrs import field, frozen
 
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
 from visionxl.sizes import fit_to, next_multiple
+from visionxl.validators import from_one
 
 
 @frozen(eq=False)
@@ -18,17 +19,21 @@ class Padded:
     """
 
     prior: LatentPrior
-    height: int
-    width: int
-    multiple: int
+    height: int = field(validator=from_one)
+    width: int = field(validator=from_one)
+    multiple: int = field(validator=from_one)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width that the prior is given."""
+        return next_multiple(self.height, self.multiple), next_multiple(self.width, self.multiple)
 
     @property
     def schedule(self) -> NoiseSchedule:
         return self.prior.schedule
 
     def encode(self, video: Video) -> Latent:
-        height, width = (next_multiple(s, self.multiple) for s in (self.height, self.width))
-        return self.prior.encode(fit_to(video, height, width))
+        return self.prior.encode(fit_to(video, *self.size))
 
     def decode(self, latent: Latent) -> Video:
         return self.prior.decode(latent)[..., : self.height, : self.width]

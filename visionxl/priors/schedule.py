@@ -1,16 +1,26 @@
 """Noise schedules."""
 
 import math
-from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 from attrs import field, frozen
 
 from visionxl.errors import InputError
 from visionxl.protocols import NoiseLevel
+from visionxl.validators import entries
 
 
-def _alphas(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)
+def _alphas(values: Any) -> tuple[float, ...]:
+    alphas = entries("alphas_cumprod", values, float, "numbers, such as scheduler.alphas_cumprod")
+    falls = all(0 <= after <= before <= 1 for before, after in pairwise((1.0, *alphas)))
+    if not alphas or not falls or alphas[-1] > 0.5:
+        ends = f"{len(alphas)} numbers from {alphas[0]:.4g} to {alphas[-1]:.4g}" if alphas else "()"
+        raise InputError(
+            f"alphas_cumprod {ends}: expected the share of signal at each time, which falls from "
+            "about 1 to about 0; give scheduler.alphas_cumprod, and not betas or alphas"
+        )
+    return alphas
 
 
 @frozen(repr=False)

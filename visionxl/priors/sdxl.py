@@ -85,7 +85,7 @@ class SDXLPrior(DiffusersPrior):
                 f"prior {str(source)!r} is SDXL's refiner, which is told other things than the "
                 "base model: give that one"
             )
-        if half and autoencoder is None and getattr(pipeline.vae.config, "force_upcast", False):
+        if half and getattr(pipeline.vae.config, "force_upcast", False):
             pipeline.vae.to(torch.float32)
         conditional, unconditional = _conditionings(
             pipeline, prompt, negative_prompt, guidance, device

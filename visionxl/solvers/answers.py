@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 
 from visionxl.errors import InputError, NotFiniteError, name_of
+from visionxl.memory import ran_out_of_memory
 from visionxl.operators.lifting import lift
 from visionxl.protocols import (
     Correction,
@@ -78,9 +78,9 @@ def check_decoded(
         if measured == expected:
             return
         seen = f"turns that into {measured}, where the measurement has {expected}"
-    except torch.OutOfMemoryError:
-        raise
     except (RuntimeError, ValueError, IndexError) as error:
+        if ran_out_of_memory(error):
+            raise
         seen, why = f"cannot measure that ({error})", error
     frames = len(lift(problem.operator, problem.measurement))
     if len(decoded) != frames:

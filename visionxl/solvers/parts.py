@@ -1,7 +1,8 @@
 """The small parts of a step: times, low-pass, renoise."""
 
 import math
-from typing import ClassVar
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 from attrs import field, frozen
 from torch import Generator
@@ -17,8 +18,8 @@ from visionxl.validators import from_zero, share
 def leading_times(count: int = 25, start: float = 0.3, total: int = 1000) -> tuple[float, ...]:
     """``count`` leading-spaced times of ``total``, those up to ``start``, from late to early.
 
-    The paper's grid, and DDIM's of Stable Diffusion (an offset of 1): 25 of 1000, at most 300,
-    are 281, 241, ..., 1, as fractions of 1000.
+    The paper's grid, and where ``count`` divides ``total`` DDIM's of Stable Diffusion (an offset of
+    1): 25 of 1000, at most 300, are 281, 241, ..., 1, as fractions of 1000.
 
     Args:
         count: times over the whole schedule, 1 to ``total``.
@@ -53,11 +54,12 @@ def trailing_times(count: int, start: float = 1.0, total: int = 1000) -> tuple[f
     return times
 
 
-def _check_grid(count: object, start: float, total: int) -> None:
-    if not isinstance(count, int) or not 1 <= count <= total:
-        raise InputError(f"count {count} of times: expected 1 to {total}")
-    if not 0 <= start <= 1:
-        raise InputError(f"start {start}: expected a number from 0 to 1, the latest time")
+def _check_grid(count: Any, start: Any, total: int) -> None:
+    whole = isinstance(count, Integral) and not isinstance(count, bool)
+    if not whole or not 1 <= int(count) <= total:
+        raise InputError(f"count {count!r} of times: expected 1 to {total}")
+    if not isinstance(start, Real) or not 0 <= float(start) <= 1:
+        raise InputError(f"start {start!r}: expected a number from 0 to 1, the latest time")
 
 
 @frozen

@@ -4,8 +4,12 @@ Those made for pixels (SVI, DDS, DiffPIR, DDNM) are themselves with a prior whos
 pixels; with an autoencoder they take the round through it at every step, as this library's do.
 """
 
+import math
+from numbers import Real
+
 from attrs import evolve
 
+from visionxl.errors import InputError
 from visionxl.init.noise import EncodedBackProjection, Noise
 from visionxl.solvers.conditioned import (
     GluedLikelihood,
@@ -68,6 +72,8 @@ def diffpir(*, count: int = 50, weight: float = 8.0, zeta: float = 0.3) -> Sampl
         weight: the paper's lambda.
         zeta: share of fresh noise.
     """
+    if not isinstance(weight, Real) or not 0 < weight < math.inf:
+        raise InputError(f"weight {weight!r} is not a number above 0")
     return Sampler(
         times=leading_times(count, 1.0),
         initializer=Noise(shared=False),

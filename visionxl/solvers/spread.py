@@ -27,6 +27,7 @@ LEAST_NOISE = 2e-4
 """Stands for the noise of a measurement that has none, so that the equations stay well posed."""
 
 BLIND = 1e-5  # times what white noise is measured as: less is the rounding of what cancels
+FARTHEST = 4.0  # twice as far as two videos in [-1, 1] can be apart
 PROBE = 1728  # a seed that masks are not drawn with: noise of their seed would depend on them
 
 
@@ -41,9 +42,10 @@ def is_spread(_: object, attribute: Any, value: object) -> None:
 
 @frozen
 class ScheduleSpread:
-    """``r_t^2 = (scale * noise / signal)^2 + floor^2``.
+    """``r_t^2 = (scale * noise / signal)^2 + floor^2``, and at most 4.
 
-    ``noise / signal`` is how far a latent alone leaves its clean one unknown.
+    ``noise / signal`` is how far a latent alone leaves its clean one unknown: without end where a
+    schedule ends in noise alone, as a flow's does, but no video is farther from another.
 
     The numbers are round and safe, and fitted to no prior: for the pocket prior ``r_t`` is 2.7 to
     4.5 times the root mean square error of what it decodes (``pocket/CARD.md``), which trusts the
@@ -59,7 +61,9 @@ class ScheduleSpread:
 
     def __call__(self, level: NoiseLevel) -> float:
         """``r_t``, in units of the video's range."""
-        return math.hypot(self.scale * level.noise / level.signal, self.floor)
+        if self.scale * level.noise >= FARTHEST * level.signal:
+            return FARTHEST
+        return min(FARTHEST, math.hypot(self.scale * level.noise / level.signal, self.floor))
 
 
 @frozen

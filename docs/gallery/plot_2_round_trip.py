@@ -113,9 +113,9 @@ ax.grid(alpha=0.3)
 
 # %%
 # The search in latents creeps, and after 40 passes through a network it is still below the
-# correction in pixels: of all videos it can reach only those that the decoder makes. In pixels the
-# correction may leave them. That is why the loop ends on one: its last word is not limited by the
-# autoencoder, which gives the truth itself back with an error.
+# correction in pixels; more passes come little nearer, for of all videos it can reach only those
+# that the decoder makes. In pixels the correction may leave them. That is why the loop ends on one:
+# its last word is not limited by the autoencoder, which gives the truth itself back with an error.
 
 limit = prior.decode(prior.encode(clip))
 print(f"the truth, encoded and decoded: {psnr(limit, clip):.1f} dB")

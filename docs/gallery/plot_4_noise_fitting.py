@@ -56,7 +56,8 @@ plain_residuals, plain_errors, plain = curves(PlainCG)
 # .. math:: \frac{\lVert y - A x\rVert^2}{\sigma_y^2} + \frac{\lVert x - x_0\rVert^2}{r^2}
 #
 # by the same conjugate gradients: the measurement is worth what its noise :math:`\sigma_y` leaves
-# of it, and the estimate :math:`x_0` is worth something too.
+# of it, and the estimate :math:`x_0` is worth something too: :math:`r` says how far it may be off,
+# which ``ScheduleSpread()(level)`` gives at this level.
 
 
 def damped(iterations):

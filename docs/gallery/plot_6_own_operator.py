@@ -28,7 +28,9 @@ clip = cover(read_clip(DEMO_CLIP, frames=5).video, 96, 160)
 #
 # Somebody films through a double window. The second pane adds a ghost: the same picture again,
 # weaker, some pixels further down and to the right. What would come from outside of the frame
-# adds nothing.
+# adds nothing. Values are in [-1, 1], so this is the recorded light less what the operator makes
+# of the constant, :math:`2 v - A 1` for light :math:`v` from 0 to 1: a black pixel's ghost darkens,
+# and "nothing" is grey.
 #
 # .. math:: y[i, j] = x[i, j] + g\, x[i - r, j - c]
 #

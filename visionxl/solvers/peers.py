@@ -145,7 +145,8 @@ def latino(*, count: int = 8, start: float = 1.0, spread: ScheduleSpread | None 
 
     Fresh noise alone in every round, and a proximal step of the data term in pixels. Made for
     distilled priors (LCM, DMD2, Lightning), whose denoiser answers in one evaluation what others
-    need many for, at the times that they were distilled for: 2 to 8 rounds. Linear operators.
+    need many for, at the times that Lightning and DMD2 were distilled for: 2 to 8 rounds. Linear
+    operators.
 
     Args:
         count: rounds over the whole schedule.

@@ -1,12 +1,13 @@
-"""Restores a video of noise and prints the process's peak memory in bytes.
+"""Restores videos of noise and prints how many videos the process's peak memory grows by.
 
-    python peak_memory.py FRAMES SIDE PRIOR CONSISTENCY
+    python peak_memory.py SIDE
 
-It is run as a process of its own, because a peak cannot be reset.
+It is run as a process of its own, in which nothing else takes memory.
 """
 
+import gc
+import json
 import re
-import resource
 import sys
 from pathlib import Path
 
@@ -57,25 +58,51 @@ CONSISTENCIES = {
 }
 
 
-def peak():
-    # A child's ru_maxrss begins at its parent's on Linux, VmHWM begins anew.
-    status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1])
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes
+FEW, MANY = 8, 20
+CASES = (
+    ("diffusers", "closed form"),
+    ("gaussian", "closed form"),
+    ("diffusers", "total variation"),
+    ("diffusers", "total variation, motion sorted"),
+    ("diffusers", "shrinkage"),
+    ("gaussian", "CG"),
+)
 
 
-def main(frames, side, prior, consistency):
-    torch.set_num_threads(1)
+def memory(name):
+    """Of this process: ``VmRSS``, what it has now, or ``VmHWM``, the most since :func:`forget`."""
+    return 1024 * int(re.search(rf"{name}:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
+def forget():
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def taken(frames, side, prior, consistency):
+    """The bytes that a restoration takes at its peak."""
     generator = torch.Generator().manual_seed(0)
     video = torch.rand(frames, 3, side, side, generator=generator)
     operator = AveragePool(4) @ TemporalAverage(7)
+    before = memory("VmRSS") - video.nbytes
     problem = simulate(video, operator, 0.05, generator=generator)
     del video
     sampler = vision_xl(count=5, consistency=CONSISTENCIES[consistency])
-    restore(problem, PRIORS[prior](side), sampler, generator=generator)
-    print(peak())
+    forget()
+    restore(problem, prior, sampler, generator=generator)
+    return memory("VmHWM") - before
+
+
+def main(side):
+    torch.set_num_threads(1)
+    video, held = 3 * side**2 * 4, {}
+    for name, consistency in CASES:
+        prior = PRIORS[name](side)
+        taken(2, side, prior, consistency)  # what is made once, by the first call
+        few, many = (taken(n, side, prior, consistency) for n in (FEW, MANY))
+        held[f"{name}, {consistency}"] = (many - few) / ((MANY - FEW) * video)
+    print(json.dumps(held))
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])
+    main(int(sys.argv[1]))

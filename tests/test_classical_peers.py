@@ -189,7 +189,7 @@ def test_tikhonov_holds_in_float32_for_tiny_weights():
     case = Case.make(picture(), "deblur+", 0.0, 0)
     problem = case.problem
     double = InverseProblem(problem.operator, problem.measurement.double())
-    for weight in (1e-11, 1e-7):
+    for weight in (1e-9, 1e-7):  # less would weigh modes that float32 does not have
         single = minimise_roughness(problem, weight).video
         exact = minimise_roughness(double, weight, tolerance=1e-8).video
         assert relative_error(single.double(), exact) < 3e-3

@@ -97,13 +97,16 @@ def simulate(
         generator.set_state(chance)
         noise_std = description.noise_std
         less = f"take less noise than {noise_std:g}" if noise_std else f"in what {task} makes of it"
-        for piece in simulate_long(source.frames, operator, noise_std, generator=generator):
-            if not bool(piece.isfinite().all()):
-                raise InputError(
-                    f"the measurement of {clip.name} has values that are not finite: look for them "
-                    f"in the clip, or {less}"
-                )
-            yield piece
+        try:
+            for piece in simulate_long(source.frames, operator, noise_std, generator=generator):
+                if not bool(piece.isfinite().all()):
+                    raise InputError(
+                        "the measurement has values that are not finite: look for them in the "
+                        f"clip, or {less}"
+                    )
+                yield piece
+        except InputError as error:
+            raise InputError(f"{clip.name}: {error}") from error
 
     if found.code is not None:
         check_answers(operator, task, (count, 3, height, width))

@@ -32,6 +32,7 @@ SPREAD = 2.0  # the consistency's r_t, in units of the error: the shrinkage leav
 NOISES = 5.0  # the first error is at most so many times the measurement's noise
 FALL = 5.0  # the first error, in units of the last
 PATCHES_AT_ONCE = 2**12  # patches at once
+FEW_PATCHES = 2**7  # at least, half a megabyte: small frames would be all calls
 
 
 @frozen
@@ -145,10 +146,11 @@ def _strips(height: int, width: int) -> Iterator[slice]:
     """Rows of pixels with few patches, each patch in one of them.
 
     The coefficients of 5 frames take 36 times the room of one frame (64 / 9 * 5): they are held
-    for ``PATCHES_AT_ONCE`` patches, in small frames for a sixteenth; at least for one row.
+    for ``PATCHES_AT_ONCE`` patches, in small frames for a sixteenth, but not for fewer than
+    ``FEW_PATCHES``; at least for one row.
     """
     down, across = ((size - PATCH) // STRIDE + 1 for size in (height, width))
-    rows = max(min(PATCHES_AT_ONCE // across, down // 16), 1)
+    rows = max(min(PATCHES_AT_ONCE // across, max(down // 16, FEW_PATCHES // across)), 1)
     for first in range(0, down, rows):
         last = min(first + rows, down) - 1
         yield slice(STRIDE * first, STRIDE * last + PATCH)

@@ -416,3 +416,13 @@ def test_what_would_fit_into_the_memory_does_and_one_frame_more_does_not(size, m
     check_memory(fitting, 3, height, width)
     with pytest.raises(InputError):
         check_memory(fitting + 1, 3, height, width)
+
+
+def test_what_8_bits_cannot_hold_of_a_measurement_is_told(place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--noise", "0.05", "--output"]
+    held = visionxl(monkeypatch, capfd, *words, "blurred.mkv", "--task", "deblur")
+    lost = visionxl(monkeypatch, capfd, *words, "coded.mkv", "--task", "jpeg")
+    kept = visionxl(monkeypatch, capfd, *words, "coded.safetensors", "--task", "jpeg")
+    assert [answer.code for answer in (held, lost, kept)] == [0, 0, 0]
+    assert "were clipped in coded.mkv" in " ".join(lost.out.split())
+    assert not any("clipped" in answer.out for answer in (held, kept))

@@ -47,6 +47,7 @@ def copied(folder):
     with (folder / "docs" / "conf.py").open("a") as configuration:
         scrapers = '("shown", "films.scraper")'
         configuration.write(f'\nsphinx_gallery_conf["image_scrapers"] = {scrapers}\n')
+        configuration.write('extensions.remove("sphinx.ext.viewcode")\n')  # a page for every module
     return folder / "docs"
 
 

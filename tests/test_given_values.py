@@ -39,7 +39,8 @@ from visionxl.operators import (
     dithered,
 )
 from visionxl.priors import AutoencoderCodec, DiscreteSchedule
-from visionxl.solvers import diffpir, leading_times
+from visionxl.report.page import render
+from visionxl.solvers import diffpir, estimate_kernel, leading_times
 from visionxl.solvers.answers import check_decoded
 from visionxl.solvers.long import simulate_long
 from visionxl.video import DEMO_CLIP, read_clip
@@ -71,6 +72,7 @@ OPERATOR = AveragePool(4)
 CLIP = torch.zeros(2, 3, 16, 16)
 PROBLEM = InverseProblem(OPERATOR, OPERATOR.forward(CLIP), 0.1)
 PRIOR = GaussianPrior.natural(16, 16)
+EDGE = (torch.arange(16) > 8).float()
 SCHEDULER = DDIMScheduler()
 
 
@@ -244,3 +246,23 @@ def test_a_measurement_that_memory_cannot_hold_is_no_wrong_shape():
 
     with pytest.raises(RuntimeError, match="can't allocate"):
         check_decoded(PRIOR, None, InverseProblem(Large(4), PROBLEM.measurement), CLIP)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: plain(estimate_kernel)(CLIP, 7.0), "size 7.0: give an odd number"),
+        (lambda: plain(estimate_kernel)(CLIP, "7"), "size '7': give an odd number"),
+        (lambda: plain(estimate_kernel)(CLIP.numpy(), 7), "measurement is a ndarray"),
+        (lambda: plain(estimate_kernel)(CLIP + EDGE, 7, frames=2.5), "frames 2.5: give how many"),
+        (lambda: plain(estimate_noise)(CLIP, 0), "axes 0: give several whole numbers"),
+        (
+            lambda: plain(restore)(PROBLEM, PRIOR, vision_xl(), generator=seeded(), inner="x"),
+            "inner str is no LatentPrior",
+        ),
+        (lambda: render({"a": CLIP, "truth": CLIP[:1]}, 25, {}), "expected videos of one size"),
+    ],
+)
+def test_more_that_is_no_such_value_is_told(make, told):
+    with pytest.raises(InputError, match=told):
+        make()

@@ -525,3 +525,16 @@ def test_the_weight_is_its_formula():
     modes = modes_of(OPERATORS["deblur+"], video)
     share = modes.determined((0.1 / 0.5) ** 2) / video.numel()
     assert variation_weight(modes, video, 0.1) == pytest.approx(0.6 * 0.1**2 * math.sqrt(share))
+
+
+@pytest.mark.parametrize(
+    "op", [Identity(), Mask(noise(32, 48) > 0), AveragePool(4), TemporalAverage(3)], ids=repr
+)
+def test_a_measurement_without_noise_is_met_after_few_iterations(op):
+    """The last one is not relaxed, which would leave a share of what the estimate was off by."""
+    truth = moving_scene(5, 32, 48)
+    problem = simulate(truth, op, 0.0, generator=generator(0))
+    estimate = truth + 0.05 * noise(5, 3, 32, 48).float()
+    found = SpaceTimeTV().correct(estimate, problem, NoiseLevel(0.1, 0.9, 0.4)).video
+    before, after = (problem.measurement - op.forward(x) for x in (estimate, found))
+    assert after.norm() < 1e-3 * before.norm()

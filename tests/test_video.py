@@ -479,3 +479,39 @@ def test_values_that_are_no_videos_are_told_of(tmp_path):
     (note,) = write_clip(tmp_path / "x.mkv", (moving_scene() + 1) * 127.5)
     assert "were clipped to [-1, 1]" in note
     assert write_clip(tmp_path / "y.mkv", moving_scene() * 1.5) == []
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p10le", "yuv422p10le", "yuv444p10le"])
+def test_ten_bits_are_read_with_their_white(pixels, tmp_path):
+    shades = (0, 64, 128, 255)
+    with av.open(str(tmp_path / "x.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width = stream.height = 32
+        stream.pix_fmt = pixels
+        for shade in shades:
+            picture = np.full((32, 32, 3), shade, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            container.mux(stream.encode(frame.reformat(format=pixels)))
+        container.mux(stream.encode(None))
+    found = (read_clip(tmp_path / "x.mkv").video.mean((1, 2, 3)) + 1) * 127.5
+    np.testing.assert_allclose(found, shades, atol=0.6)
+
+
+def test_the_rate_of_pictures_is_that_of_their_mean_duration(tmp_path):
+    frames = [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in (0, 60, 120, 180)]
+    for name, durations, rate in (
+        ("x.webp", 100, 10),
+        ("x.gif", [20, 100, 100, 100], Fraction(25, 2)),
+        ("x.apng", 50, 20),
+    ):
+        options = {"format": "PNG"} if name.endswith("apng") else {}
+        frames[0].save(
+            tmp_path / name, save_all=True, append_images=frames[1:], duration=durations, **options
+        )
+        assert read_clip(tmp_path / name).rate == rate, name
+
+
+def test_a_phones_picture_is_one_picture(tmp_path):
+    picture, depth = Image.new("RGB", (32, 24), "red"), Image.new("RGB", (16, 12), "blue")
+    picture.save(tmp_path / "photo.jpg", format="MPO", save_all=True, append_images=[depth])
+    assert read_clip(tmp_path / "photo.jpg").video.shape == (1, 3, 24, 32)

@@ -245,8 +245,11 @@ def estimate_noise(
             f"measurement is {kind}: expected a tensor of floating point numbers; of 8-bit "
             "pictures take y.float() / 127.5 - 1"
         )
+    if not isinstance(axes, Sequence) or not all(isinstance(axis, int) for axis in axes):
+        raise InputError(f"axes {axes!r}: give several whole numbers, such as (0, -2, -1)")
     weights, together = None, False  # of the noise's variance in each difference
     if known is not None:
+        known = torch.as_tensor(known)
         if not bool(known.any()):
             raise InputError(
                 f"known of shape {tuple(known.shape)} is 0 everywhere: give 1 where something was "

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,9 @@ def frames_of_image(path: Path) -> Iterator[np.ndarray]:
 
     try:
         with Image.open(path) as image:
-            for frame in ImageSequence.Iterator(image):
+            frames = ImageSequence.Iterator(image)
+            # What a phone's JPEG holds beside its picture is that of another lens, or a depth.
+            for frame in islice(frames, 1 if image.format == "MPO" else None):
                 upright = ImageOps.exif_transpose(frame)
                 if upright.mode.startswith("I"):  # 16 bits, which convert would clip
                     upright = Image.fromarray(_of_16_bits(path, np.asarray(upright)))
@@ -51,12 +54,19 @@ def _unknown_range(path: Path, what: str) -> InputError:
 
 
 def rate_of_image(path: Path) -> Fraction | None:
-    """Frames per second of an animated one; None where it does not tell."""
-    from PIL import Image
+    """Frames per second of an animated one, in the mean; None where it does not tell."""
+    from PIL import Image, ImageSequence
 
+    durations = []
     try:
         with Image.open(path) as image:
-            milliseconds = round(image.info.get("duration") or 0)
+            if image.format == "MPO":
+                return None
+            for frame in ImageSequence.Iterator(image):
+                frame.load()  # some formats tell it only then
+                durations.append(frame.info.get("duration") or 0)
     except (Image.DecompressionBombError, *UNREAD):
         return None  # reading the frames will say what is wrong
-    return Fraction(1000, milliseconds) if milliseconds else None
+    if sum(durations) < len(durations):  # milliseconds: no picture is meant to be seen so shortly
+        return None
+    return Fraction(len(durations) * 1000 / sum(durations)).limit_denominator(1001)

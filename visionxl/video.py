@@ -254,7 +254,19 @@ def _opened(path: Path, options: dict[str, str] | None = None) -> Iterator[Any]:
 def _upright(frame: Any) -> np.ndarray:
     """The frame in RGB, turned as its display matrix says (counter-clockwise)."""
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+    picture = frame.to_ndarray(format="rgb24", **_conversion(frame.format))
+    return np.ascontiguousarray(np.rot90(picture, turns))
+
+
+def _conversion(kind: Any) -> dict[str, Any]:
+    """Of more than 8 bits the exact one: the usual one is 1.6 grey levels too dark."""
+    from av.video.reformatter import Interpolation
+
+    exact = ("BILINEAR", "ACCURATE_RND", "FULL_CHR_H_INT")
+    few = max(component.bits for component in kind.components) <= 8
+    if few or not all(hasattr(Interpolation, name) for name in exact):  # older ones lack some
+        return {}
+    return {"interpolation": sum(int(getattr(Interpolation, name)) for name in exact)}
 
 
 def _packets(path: Path) -> int:

@@ -92,6 +92,8 @@ def simulate(
     if size is not None and not has_reach(operator):  # it sees all frames at once
         check_memory(count, 3, height, width)
     chance = generator.get_state()
+    beyond = 1 + 5 * description.noise_std + 2 / 255  # no light's value, with its noise
+    lost: list[float] = []  # of every piece, the share that 8 bits cannot hold
 
     def pieces() -> Iterator[Measurement]:
         generator.set_state(chance)
@@ -104,6 +106,7 @@ def simulate(
                         "the measurement has values that are not finite: look for them in the "
                         f"clip, or {less}"
                     )
+                lost.append((piece.abs() > beyond).float().mean().item())
                 yield piece
         except InputError as error:
             raise InputError(f"{clip.name}: {error}") from error
@@ -128,6 +131,12 @@ def simulate(
         lossy = " after a lossy codec" if is_lossy(output) else ""
         drawn = mask is None and find_parts(operator, Mask)
         again = ", and --seed for a mask" if drawn else ""
+        if any(lost):
+            share = max(lost)
+            notes.append(
+                f"up to {share:.1%} of the values lie beyond [-1, 1] and were clipped in "
+                f"{output.name}, so it is not what {task} measures: take a .safetensors file"
+            )
         notes.append(
             f"{output.name} holds 8-bit values{lossy}, and does not tell how it was measured: give "
             f"restore --task{again}; a .safetensors file keeps all"

@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
+from visionxl.errors import InputError
 from visionxl.files import whole
 from visionxl.metrics import psnr
 from visionxl.protocols import Video
@@ -93,8 +94,15 @@ def render(
         record: of the run, as it is kept beside the video.
         looks: at its steps.
         remarks: sentences on what is shown.
+
+    Raises:
+        InputError: columns of several sizes.
     """
     from markupsafe import Markup
+
+    sizes = {title: (len(video), *video.shape[2:]) for title, video in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise InputError(f"columns of (frames, height, width) {sizes}: expected videos of one size")
 
     style, script = (_part(f"report.{kind}") for kind in ("css", "js"))
     trace, strip = _trace(record), _thinned(looks)

@@ -16,6 +16,8 @@ are 0, and they sum to 1. One kernel explains all frames, so the equations add u
 """
 
 import math
+from numbers import Integral
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -65,8 +67,8 @@ def estimate_kernel(measurement: Measurement, size: int, *, frames: int = 3) -> 
             even or does not fit; no edges; fewer than one frame.
     """
     _check(measurement, "measurement", size)
-    if frames < 1:
-        raise InputError(f"frames {frames}: give how many to read, 1 or more")
+    if not isinstance(frames, Integral) or frames < 1:
+        raise InputError(f"frames {frames!r}: give how many to read, a whole number from 1")
     picked = torch.linspace(0, len(measurement) - 1, min(frames, len(measurement))).round().long()
     grey = measurement[picked.to(measurement.device)].float().mean(1)
     sizes = [size]
@@ -227,7 +229,9 @@ def _resized(planes: Planes, height: int, width: int) -> Tensor:
     return interpolate(planes[None], size=size, mode="bilinear", antialias=True)[0]
 
 
-def _check(video: Tensor, name: str, size: int) -> None:
+def _check(video: Any, name: str, size: Any) -> None:
+    if not isinstance(video, Tensor):
+        raise InputError(f"{name} is a {type(video).__name__}: expected a tensor of torch")
     shape = tuple(video.shape)
     if len(shape) != 4 or 0 in shape or not video.is_floating_point():
         raise InputError(
@@ -235,9 +239,9 @@ def _check(video: Tensor, name: str, size: int) -> None:
             "height, width), of floating-point numbers"
         )
     largest = min(min(shape[-2:]) // 2, LARGEST)
-    if not 3 <= size <= largest or size % 2 == 0:
+    if not isinstance(size, Integral) or not 3 <= int(size) <= largest or int(size) % 2 == 0:
         raise InputError(
-            f"size {size}: give an odd number of pixels from 3 to {largest}, half of the smaller "
+            f"size {size!r}: give an odd number of pixels from 3 to {largest}, half of the smaller "
             f"side of a frame and at most {LARGEST}; for a wider blur make the frames smaller"
         )
     if not bool(torch.isfinite(video).all()):

@@ -272,6 +272,8 @@ def restore(
     _check_arguments(problem, prior, sampler, generator)
     if observe is not None and not callable(observe):
         raise InputError(f"observe {observe!r} is no function: give one that takes a Step, or None")
+    if inner is not None:
+        check_given(inner=(inner, LatentPrior, "give a prior of the same latents, or None"))
     check_schedule(prior)
     with no_autocast():
         frames = check_problem(problem)

@@ -141,6 +141,7 @@ class SpaceTimeTV:
                 start=video,
                 iterations=most,
                 tolerance=self.tolerance,
+                exact=noise <= least,
             )
             video, done = found.video, done + found.iterations
             stopped = CONVERGED if found.iterations < most else USED_UP

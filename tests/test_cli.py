@@ -426,3 +426,17 @@ def test_what_8_bits_cannot_hold_of_a_measurement_is_told(place, monkeypatch, ca
     assert [answer.code for answer in (held, lost, kept)] == [0, 0, 0]
     assert "were clipped in coded.mkv" in " ".join(lost.out.split())
     assert not any("clipped" in answer.out for answer in (held, kept))
+
+
+@pytest.mark.parametrize("task", ["deblur", "inpaint"])
+def test_the_residual_of_an_odd_size_leaves_out_what_mp4_has_added(task, place, monkeypatch, capfd):
+    make_clip(Path("odd.mkv"), frames=2, height=33, width=35)
+    words = ["simulate", "odd.mkv", "--task", task, "--noise", "0.05", "--output"]
+    assert visionxl(monkeypatch, capfd, *words, "y.safetensors").code == 0
+    write_clip("x.mp4", read_clip("odd.mkv").video, 25)
+    words = ["evaluate", "x.mp4", "odd.mkv", "--measurement", "y.safetensors", "--json"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 0, answer.err
+    told = json.loads(answer.out)
+    assert told["data_residual"] == pytest.approx(0.05, rel=0.2)
+    assert "cut off" in " ".join(told["notes"])

@@ -130,6 +130,28 @@ class CoveringFrames:
         return cover(self._source[frames], *self._size)
 
 
+class CutFrames:
+    """The frames of a source without what lies below and to the right of a size.
+
+    Args:
+        source: of the frames.
+        height: that is kept, in pixels.
+        width: that is kept, in pixels.
+    """
+
+    def __init__(
+        self, source: "TensorFrames | VideoFrames | CoveringFrames", height: int, width: int
+    ) -> None:
+        self._source = source
+        self.shape: tuple[int, ...] = (*source.shape[:2], height, width)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, frames: slice) -> Tensor:
+        return self._source[frames][..., : self.shape[2], : self.shape[3]]
+
+
 class VideoFrames:
     """The frames of a video file, folder of images or animated image, in [-1, 1].
 

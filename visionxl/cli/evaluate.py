@@ -25,7 +25,7 @@ from visionxl.protocols import Video
 from visionxl.report import measures_in_pieces
 from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.residual import residual_in_pieces
-from visionxl.streaming import MaskedFrames, clip_in_pieces
+from visionxl.streaming import CutFrames, MaskedFrames, clip_in_pieces
 from visionxl.video import is_lossy
 
 PIECE = 16  # frames that are compared at once
@@ -62,7 +62,10 @@ def evaluate(
     if measurement is not None:
         values, description = measurement_in_frames(measurement, MeasurementOptions(), kept=0)
         operator = description.operator(generator_of(description.seed))
-        restored = clip_in_frames(video, frames).frames
+        source = clip_in_frames(video, frames).frames
+        own = description.height, description.width
+        padded = video.suffix.lower() == ".mp4" and _is_padded(source.shape[-2:], own)
+        restored = CutFrames(source, *own) if padded else source
         first = next(pieces_of(operator, restored))[1]
         made = len(restored) if has_reach(operator) else len(first), *first.shape[1:]
         if made != values.shape:
@@ -86,11 +89,15 @@ def evaluate(
     say({**figures, "notes": notes}, json_, lines, notes, [])
 
 
+def _is_padded(size: tuple[int, ...], own: tuple[int, ...]) -> bool:
+    """Whether .mp4 has made a size even."""
+    return tuple(size) != tuple(own) and tuple(size) == tuple(side + side % 2 for side in own)
+
+
 def _without_padding(restored: Tensor, truth: Tensor) -> tuple[Tensor, bool]:
     """What .mp4 has reflected to an even size, as it was; and whether something was cut off."""
     height, width = truth.shape[-2:]
-    even = (height + height % 2, width + width % 2)
-    padded = restored.shape[-2:] == even and even != (height, width)
+    padded = _is_padded(restored.shape[-2:], (height, width))
     return (restored[..., :height, :width] if padded else restored), padded
 
 

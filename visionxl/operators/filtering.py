@@ -1,8 +1,8 @@
 """Correlation along one axis or two, and its exact adjoint.
 
-A separable correlation is a product with a matrix per axis, frame by frame: for the 61 taps of the
-paper's blur quicker than that many shifted additions at every size up to 768x1280, and on small
-frames twenty times. Others are shifted additions, in place.
+A separable correlation is a product with a matrix per axis, frame by frame: quicker than a shifted
+addition for each of the many taps of a blur, most so on small frames. Others are shifted additions,
+in place.
 """
 
 from collections.abc import Sequence

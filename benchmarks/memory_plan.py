@@ -25,7 +25,7 @@ from visionxl import (
 from visionxl.memory import LiveBytes
 from visionxl.operators import TASKS
 from visionxl.planning import MemoryPlan, estimate, planned
-from visionxl.planning.counts import diffusers_prior_of, weight_bytes
+from visionxl.planning.counts import required_networks, weight_bytes
 
 
 @frozen(eq=False)
@@ -95,7 +95,7 @@ def cases() -> Iterator[Case]:
 
 
 def weights(case: Case) -> int:
-    networks = diffusers_prior_of(case.prior)
+    networks = required_networks(case.prior)
     return weight_bytes(networks.network) + weight_bytes(networks.codec.vae)
 
 

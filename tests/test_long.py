@@ -104,6 +104,17 @@ def test_a_clip_in_windows_is_whole_and_near_the_one_restored_at_once(here, monk
     assert not FOLDER.exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--windows", "4"]])
+def test_a_result_that_misses_its_measurement_is_told(more, here, monkeypatch, capfd):
+    """A clip that is sharp was not blurred."""
+    words = ["restore", "clip.mkv", "--task", "deblur", "--noise", "0.001", "--output", "x.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words, *QUICK, *more)
+    assert answer.code == 0, answer.err
+    assert "is above the noise" in answer.err
+    record = json.loads(Path("x.json").read_text())
+    assert any("is it the right task" in note for note in record["notes"])
+
+
 @pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
     here, monkeypatch, capfd

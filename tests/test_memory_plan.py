@@ -269,7 +269,7 @@ def test_a_motion_that_a_part_of_a_part_sorts_is_counted(name):
     ("choices", "message"),
     [
         ({"frames_at_once": 0}, "frames_at_once 0 is not a whole number from 1"),
-        ({"vae_tile": 0}, "vae_tile 0 is not a whole number of rows"),
+        ({"vae_tile": 0}, "vae_tile 0 is not a whole number from 1"),
         ({"dtype": torch.int8}, "dtype torch.int8 is no floating point type"),
         ({"attention": "slice"}, "attention 'slice' is unknown: did you mean 'sliced'"),
     ],

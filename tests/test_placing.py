@@ -4,10 +4,9 @@ import torch
 from dense import generator
 
 from visionxl import ClosedForm, GaussianPrior, InverseProblem, NoiseAware, simulate
-from visionxl.operators import AveragePool, Gamma, GaussianBlur
+from visionxl.operators import GaussianBlur
 from visionxl.protocols import Correction
-from visionxl.solvers import ByWindow, OnDevice, gauss_newton
-from visionxl.solvers.contract import check_linear
+from visionxl.solvers import ByWindow, SpaceTimeTV
 
 PRIOR = GaussianPrior.natural(16, 16)
 TRUTH = PRIOR.sample(5, 3, generator())
@@ -33,7 +32,7 @@ class Noting:
 def test_the_consistency_computes_on_its_device():
     noting = Noting()
     on_meta = InverseProblem(BLUR, TRUTH.to("meta"), 0.05)
-    found = OnDevice(noting, "meta").correct(TRUTH.to("meta"), on_meta, LEVEL)
+    found = ByWindow(noting, "meta").correct(TRUTH.to("meta"), on_meta, LEVEL)
     assert noting.devices == ["meta", "meta"]
     assert (found.iterations, found.residuals, found.stopped) == (3, (1.0, 0.5), "converged")
 
@@ -41,23 +40,15 @@ def test_the_consistency_computes_on_its_device():
 def test_the_video_comes_back_to_where_it_was():
     problem = problem_of(BLUR)
     expected = ClosedForm().correct(TRUTH, problem, LEVEL).video
-    found = OnDevice(ClosedForm(), "cpu").correct(TRUTH, problem, LEVEL).video
+    found = ByWindow(ClosedForm(), "cpu").correct(TRUTH, problem, LEVEL).video
     assert torch.equal(found, expected)
     assert found.device == TRUTH.device
 
 
 def test_what_a_consistency_says_of_itself_is_passed_on():
-    f = Gamma() @ AveragePool(2)
-    problem = simulate(TRUTH, f, 0.05, generator=generator(1))
-    alone = gauss_newton().consistency
-    found = OnDevice(alone, "cpu")
-    assert torch.equal(
-        found.correct(TRUTH, problem, LEVEL).video, alone.correct(TRUTH, problem, LEVEL).video
-    )
-    for part in (alone, found):
-        check_linear(problem, part)  # it takes others, too
-        assert part.fits_noise
-    assert not OnDevice(NoiseAware(), "cpu").fits_noise
+    assert SpaceTimeTV().fits_noise
+    assert ByWindow(SpaceTimeTV(), "cpu").fits_noise
+    assert not ByWindow(NoiseAware(), "cpu").fits_noise
 
 
 class BreaksInTheMiddle:
@@ -87,7 +78,7 @@ class Elsewhere(Noting):
 
 def test_what_lies_elsewhere_is_moved_to_the_device_and_back():
     noting, there = Elsewhere(), TRUTH.to("meta")
-    OnDevice(noting, "meta").correct(TRUTH, InverseProblem(BLUR, TRUTH, 0.05), LEVEL)
+    ByWindow(noting, "meta").correct(TRUTH, InverseProblem(BLUR, TRUTH, 0.05), LEVEL)
     assert noting.devices == ["meta", "meta"]
-    found = OnDevice(noting, "meta").correct(there, InverseProblem(BLUR, there, 0.05), LEVEL)
+    found = ByWindow(noting, "meta").correct(there, InverseProblem(BLUR, there, 0.05), LEVEL)
     assert found.video.device.type == "meta"

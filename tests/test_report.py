@@ -20,7 +20,7 @@ from PIL import Image
 from visionxl import GaussianPrior, restore, simulate, vision_xl
 from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli import running
-from visionxl.errors import InputError
+from visionxl.errors import InputError, told_of
 from visionxl.metrics import difference_psnr, psnr
 from visionxl.operators import GaussianBlur
 from visionxl.report import (
@@ -33,7 +33,6 @@ from visionxl.report import (
 )
 from visionxl.report.media import BUDGET, shown, thumbnail
 from visionxl.report.plots import plots
-from visionxl.report.record import told_of
 from visionxl.report.watching import REST, STAGES
 from visionxl.solvers import PlainCG
 

@@ -18,7 +18,7 @@ from visionxl.sizes import cover
 from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.long import simulate_long
 from visionxl.solvers.residual import data_residual, residual_in_pieces
-from visionxl.streaming import CoveringFrames, MaskedFrames, TensorFrames, VideoFrames
+from visionxl.streaming import TensorFrames, VideoFrames, covering, masked
 from visionxl.video import read_clip
 from visionxl.writing import write_clip, write_pieces
 
@@ -105,7 +105,7 @@ def test_what_is_no_video_is_refused(tmp_path):
 def test_frames_are_masked_by_the_mask_of_all_or_by_their_own(shape, tmp_path):
     write_clip(tmp_path / "x.safetensors", VIDEO, Fraction(24))
     mask = torch.rand(shape) < 0.5
-    frames = MaskedFrames(TensorFrames(tmp_path / "x.safetensors", "video"), mask)
+    frames = masked(TensorFrames(tmp_path / "x.safetensors", "video"), mask)
     assert frames.shape == VIDEO.shape
     assert torch.equal(frames[3:7], Mask(mask).forward(VIDEO)[3:7])
 
@@ -180,7 +180,7 @@ def test_what_is_no_video_is_refused_before_it_is_measured():
 def test_frames_are_covered_as_a_whole_clip_is(tmp_path):
     video = torch.rand(7, 3, 40, 60, generator=generator()) * 2 - 1
     write_clip(tmp_path / "x.safetensors", video, 25)
-    frames = CoveringFrames(TensorFrames(tmp_path / "x.safetensors", "video", 5), 24, 24)
+    frames = covering(TensorFrames(tmp_path / "x.safetensors", "video", 5), 24, 24)
     assert frames.shape == (5, 3, 24, 24)
     assert len(frames) == 5
     torch.testing.assert_close(frames[1:4], cover(video, 24, 24)[1:4])

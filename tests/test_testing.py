@@ -48,12 +48,12 @@ from visionxl.operators.nonlinear import Diagonal
 from visionxl.priors import FlowPrior, MixturePrior
 from visionxl.protocols import NoiseLevel
 from visionxl.solvers import (
+    ByWindow,
     ClosedForm,
     DampedCG,
     GaussNewton,
     MotionShrinkage,
     NullSpace,
-    OnDevice,
     PlainCG,
     SpaceTimeTV,
     Unchanged,
@@ -133,7 +133,7 @@ CONSISTENCIES = (
     MotionShrinkage(),
     NullSpace(),
     GaussNewton(),
-    OnDevice(NoiseAware(), "cpu"),
+    ByWindow(NoiseAware(), "cpu", core=99),
 )
 OPERATORS = {
     "averaged and blurred": GaussianBlur(0.8) @ TemporalAverage(3),

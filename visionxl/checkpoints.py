@@ -111,7 +111,7 @@ def last_state(
             StepRecord(**{**r, "residuals": tuple(r["residuals"])}) for r in part.facts["trace"]
         ]
         latent, chance = part.tensors["latent"], part.tensors["chance"]
-        state = State(part.facts["index"], latent, chance, part.facts.get("time"))
+        state = State(part.facts["index"], latent, chance, part.facts["time"])
         return state, trace, words
     return None, [], words
 

@@ -1,6 +1,7 @@
 """The one error for input that cannot be used."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -47,6 +48,12 @@ def name_of(part: object) -> str:
         return kind.__name__
     text = repr(part)
     return text if len(text) <= 200 else f"{kind.__name__}(...)"
+
+
+def told_of(part: object) -> str:
+    """A part in words that are the same in every run: without addresses in memory."""
+    text = re.sub(r"<(?:[\w<>]+\.)*(\w+) object at 0x[0-9a-f]+>", r"\1", repr(part))
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -16,6 +16,8 @@ from torch import Generator, Tensor
 
 from visionxl.errors import InputError
 
+FAR = 16.0  # no video in units of the range [-1, 1] has such values, and one of 0 to 255 has
+
 Video = Float[Tensor, "frames channels height width"]
 """A video: values in [-1, 1], shape (frames, channels, height, width)."""
 
@@ -89,7 +91,7 @@ class NoiseLevel:
 
 @frozen(eq=False)
 class Passage(NoiseLevel):
-    """The level that a step goes on to, and where it comes from: what a renoise is told.
+    """The next noise level, and everything that a renoise may use to get there.
 
     Args:
         before: the level of the step.
@@ -298,13 +300,13 @@ class State:
         index: of the next step.
         latent: at that step's level.
         chance: of the generator, as ``generator.get_state()`` tells it.
-        time: of that step's level; None where it is not known.
+        time: of that step's level.
     """
 
     index: int
     latent: Latent = field(repr=_shape_of)
     chance: Tensor = field(repr=_shape_of)
-    time: float | None = None
+    time: float
 
 
 @frozen(eq=False)

@@ -4,6 +4,7 @@ from torch import Generator, Tensor
 
 from visionxl.errors import InputError, name_of
 from visionxl.protocols import (
+    FAR,
     ForwardOperator,
     InverseProblem,
     Measurement,
@@ -78,9 +79,6 @@ def check_generator(generator: object) -> None:
         raise InputError(
             f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"
         )
-
-
-FAR = 16.0  # no video in units of the range [-1, 1] has such values, and one of 0 to 255 has
 
 
 def check_truth(video: object) -> None:

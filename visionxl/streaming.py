@@ -1,14 +1,16 @@
 """Videos and measurements whose frames are read when they are asked for."""
 
+from abc import abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from attrs import frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
@@ -89,67 +91,67 @@ class TensorFrames:
             return file.get_slice(self._name)[frames.start : frames.stop].float()
 
 
-class MaskedFrames:
-    """The frames of a source, 0 where a mask has 0: nothing was measured there.
+@runtime_checkable
+class FrameStream(Protocol):
+    """Frames that are read when they are asked for, and their shape."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]: ...
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, frames: slice, /) -> Tensor: ...
+
+
+@frozen(eq=False)
+class ChangedFrames:
+    """The frames of a source, changed as they are read.
+
+    Args:
+        source: of the frames.
+        change: (piece, which frames it has) -> the piece, changed.
+        shape: of the whole.
+    """
+
+    source: FrameStream
+    change: Callable[[Tensor, slice], Tensor]
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, frames: slice, /) -> Tensor:
+        return self.change(self.source[frames], frames)
+
+
+def masked(source: FrameStream, mask: Tensor) -> ChangedFrames:
+    """The frames, 0 where a mask has 0: nothing was measured there.
 
     Args:
         source: of the frames.
         mask: (height, width), or of each frame (frames, 1 or channels, height, width).
     """
+    alike = mask.ndim == 2 or len(mask) == 1
 
-    def __init__(self, source: "TensorFrames | VideoFrames", mask: Tensor) -> None:
-        self._source, self._mask = source, mask
-        self.shape: tuple[int, ...] = source.shape
+    def change(piece: Tensor, frames: slice) -> Tensor:
+        return torch.where(mask if alike else mask[frames], piece, 0)
 
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, frames: slice) -> Tensor:
-        alike = self._mask.ndim == 2 or len(self._mask) == 1
-        mask = self._mask if alike else self._mask[frames]
-        return torch.where(mask, self._source[frames], 0)
+    return ChangedFrames(source, change, source.shape)
 
 
-class CoveringFrames:
-    """The frames of a source, scaled and cropped as :func:`visionxl.sizes.cover` does.
-
-    Args:
-        source: of the frames.
-        height: wanted, in pixels.
-        width: wanted, in pixels.
-    """
-
-    def __init__(self, source: "TensorFrames | VideoFrames", height: int, width: int) -> None:
-        self._source, self._size = source, (height, width)
-        self.shape: tuple[int, ...] = (*source.shape[:2], height, width)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, frames: slice) -> Tensor:
-        return cover(self._source[frames], *self._size)
+def covering(source: FrameStream, height: int, width: int) -> ChangedFrames:
+    """The frames, scaled and cropped to a size in pixels as :func:`visionxl.sizes.cover` does."""
+    shape = (*source.shape[:2], height, width)
+    return ChangedFrames(source, lambda piece, _: cover(piece, height, width), shape)
 
 
-class CutFrames:
-    """The frames of a source without what lies below and to the right of a size.
-
-    Args:
-        source: of the frames.
-        height: that is kept, in pixels.
-        width: that is kept, in pixels.
-    """
-
-    def __init__(
-        self, source: "TensorFrames | VideoFrames | CoveringFrames", height: int, width: int
-    ) -> None:
-        self._source = source
-        self.shape: tuple[int, ...] = (*source.shape[:2], height, width)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __getitem__(self, frames: slice) -> Tensor:
-        return self._source[frames][..., : self.shape[2], : self.shape[3]]
+def cut(source: FrameStream, height: int, width: int) -> ChangedFrames:
+    """The frames without what lies below and to the right of a size in pixels."""
+    shape = (*source.shape[:2], height, width)
+    return ChangedFrames(source, lambda piece, _: piece[..., :height, :width], shape)
 
 
 class VideoFrames:

@@ -10,7 +10,7 @@ from visionxl.errors import InputError
 Entry = TypeVar("Entry")
 
 
-def from_one(_: object, attribute: Any, value: object) -> None:
+def from_one(_: object, attribute: Any, value: Any) -> None:
     """A whole number from 1."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise InputError(f"{attribute.name} {value!r} is not a whole number from 1")

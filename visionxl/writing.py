@@ -14,7 +14,7 @@ from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.files import check_output, save_in_pieces, whole
-from visionxl.protocols import Video
+from visionxl.protocols import FAR, Video
 from visionxl.sizes import fit_to, next_multiple
 from visionxl.sound import CopiedSound, has_sound
 from visionxl.video import RATE, to_pictures
@@ -115,7 +115,7 @@ def write_pieces(
         raise InputError(f"output {str(path)!r}: a video of {frames} frames: expected 1 or more")
     channels = None if path.suffix.lower() == ".safetensors" else (1, 3)
     notes: list[str] = []
-    pieces = partial(_sound_pieces, pieces, frames, channels, notes)
+    pieces = partial(_checked_pieces, pieces, frames, channels, notes)
     with whole(path) as unfinished:
         if path.suffix.lower() == ".safetensors":
             save_in_pieces(unfinished, "video", pieces(), frames, {"rate": str(rate)}, {})
@@ -153,10 +153,7 @@ def _checked_rate(rate: Fraction | float | int) -> Fraction:
     return found
 
 
-FAR = 16.0  # no video in [-1, 1] has such values, and one of 0 to 255 has
-
-
-def _sound_pieces(
+def _checked_pieces(
     pieces: Callable[[], Iterator[Video]],
     frames: int,
     channels: tuple[int, ...] | None,

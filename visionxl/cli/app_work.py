@@ -61,6 +61,7 @@ class Restorer:
             device=self.device,
             truth=truth,
             command=command_of(request),
+            task=description.task,
         )
         watching = Told(len(sampler.times), tell)
         video, record, notes, looks = restored(problem, prior, sampler, run, watching)

@@ -53,7 +53,7 @@ def demo(
         "seed": 0,
         "prior": "pocket",
     }
-    run = Run(settings, seed=0, show=not json_, frames_at_once=4, truth=clip.video)
+    run = Run(settings, seed=0, show=not json_, frames_at_once=4, truth=clip.video, task="deblur+")
     video, record, notes, looks = restored(problem, loaded, vision_tv(), run)
     record["measures"] = measures(video, clip.video)
     record["measurement_measures"] = measures(problem.measurement, clip.video)

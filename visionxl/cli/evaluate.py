@@ -25,7 +25,7 @@ from visionxl.protocols import Video
 from visionxl.report import measures_in_pieces
 from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.residual import residual_in_pieces
-from visionxl.streaming import CutFrames, MaskedFrames, clip_in_pieces
+from visionxl.streaming import clip_in_pieces, cut, masked
 from visionxl.video import is_lossy
 
 PIECE = 16  # frames that are compared at once
@@ -65,7 +65,7 @@ def evaluate(
         source = clip_in_frames(video, frames).frames
         own = description.height, description.width
         padded = video.suffix.lower() == ".mp4" and _is_padded(source.shape[-2:], own)
-        restored = CutFrames(source, *own) if padded else source
+        restored = cut(source, *own) if padded else source
         first = next(pieces_of(operator, restored))[1]
         made = len(restored) if has_reach(operator) else len(first), *first.shape[1:]
         if made != values.shape:
@@ -75,7 +75,7 @@ def evaluate(
                 "restored from"
             )
         mask = outermost_mask(operator)
-        seen = values if mask is None else MaskedFrames(values, mask.mask)
+        seen = values if mask is None else masked(values, mask.mask)
         residual = residual_in_pieces(pieces_of(operator, restored), seen)
         figures["data_residual"] = round(residual, 6)
         figures["noise_std"] = description.noise_std

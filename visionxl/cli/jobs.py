@@ -21,14 +21,13 @@ from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli.checking import check_original, check_there, check_truth
 from visionxl.cli.long import Long, restored_in_windows, write_long
 from visionxl.cli.measurement_options import (
-    Frames,
     MeasurementOptions,
     outermost_mask,
     without_hidden,
 )
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import write_all
-from visionxl.cli.reading import measurement_and_description, measurement_in_frames, resized
+from visionxl.cli.reading import measurement_and_description, measurement_in_frames
 from visionxl.cli.running import restored
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
@@ -38,8 +37,9 @@ from visionxl.operators import Mask
 from visionxl.operators.composition import find_parts
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 from visionxl.report import Look, measures
+from visionxl.sizes import cover
 from visionxl.solvers.windows import CONTEXT
-from visionxl.streaming import MaskedFrames, clip_in_pieces
+from visionxl.streaming import FrameStream, clip_in_pieces, masked
 from visionxl.video import Clip, read_clip
 
 DRAWN = ("inpaint", "inpaint+")  # tasks with a random mask
@@ -103,7 +103,7 @@ class WholeClip:
         check_original(f"--truth {path.name}", video)
         height, width = video.shape[-2:]
         notes = check_truth(len(video), (height, width), expected)
-        return resized(video[: expected.frames], f"{expected.height}x{expected.width}"), notes
+        return cover(video[: expected.frames], expected.height, expected.width), notes
 
     def run(
         self,
@@ -115,7 +115,8 @@ class WholeClip:
         truth: Any,
     ) -> Restored:
         prior, inner = priors()
-        run = evolve(order.run(settings, inner, checkpoints, group), truth=truth)
+        run = order.run(settings, inner, checkpoints, group)
+        run = evolve(run, task=self.description.task, truth=truth)
         return Restored(*restored(self.problem, prior, order.sampler(), run))
 
     def write(self, output: Path, answer: Any, truth: Any, overwrite: bool) -> list[Path]:
@@ -131,7 +132,7 @@ class LongClip:
     """A clip that is restored a window at a time."""
 
     measurement: Path
-    source: Frames
+    source: FrameStream
     operator: ForwardOperator
     description: Description
     drawn: Tensor | None = None
@@ -149,12 +150,12 @@ class LongClip:
         source, mask = read, outermost_mask(operator)
         if mask is not None:
             mask.forward(torch.empty(read.shape, device="meta"))  # it has to fit
-            source = MaskedFrames(read, mask.mask)
+            source = masked(read, mask.mask)
         drawn = drawn_mask(operator, measurement, description)
         return cls(measurement, source, operator, description, drawn)
 
     @property
-    def shown(self) -> Frames | None:
+    def shown(self) -> FrameStream | None:
         return shown(self.source, self.operator)
 
     def checksum(self, mask: Tensor | None) -> str:
@@ -189,6 +190,7 @@ class LongClip:
     ) -> Long:
         prior, inner = priors()
         run = order.run(settings, inner, checkpoints, group)
+        run = evolve(run, task=self.description.task)
         return restored_in_windows(
             self.source, self.operator, self.description, prior, order.sampler(), run
         )

@@ -12,22 +12,20 @@ from rich.console import Console
 
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import outputs
-from visionxl.cli.measurement_options import Frames
 from visionxl.cli.outputs import beside
 from visionxl.cli.progress import StepBar
-from visionxl.cli.running import Run, place_for, ready, shared_by, words_of_place
-from visionxl.distributed.frames import EVERY
-from visionxl.errors import InputError
+from visionxl.cli.running import Run, about_residual, place_for, ready, shared_by, words_of_place
+from visionxl.errors import InputError, told_of
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import measures_in_pieces, write_page
-from visionxl.report.record import told_of, versions
+from visionxl.report.record import versions
 from visionxl.sizes import cover
 from visionxl.solvers import Around, Sampler
 from visionxl.solvers.long import RestoredWindow, restore_windows
 from visionxl.solvers.windows import CONTEXT, Window, windows_of
-from visionxl.streaming import clip_in_pieces
+from visionxl.streaming import FrameStream, clip_in_pieces
 from visionxl.writing import write_pieces
 
 WINDOW = "window"
@@ -44,7 +42,7 @@ class Long:
 
 
 def restored_in_windows(
-    source: Frames,
+    source: FrameStream,
     operator: ForwardOperator,
     description: Description,
     prior: LatentPrior,
@@ -100,7 +98,7 @@ def restored_in_windows(
                 windows,
                 generator=generator_of(run.seed),
                 begin=begin,
-                frames_at_once=EVERY,
+                frames_at_once=None,
                 observe=observe,
                 inner=None if networks.quick is None else shared(networks.quick),
                 device=plan.video_device,
@@ -127,6 +125,8 @@ def restored_in_windows(
     record["memory_plan"] = str(plan)
     record["video_shape"] = [frames, *shape[1:]]
     record["noise_std"] = description.noise_std
+    record["device"] = str(plan.video_device)
+    notes += about_residual(record["data_residual"], description.noise_std)
     if run.warm:
         record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)
     return Long(record, notes, lambda: _pieces(run.checkpoints, windows), windows)
@@ -135,7 +135,7 @@ def restored_in_windows(
 def write_long(
     output: Path,
     long: Long,
-    source: Frames,
+    source: FrameStream,
     operator: ForwardOperator,
     description: Description,
     truth: Path | None,
@@ -231,7 +231,7 @@ def _pieces(checkpoints: CheckpointFolder | None, windows: tuple[Window, ...]) -
 
 def _record(
     operator: ForwardOperator,
-    source: Frames,
+    source: FrameStream,
     sampler: Sampler,
     windows: tuple[Window, ...],
     run: Run,
@@ -250,7 +250,6 @@ def _record(
         "method": told_of(sampler),
         "measurement_shape": list(source.shape),
         "data_residual": math.sqrt(squares / len(source)),
-        "device": str(run.device),
         "threads": torch.get_num_threads(),
         "processes": run.group.size,
         "versions": versions(),

@@ -9,12 +9,10 @@ from visionxl.errors import InputError
 from visionxl.measurements import CODEC, ROUNDING, estimate_noise, least_noise
 from visionxl.operators import Composition, Mask
 from visionxl.operators.reach import has_reach, reach_of
-from visionxl.streaming import MaskedFrames, TensorFrames, VideoFrames
+from visionxl.streaming import FrameStream
 
 ENOUGH = 25  # frames to estimate the noise from
 MUCH = 2.0  # times the noise that was taken: worth a word
-Read = TensorFrames | VideoFrames
-Frames = Read | MaskedFrames
 
 
 @frozen(eq=False)
@@ -28,8 +26,8 @@ class MeasurementOptions:
     mask: Tensor | None = None
     estimate_noise: bool = False
 
-    def seeing(self, path: Path, measurement: Tensor | Read) -> "MeasurementOptions":
-        """With the noise of the first frames, where it is to be estimated: the file's at least."""
+    def seeing(self, path: Path, measurement: Tensor | FrameStream) -> "MeasurementOptions":
+        """With the noise of the first frames, if it is to be estimated; at least the format's."""
         if not self.estimate_noise:
             return self
         fits = self.mask is not None and self.mask.shape[-2:] == measurement.shape[-2:]
@@ -37,7 +35,7 @@ class MeasurementOptions:
         return evolve(self, noise=max(found, ROUNDING, least_noise(path)))
 
 
-def noise_in(measurement: Tensor | Frames, known: Tensor | None = None) -> float:
+def noise_in(measurement: Tensor | FrameStream, known: Tensor | None = None) -> float:
     """What the first frames look like, where a pixel is known."""
     first = measurement[0 : min(ENOUGH, len(measurement))]
     known = known if known is None or known.ndim == 2 else known[: len(first)]
@@ -88,7 +86,7 @@ def about_noise(
     noise: float,
     given: float | None,
     estimated: bool,
-    measurement: Tensor | Frames | None = None,
+    measurement: Tensor | FrameStream | None = None,
 ) -> list[str]:
     """A word on the noise that was taken, where there is something to say.
 
@@ -96,7 +94,7 @@ def about_noise(
         path: of the measurement.
         noise: that was taken.
         given: by the option.
-        estimated: whether it was to be.
+        estimated: whether ``--noise estimate`` was given.
         measurement: to say what it looks like, where only the file's format told.
     """
     least = least_noise(path)

@@ -81,7 +81,7 @@ def real(least: float = -math.inf, *, above: bool = False) -> Callable[[str], fl
 
     Args:
         least: number that is allowed.
-        above: whether that itself is not.
+        above: whether ``least`` itself is refused.
     """
     bound = "" if least == -math.inf else f" {'above' if above else 'from'} {least:g}"
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from visionxl.cli.checking import check_there
-from visionxl.cli.measurement_options import MeasurementOptions, Read
+from visionxl.cli.measurement_options import MeasurementOptions
 from visionxl.cli.memory import check_memory
 from visionxl.cli.own import is_own
 from visionxl.cli.own_tasks import FoundTask, find_task
@@ -27,12 +27,12 @@ from visionxl.measurements import (
 from visionxl.operators import lift
 from visionxl.protocols import ForwardOperator, NonlinearOperator, Video
 from visionxl.sizes import cover
-from visionxl.streaming import CoveringFrames, TensorFrames, VideoFrames
+from visionxl.streaming import FrameStream, TensorFrames, VideoFrames, covering
 from visionxl.video import RATE, clip_pictures, read_clip, to_video
 
 
 class Clip(NamedTuple):
-    frames: Read | CoveringFrames
+    frames: FrameStream
     rate: Fraction
     sound: Path | None
 
@@ -72,11 +72,11 @@ def clip_in_frames(path: Path, frames: int | None, size: str | None = None) -> C
     """
     if path.suffix.lower() == ".safetensors":
         rate, sound = read_clip(path, 1).rate, None  # says what is wrong with it
-        source: Read = TensorFrames(path, "video", frames)
+        source: TensorFrames | VideoFrames = TensorFrames(path, "video", frames)
     else:
         source = VideoFrames(path, kept=0, most=frames)
         rate, sound = source.rate, source.sound
-    return Clip(source if size is None else CoveringFrames(source, *size_of(size)), rate, sound)
+    return Clip(source if size is None else covering(source, *size_of(size)), rate, sound)
 
 
 def read_mask(path: Path | None, frames: int | None = None) -> Tensor | None:
@@ -103,7 +103,7 @@ def measurement_and_description(
 
 def measurement_in_frames(
     path: Path, options: MeasurementOptions, kept: int
-) -> tuple[Read, Description]:
+) -> tuple[FrameStream, Description]:
     """A measurement whose frames are read when they are asked for, and how it was made: from its
     file, or from the options for any video.
 
@@ -166,18 +166,18 @@ def described(
     height, width = _size_of(operator, shape)
     mask = options.mask if options.mask is None or options.mask.ndim == 2 else options.mask[:frames]
     return Description(
-        found.name,
-        frames,
-        height,
-        width,
-        noise,
-        options.seed,
-        options.window,
-        rate,
-        mask,
-        sound,
-        found.make,
-        found.code,
+        task=found.name,
+        frames=frames,
+        height=height,
+        width=width,
+        noise_std=noise,
+        seed=options.seed,
+        window=options.window,
+        rate=rate,
+        mask=mask,
+        sound=sound,
+        make=found.make,
+        code=found.code,
     )
 
 

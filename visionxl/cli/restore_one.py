@@ -99,9 +99,9 @@ def restore_one(
         truth, about_truth = job.truth(order.truth)
         priors()
         checkpoints = CheckpointFolder(folder)
-        told = {name: value for name, value in facts.items() if name != "truth"}
-        told["device"] = order.device.partition(":")[0]  # one of several is as good as another
-        begin(checkpoints, told, output)
+        stored = {name: value for name, value in facts.items() if name != "truth"}
+        stored["device"] = order.device.partition(":")[0]  # one of several is as good as another
+        begin(checkpoints, stored, output)
         for path in (output, *beside(output)):
             clear_partials(path)
         with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):

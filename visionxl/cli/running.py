@@ -16,8 +16,7 @@ from visionxl.cli.memory import check_memory
 from visionxl.cli.priors import fitted_like, prior_for
 from visionxl.cli.progress import StepBar, Watching
 from visionxl.distributed import Processes, SplitFrames
-from visionxl.distributed.frames import EVERY
-from visionxl.errors import InputError
+from visionxl.errors import InputError, told_of
 from visionxl.files import checksum_of
 from visionxl.measurements import generator_of
 from visionxl.operators import TASK_NAMES, TASKS, lift, task_named
@@ -28,7 +27,6 @@ from visionxl.priors import warm_up
 from visionxl.priors.network import NetworkPrior
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import Album, Look, run_record
-from visionxl.report.record import told_of
 from visionxl.solvers import Around, FrameByFrame, Sampler, hosted, restore
 from visionxl.solvers.long import Place
 from visionxl.solvers.residual import is_near
@@ -55,6 +53,8 @@ class Run:
         windows: frames that each window of a long clip keeps; None to restore it as a whole.
         truth: what the steps of a whole clip are measured against.
         command: its words, for the record; None for those of this process.
+        task: what was measured, by which the memory plan counts; None, or one of the user's own,
+            counts as a blur and a temporal average.
     """
 
     settings: dict[str, Any]
@@ -70,6 +70,7 @@ class Run:
     windows: int | None = None
     truth: Video | None = None
     command: Sequence[str] | None = None
+    task: str | None = None
 
 
 @frozen(eq=False)
@@ -179,7 +180,7 @@ def restored(
             shared(networks.full),
             method,
             generator=generator_of(run.seed),
-            frames_at_once=EVERY,
+            frames_at_once=None,
             observe=observe,
             inner=None if networks.quick is None else shared(networks.quick),
             state=state,
@@ -198,12 +199,18 @@ def restored(
     record["memory_plan"], record["processes"] = str(plan), run.group.size
     if run.warm:
         record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)
-    if not is_near(problem, record["data_residual"]):
-        notes.append(
-            f"the data residual {record['data_residual']:.4f} is above the noise "
-            f"{problem.noise_std:g}: is it the right task, and the right noise?"
-        )
+    notes += about_residual(record["data_residual"], problem.noise_std)
     return result.video.cpu(), record, notes, album.looks
+
+
+def about_residual(residual: float, noise_std: float) -> list[str]:
+    """Words on a result that is farther from its measurement than the noise."""
+    if is_near(residual, noise_std):
+        return []
+    return [
+        f"the data residual {residual:.4f} is above the noise {noise_std:g}: is it the right task, "
+        "and the right noise?"
+    ]
 
 
 def shared_by(group: Processes, prior: LatentPrior, frames_at_once: int) -> LatentPrior:
@@ -239,6 +246,7 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
         memory = round(SHARE * torch.cuda.get_device_properties(run.device).total_memory)
     if memory is None:
         return uncounted(prior, height, width, run.frames_at_once or 1, run.device)
+    task: Any = task_named(run.task) if run.task in TASK_NAMES else TASKS["deblur+"]
     options = partial(
         plans,
         prior,
@@ -246,7 +254,7 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
         width,
         frames,
         sampler=sampler,
-        task=_task_of(run),
+        task=task,
         device=run.device,
         frames_at_once=run.frames_at_once,
     )
@@ -256,12 +264,6 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
         if run.memory is not None:
             raise InputError(str(error).replace("budget", "--memory", 1)) from error
         return min(options(), key=lambda option: option[1].peak)[0]  # the count is an estimate
-
-
-def _task_of(run: Run) -> Any:
-    """What was measured; one of the user's own counts as a blur and a temporal average."""
-    name = run.settings.get("task")
-    return task_named(name) if name in TASK_NAMES else TASKS["deblur+"]
 
 
 def _where_it_stopped(

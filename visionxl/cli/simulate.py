@@ -129,8 +129,7 @@ def simulate(
             output, pieces, measured, source.rate, sound=source.sound, overwrite=overwrite
         )
         lossy = " after a lossy codec" if is_lossy(output) else ""
-        drawn = mask is None and find_parts(operator, Mask)
-        again = ", and --seed for a mask" if drawn else ""
+        again = f", and --seed {seed}" if seed else ""
         if any(lost):
             share = max(lost)
             notes.append(

@@ -1,8 +1,6 @@
 """Frames split over processes: the networks of each see its own frames only."""
 
-import hashlib
 import re
-import sys
 from collections.abc import Callable
 
 import torch
@@ -10,7 +8,8 @@ from attrs import evolve, frozen
 from torch import Generator, Tensor
 
 from visionxl.distributed.processes import Processes
-from visionxl.errors import InputError, NotFiniteError
+from visionxl.errors import InputError, NotFiniteError, told_of
+from visionxl.files import checksum_of
 from visionxl.protocols import (
     Denoised,
     InverseProblem,
@@ -25,8 +24,6 @@ from visionxl.protocols import (
 )
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.loop import Sampler, restore
-
-EVERY = sys.maxsize  # frames at once: SplitFrames has to see whole videos
 
 
 @frozen(eq=False)
@@ -127,12 +124,12 @@ def split_restore(
     """
     state = _shared(state, processes, problem.measurement.device)
     processes.check_same(
-        measurement=_checksum(problem.measurement),
+        measurement=checksum_of(problem.measurement),
         noise_std=problem.noise_std,
-        operator=f"{type(problem.operator).__name__} {_as_written(problem.operator)}",
-        generator=_checksum(generator.get_state()),
+        operator=_placeless(problem.operator),
+        generator=checksum_of(generator.get_state()),
         times=str(sampler.times),
-        sampler=_as_written(sampler),
+        sampler=_placeless(sampler),
     )
 
     def split(whole: LatentPrior) -> SplitFrames:
@@ -143,7 +140,7 @@ def split_restore(
         split(prior),
         sampler,
         generator=generator,
-        frames_at_once=EVERY,
+        frames_at_once=None,
         observe=observe if processes.first else None,
         inner=None if inner is None else split(inner),
         state=state,
@@ -158,12 +155,6 @@ def _shared(state: State | None, processes: Processes, device: torch.device) -> 
     return None if shared is None else evolve(shared, latent=shared.latent.to(device))
 
 
-def _as_written(value: object) -> str:
-    """A checksum of a value's representation, without what tells one process from another."""
-    words = re.sub(r" at 0x[0-9a-f]+|,? device='[^']*'", "", repr(value))
-    return hashlib.sha256(words.encode()).hexdigest()[:12]
-
-
-def _checksum(tensor: Tensor) -> str:
-    octets = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    return hashlib.sha256(octets.data).hexdigest()[:12]
+def _placeless(part: object) -> str:
+    """A part in words, without the device that each process has by itself."""
+    return re.sub(r",? device='[^']*'", "", told_of(part))

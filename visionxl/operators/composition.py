@@ -71,17 +71,8 @@ def _no_operator(name: str, value: object, more: str = "") -> InputError:
     )
 
 
-class Composed:
-    """One operator, ``outer``, after another, ``inner``."""
-
-    __slots__ = ()
-
-    outer: Any
-    inner: Any
-
-
 @frozen(repr=False)
-class Composition(Composable, Composed):
+class Composition(Composable):
     """``outer`` after ``inner``.
 
     Forward: ``outer(inner(x))``. Adjoint: ``inner^T(outer^T(y))``. Written ``outer @ inner``.
@@ -121,7 +112,7 @@ class Composition(Composable, Composed):
 
 
 @frozen(repr=False)
-class NonlinearComposition(NonlinearComposable, Composed):
+class NonlinearComposition(NonlinearComposable):
     """``outer`` after ``inner``, one of which is not linear.
 
     Forward: ``outer(inner(x))``. Jacobian: by the chain rule, that of ``outer`` at ``inner(x)``
@@ -150,24 +141,15 @@ def _jacobian(operator: ForwardOperator | NonlinearOperator, video: Tensor) -> F
 
 
 def replace_part(operator: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    """``operator`` with every part of class ``kind`` changed, through compositions.
-
-    Raises InputError where it has no such part.
-    """
-    if not find_parts(operator, kind):
-        raise InputError(f"{operator!r} has no {kind.__name__} to change")
-    return _replaced(operator, kind, change)
-
-
-def _replaced(operator: Any, kind: type, change: Callable[[Any], Any]) -> Any:
-    if isinstance(operator, Composed):
-        outer, inner = (_replaced(o, kind, change) for o in (operator.outer, operator.inner))
+    """``operator`` with every part of class ``kind`` changed, through compositions."""
+    if isinstance(operator, Composition | NonlinearComposition):
+        outer, inner = (replace_part(o, kind, change) for o in (operator.outer, operator.inner))
         return evolve(operator, outer=outer, inner=inner)
     return change(operator) if isinstance(operator, kind) else operator
 
 
 def find_parts(operator: Any, kind: type) -> list[Any]:
     """The parts of class ``kind`` in a composition, linear or not, from the outermost."""
-    if isinstance(operator, Composed):
+    if isinstance(operator, Composition | NonlinearComposition):
         return find_parts(operator.outer, kind) + find_parts(operator.inner, kind)
     return [operator] if isinstance(operator, kind) else []

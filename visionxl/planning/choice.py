@@ -8,7 +8,7 @@ from attrs import evolve
 
 from visionxl.errors import InputError
 from visionxl.operators.tasks import TASKS, Task
-from visionxl.planning.counts import Networks, count_held, count_networks, diffusers_prior_of
+from visionxl.planning.counts import Networks, count_held, count_networks, required_networks
 from visionxl.planning.estimating import HOST, Estimate, added, host_of, place_of
 from visionxl.planning.obey import networks_of
 from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
@@ -50,7 +50,7 @@ def plans(
     place = place_of(prior, device)
     sampler = sampler or vision_tv()
     held = count_held(sampler, task, frames)
-    shape = frames, diffusers_prior_of(prior).codec.channels, height, width
+    shape = frames, required_networks(prior).codec.channels, height, width
     counted: dict[int | None, Networks] = {}
     longer = held.windows and 0 < held.together < frames
     cores = _cores(frames) if longer else [DEVICE_CORE]
@@ -142,7 +142,7 @@ def _fastest_first(
     strips: bool,
 ) -> Iterator[MemoryPlan]:
     tiles: list[int | None] = [None]
-    if strips and striped(unstriped(diffusers_prior_of(prior).codec.vae)):
+    if strips and striped(unstriped(required_networks(prior).codec.vae)):
         tiles += [t for t in (MOST_TILE, MOST_TILE // 2, LEAST_TILE) if t < size[0]]
     coded = coded_at_once(prior, *size)
     alone = place.type == HOST.type  # one memory for all: neither turns nor moves save any
@@ -178,7 +178,7 @@ def attention_on(device: torch.device) -> str:
 
 def coded_at_once(prior: LatentPrior, height: int, width: int) -> int:
     """The frames whose largest tensor in the autoencoder, of the size of the frames, is allowed."""
-    codec = diffusers_prior_of(prior).codec
+    codec = required_networks(prior).codec
     channels = codec.vae.config.block_out_channels
     widest = channels[min(1, len(channels) - 1)]  # as it comes from the layer below
     return MOST_VALUES // (widest * (height // codec.patch) * (width // codec.patch))

@@ -66,8 +66,8 @@ class Held:
     Args:
         measurement: its size.
         consistency: the most while the consistency works, the measurement included.
-        together: of videos in host memory, the frames that are on the device then.
-        modes: whether one channel's modes are there, too.
+        together: where videos are in host memory, the frames on the device at once.
+        modes: whether one channel's coefficients of the SVD are on the device, too.
         windows: whether it works in windows, of which a plan's ``core`` makes larger ones.
         prepared: whether a motion is sorted, on a CPU, for a quicker adjoint.
     """
@@ -80,7 +80,7 @@ class Held:
     prepared: bool
 
 
-def diffusers_prior_of(prior: LatentPrior) -> NetworkPrior:
+def required_networks(prior: LatentPrior) -> NetworkPrior:
     """The networks of a prior. Raises InputError for a prior without any."""
     networks = networks_of(prior)
     if networks is None:
@@ -135,7 +135,7 @@ def count_networks(
         width: of the frames, in pixels.
         host: where strips wait: on ``meta`` they are counted too.
     """
-    inner = diffusers_prior_of(prior)
+    inner = required_networks(prior)
     multiple = prior.multiple if isinstance(prior, Padded) else inner.multiple
     height, width = (next_multiple(size, multiple) for size in (height, width))
     calls = on_meta(inner, plan.dtype)

@@ -5,7 +5,7 @@ from attrs import frozen
 
 from visionxl.operators.factors import Shape
 from visionxl.operators.tasks import TASKS, Task
-from visionxl.planning.counts import Held, Networks, count_held, count_networks, diffusers_prior_of
+from visionxl.planning.counts import Held, Networks, count_held, count_networks, required_networks
 from visionxl.planning.obey import device_of
 from visionxl.planning.plan import MemoryPlan, gigabytes
 from visionxl.protocols import LatentPrior
@@ -74,7 +74,7 @@ def estimate(
     sampler = sampler or vision_tv()
     networks = count_networks(prior, plan, height, width, host_of(place))
     held = count_held(sampler, task, frames)
-    shape = frames, diffusers_prior_of(prior).codec.channels, height, width
+    shape = frames, required_networks(prior).codec.channels, height, width
     return added(networks, held, plan, place, shape)
 
 
@@ -106,7 +106,7 @@ def added(
     between = round(held.measurement * video) + 4 * latents
     # What belongs to the frames that are on the device together is in held.consistency already.
     consistent = held.together + (plan.core - DEVICE_CORE if held.windows and held.together else 0)
-    waiting = max(frames - held.together, 0) * frame // 3 if held.modes and not here else 0
+    waiting = max(frames - held.together, 0) * frame // channels if held.modes and not here else 0
     modes = 2 * min(waiting, 4 * MODES_KEPT)
     alone = place.type == HOST.type
     motion = arrival_bytes(frames, pixels) if held.prepared and alone else 0
@@ -128,4 +128,4 @@ def host_of(place: torch.device) -> str:
 
 
 def place_of(prior: LatentPrior, device: torch.device | str | None) -> torch.device:
-    return device_of(diffusers_prior_of(prior).network) if device is None else torch.device(device)
+    return device_of(required_networks(prior).network) if device is None else torch.device(device)

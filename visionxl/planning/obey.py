@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from visionxl.errors import InputError
 from visionxl.planning.plan import MemoryPlan
 from visionxl.priors.attention import SlicedAttention
-from visionxl.priors.diffusers import Conditioning
+from visionxl.priors.conditioning import Conditioning
 from visionxl.priors.network import NetworkPrior
 from visionxl.priors.padding import Padded
 from visionxl.priors.tiling import StripedAutoencoder, unstriped

@@ -13,11 +13,6 @@ LEAST_TILE = 64  # rows: smaller strips save nothing worth having
 MOST_TILE = 256
 
 
-def _tile(_: object, __: object, value: int | None) -> None:
-    if value is not None and (not isinstance(value, int) or value < 1):
-        raise InputError(f"vae_tile {value!r} is not a whole number of rows from 1, nor None")
-
-
 def _dtype(_: object, __: object, value: torch.dtype | None) -> None:
     if value is not None and not value.is_floating_point:
         raise InputError(f"dtype {value} is no floating point type: give torch.bfloat16, or None")
@@ -57,7 +52,7 @@ class MemoryPlan:
     """
 
     frames_at_once: int = field(default=1, validator=from_one)
-    vae_tile: int | None = field(default=None, validator=_tile)
+    vae_tile: int | None = field(default=None, validator=optional(from_one))
     offload: bool = False
     video_device: torch.device = field(factory=lambda: torch.device("cpu"), converter=torch.device)
     dtype: torch.dtype | None = field(default=None, validator=_dtype)

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from visionxl.priors.codec import AutoencoderCodec
-from visionxl.priors.diffusers import Conditioning, DiffusersPrior
+from visionxl.priors.conditioning import Conditioning
+from visionxl.priors.diffusers import DiffusersPrior
 from visionxl.priors.schedule import DiscreteSchedule
 
 CONFIGURATION = Path(__file__).parent.parent / "assets" / "sdxl.json"

@@ -2,7 +2,8 @@
 
 from visionxl.priors.codec import AutoencoderCodec
 from visionxl.priors.compiling import compiled, warm_up
-from visionxl.priors.diffusers import Conditioning, DiffusersPrior
+from visionxl.priors.conditioning import Conditioning
+from visionxl.priors.diffusers import DiffusersPrior
 from visionxl.priors.flow import FlowPrior, FlowSchedule
 from visionxl.priors.gaussian import GaussianPrior
 from visionxl.priors.mixture import MixturePrior

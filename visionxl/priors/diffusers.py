@@ -1,15 +1,14 @@
 """Any latent diffusion model of diffusers with a U-Net and an image autoencoder."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from attrs import evolve, field, frozen
-from torch import Tensor
 
 from visionxl.errors import InputError, nearest
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
+from visionxl.priors.conditioning import Conditioning, guided, needed
 from visionxl.priors.loading import (
     embedded_guidance,
     load_parts,
@@ -20,42 +19,6 @@ from visionxl.priors.loading import (
 from visionxl.priors.normalising import with_large_norms
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
-
-
-@frozen(eq=False)
-class Conditioning:
-    """What a U-Net is told beside the latents and the time, for one frame.
-
-    Args:
-        arguments: keyword arguments of the U-Net, batch size 1 (``encoder_hidden_states``, ...).
-        added: entries of its ``added_cond_kwargs``; SDXL's ``text_embeds``.
-        with_size: also pass SDXL's ``time_ids``: the frame's height and width, as the original
-            and as the target size, and no crop.
-    """
-
-    arguments: Mapping[str, Tensor] = field(factory=dict)
-    added: Mapping[str, Tensor] = field(factory=dict)
-    with_size: bool = False
-
-    def keywords(self, frames: int, height: int, width: int) -> dict[str, Any]:
-        """The U-Net's keyword arguments for a batch of frames of that size in pixels."""
-
-        def batch(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {k: v.expand(frames, *v.shape[1:]) for k, v in tensors.items()}
-
-        keywords: dict[str, Any] = batch(self.arguments)
-        added = dict(self.added)
-        if self.with_size:
-            like = added["text_embeds"]
-            added["time_ids"] = torch.tensor([[height, width, 0, 0, height, width]]).to(like)
-        if added:
-            keywords["added_cond_kwargs"] = batch(added)
-        return keywords
-
-    def equals(self, other: "Conditioning") -> bool:
-        """Whether both tell the U-Net the same."""
-        mine, theirs = ({**c.arguments, **c.added} for c in (self, other))
-        return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
 
 
 def _kind(part: object) -> str:
@@ -254,18 +217,11 @@ class DiffusersPrior:
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
         outputs = [self._predict(latent, level, c) for c in self._needed()]
-        unguided, guided = outputs[0], outputs[0]
-        if len(outputs) == 2 and self.guidance is not None:
-            guided = unguided + self.guidance * (outputs[1] - unguided)
-        return Denoised(self._clean(latent, guided, level), self._noise(latent, unguided, level))
+        towards = guided(outputs, self.guidance)
+        return Denoised(self._clean(latent, towards, level), self._noise(latent, outputs[0], level))
 
     def _needed(self) -> tuple[Conditioning, ...]:
-        """The conditionings that have to be evaluated; the one to renoise with comes first."""
-        if self.guidance is None:
-            return (self.conditional,)
-        if self.guidance == 0 or self.conditional.equals(self.unconditional):
-            return (self.unconditional,)
-        return self.unconditional, self.conditional
+        return needed(self.conditional, self.unconditional, self.guidance)
 
     def _predict(self, latent: Latent, level: NoiseLevel, conditioning: Conditioning) -> Latent:
         like = next(self.unet.parameters())

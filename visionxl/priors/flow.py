@@ -9,17 +9,11 @@ from attrs import evolve, field, frozen
 
 from visionxl.errors import InputError
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
-from visionxl.priors.diffusers import Conditioning
+from visionxl.priors.conditioning import Conditioning, guided, needed
 from visionxl.priors.loading import INDEX, load_pipeline, release
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
-
-
-def _shift(_: object, __: object, value: float) -> None:
-    if not 0 < value < float("inf"):
-        raise InputError(
-            f"shift {value} is no number above 0: 1 for none, Stable Diffusion 3 has 3"
-        )
+from visionxl.validators import above_zero
 
 
 @frozen
@@ -30,10 +24,10 @@ class FlowSchedule:
     al. 2024), which gives more of the steps to the noisy end.
 
     Args:
-        shift: 1 for none.
+        shift: 1 for none; Stable Diffusion 3 has 3.
     """
 
-    shift: float = field(default=1.0, validator=_shift)
+    shift: float = field(default=1.0, validator=above_zero)
 
     def level(self, time: float) -> NoiseLevel:
         if not 0 <= time <= 1:
@@ -136,7 +130,7 @@ class FlowPrior:
     @property
     def evaluations(self) -> int:
         """How often the transformer runs in one call of :meth:`denoise`."""
-        return 2 if self._guided() else 1
+        return len(self._needed())
 
     @property
     def multiple(self) -> int:
@@ -158,18 +152,12 @@ class FlowPrior:
         return self.codec.decode(latent)
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        first = self.conditional if self.guidance is None else self.unconditional
-        unguided = guided = self._velocity(latent, level, first)
-        if self._guided():
-            assert self.guidance is not None  # or nothing would be guided
-            towards = self._velocity(latent, level, self.conditional)
-            guided = unguided + self.guidance * (towards - unguided)
-        clean = latent - level.noise * guided
-        return Denoised(clean, latent + level.signal * unguided)
+        velocities = [self._velocity(latent, level, c) for c in self._needed()]
+        clean = latent - level.noise * guided(velocities, self.guidance)
+        return Denoised(clean, latent + level.signal * velocities[0])
 
-    def _guided(self) -> bool:
-        """Whether both conditionings have to be evaluated: otherwise the answer is known."""
-        return bool(self.guidance) and not self.conditional.equals(self.unconditional)
+    def _needed(self) -> tuple[Conditioning, ...]:
+        return needed(self.conditional, self.unconditional, self.guidance)
 
     def _velocity(self, latent: Latent, level: NoiseLevel, conditioning: Conditioning) -> Latent:
         config = self.transformer.config

@@ -6,7 +6,8 @@ from typing import Any, final
 import torch
 
 from visionxl.errors import InputError
-from visionxl.priors.diffusers import Conditioning, DiffusersPrior
+from visionxl.priors.conditioning import Conditioning
+from visionxl.priors.diffusers import DiffusersPrior
 from visionxl.priors.loading import (
     embedded_guidance,
     load_autoencoder,

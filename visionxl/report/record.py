@@ -2,7 +2,6 @@
 
 import math
 import platform
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from attrs import asdict
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, told_of
 from visionxl.metrics import WINDOW, difference_psnr, lpips, psnr, ssim
 from visionxl.protocols import InverseProblem, Restoration, Video
 from visionxl.report.watching import Album
@@ -38,7 +37,6 @@ def run_record(
     command: Sequence[str],
     album: Album | None = None,
     settings: Mapping[str, Any] | None = None,
-    outputs: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything that is needed to judge a run and to do it again, as JSON holds it.
 
@@ -51,7 +49,6 @@ def run_record(
         album: of the run: what the stages of its steps took, and how near each was to the truth.
         settings: what else was chosen, by name: ``task``, ``prior``, ``method`` and ``seed`` stand
             above the page.
-        outputs: files that the run wrote; the first gives the page its name.
     """
     record = {
         "command": list(command),
@@ -68,7 +65,7 @@ def run_record(
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "trace": [asdict(step) for step in restoration.trace],
-        "outputs": list(outputs),
+        "outputs": [],
     }
     if album is not None:
         record["start_seconds"] = album.start_seconds
@@ -133,9 +130,3 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def told_of(part: object) -> str:
-    """A part of a run in words that are the same in every run: without addresses in memory."""
-    text = re.sub(r"<(?:[\w<>]+\.)*(\w+) object at 0x[0-9a-f]+>", r"\1", repr(part))
-    return re.sub(r" at 0x[0-9a-f]+", "", text)

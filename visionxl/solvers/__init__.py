@@ -47,7 +47,7 @@ from visionxl.solvers.peers import (
     resample,
     svi,
 )
-from visionxl.solvers.placing import ByWindow, OnDevice
+from visionxl.solvers.placing import ByWindow
 from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, ResampledNoise
 from visionxl.solvers.shrinkage import MotionShrinkage
 from visionxl.solvers.space_time import SpaceTimeTV
@@ -80,7 +80,6 @@ __all__ = [
     "NoiseAware",
     "NullSpace",
     "NullSpaceNoise",
-    "OnDevice",
     "PlainCG",
     "Renoise",
     "ResampledNoise",

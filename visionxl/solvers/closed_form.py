@@ -10,8 +10,8 @@ from torch import Tensor
 from visionxl.errors import InputError
 from visionxl.operators.factors import FROZEN, Factored, Shape, factors_of
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
+from visionxl.solvers.centrosymmetric import centrosymmetric_svd
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.halves import svd_by_halves
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of, is_spread
 from visionxl.validators import above_zero
 
@@ -49,7 +49,7 @@ class _Matrix:
 @lru_cache(maxsize=6)
 def svd_of(matrix: _Matrix) -> tuple[Tensor, Tensor, Tensor]:
     """In float64, and kept: the windows of a clip have the axes of a frame in common."""
-    left, values, right = svd_by_halves(matrix.values)
+    left, values, right = centrosymmetric_svd(matrix.values)
     kept = values > NEGLIGIBLE * values[0]
     return left[:, kept], values[kept], right[:, kept]
 

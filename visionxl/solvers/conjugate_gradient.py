@@ -90,15 +90,15 @@ def conjugate_gradient(
             return CGResult(x, iteration, tuple(residuals), NOT_A_NUMBER)
         if residuals[-1] <= tolerance:
             return CGResult(x, iteration, tuple(residuals), CONVERGED)
-        np = normal(p)
-        curvature = inner_product(p, np)
+        normal_p = normal(p)
+        curvature = inner_product(p, normal_p)
         if not math.isfinite(curvature):
             return CGResult(x, iteration, tuple(residuals), NOT_A_NUMBER)
         if curvature <= 0:
             return CGResult(x, iteration, tuple(residuals), INDEFINITE)
         x.add_(p, alpha=squared / curvature)
-        r.sub_(np, alpha=squared / curvature)
-        del np
+        r.sub_(normal_p, alpha=squared / curvature)
+        del normal_p
         squared, previous = inner_product(r, r), squared
         p.mul_(squared / previous).add_(r)
         residuals.append(math.sqrt(squared) / size)

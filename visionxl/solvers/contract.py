@@ -201,7 +201,7 @@ def check_state(state: object, times: Sequence[float], frames: int) -> None:
             f"state is before step {state.index}, and the sampler has the steps 0 to "
             f"{len(times) - 1}: give a state of a run of this sampler"
         )
-    if state.time not in (None, times[state.index]):
+    if state.time != times[state.index]:
         raise InputError(
             f"state is at time {state.time:g}, and step {state.index} of the sampler at "
             f"{times[state.index]:g}: give a state of a run of this sampler"

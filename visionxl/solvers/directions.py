@@ -62,8 +62,8 @@ class Directions:
             least[t] = torch.minimum(tt, low)
         return cls(planes, least, motion)
 
-    def turn(self, t: int, field: Tensor, out: Tensor) -> Tensor:
-        """``T q`` at frame ``t``, of ``q`` (3, channels, height, width), in ``out``."""
+    def applied(self, t: int, field: Tensor, out: Tensor) -> Tensor:
+        """``T q`` at frame ``t``, of ``q`` (3, channels, height, width), written to ``out``."""
         time, hh, hw, ww = self.planes[t]
         torch.mul(field[0], time, out=out[0])
         torch.mul(field[1], hh, out=out[1]).addcmul_(field[2], hw)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from attrs import field, frozen
+from attrs.validators import optional
 from torch import Tensor
 
 from visionxl.errors import InputError
@@ -23,12 +24,13 @@ class FrameByFrame:
 
     Args:
         prior: to ask.
-        frames_at_once: in one call, at most.
-        checks: whether the answers are looked at: once is enough where one hands on to another.
+        frames_at_once: in one call, at most; None for all.
+        checks: whether answers are checked to be finite: once is enough where one hands on to
+            another.
     """
 
     prior: LatentPrior
-    frames_at_once: int = field(default=1, validator=from_one)
+    frames_at_once: int | None = field(default=1, validator=optional(from_one))
     checks: bool = True
 
     @property
@@ -68,12 +70,13 @@ class FrameByFrame:
                 check_finite(method, part, first, dtype, chunk)
             return parts
 
-        if len(whole) <= self.frames_at_once:
+        size = self.frames_at_once or len(whole)
+        if len(whole) <= size:
             # Networks may answer with channels last, and operators may view what they measure.
             return tuple(part.contiguous() for part in checked(0, whole))
         results: tuple[Tensor, ...] = ()
-        for first in range(0, len(whole), self.frames_at_once):
-            chunk = whole[first : first + self.frames_at_once]
+        for first in range(0, len(whole), size):
+            chunk = whole[first : first + size]
             parts = checked(first, chunk)
             results = results or tuple(room(p, len(whole), *p.shape[1:]) for p in parts)
             for result, part in zip(results, parts, strict=True):

@@ -11,7 +11,6 @@ from visionxl.operators.cutting import goes_round, uncut
 from visionxl.operators.factors import Factored
 from visionxl.operators.reach import has_reach, reach_of
 from visionxl.protocols import (
-    Correction,
     DataConsistency,
     ForwardOperator,
     InverseProblem,
@@ -51,22 +50,6 @@ class HostedLowPass:
         for chunk in chunks(len(video)):
             result[chunk] = self.low_pass(video[chunk].to(self.device), level)
         return result
-
-
-@frozen
-class _Plain:
-    """A consistency that is asked with the operator itself."""
-
-    consistency: DataConsistency
-
-    @property
-    def fits_noise(self) -> bool:
-        return getattr(self.consistency, "fits_noise", False)
-
-    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        operator = problem.operator
-        plain = operator.operator if isinstance(operator, HostedOperator) else operator
-        return self.consistency.correct(estimate, evolve(problem, operator=plain), level)
 
 
 def hosted(
@@ -143,7 +126,7 @@ def _hosted(
     consistency: DataConsistency, problem: InverseProblem, device: str, windows: WindowSize
 ) -> DataConsistency:
     if isinstance(consistency, WINDOWED):
-        return _Plain(ByWindow(consistency, device, windows))
+        return ByWindow(consistency, device, windows)
     if isinstance(consistency, EXACT) and isinstance(problem.operator, Factored):
         return HostedClosedForm(consistency, device)
     return consistency

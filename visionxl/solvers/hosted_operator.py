@@ -23,7 +23,9 @@ def chunks(frames: int, size: int = FRAMES) -> Iterator[slice]:
 
 
 def pieces_of(operator: Any, video: FrameSource) -> Iterator[tuple[slice, Measurement]]:
-    """Which frames of a video's measurement, and they: some frames at a time where it can be cut.
+    """Yields slices of the measurement's frames, and these frames measured.
+
+    A few frames at a time, where the operator can be cut in time, and else all together.
 
     Args:
         operator: linear or not.
@@ -73,7 +75,7 @@ class HostedOperator:
         return factors_of(self.operator, shape)
 
     def pieces(self, video: FrameSource) -> Iterator[tuple[slice, Measurement]]:
-        """Which frames of the measurement, and they, on the device.
+        """Yields slices of the measurement's frames, and these frames measured, on the device.
 
         Args:
             video: all of it, or where its frames are read.
@@ -103,6 +105,11 @@ class HostedOperator:
             part = operator_at(operator, [t % count for t in range(begin, end)], count)
             piece = action(part, frames_of(frames, begin, end).to(self.device))
             yield core, piece[core.start - begin : core.stop - begin]
+
+
+def unhosted(operator: Any) -> Any:
+    """The operator itself, where it is computed on a device for videos elsewhere."""
+    return operator.operator if isinstance(operator, HostedOperator) else operator
 
 
 def _together(pieces: Iterator[tuple[slice, Tensor]], count: int, like: Tensor) -> Tensor:

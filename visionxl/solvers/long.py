@@ -149,7 +149,7 @@ def restore_windows(
     *,
     generator: Generator,
     begin: int = 0,
-    frames_at_once: int = 1,
+    frames_at_once: int | None = 1,
     observe: Callable[[Step], object] | None = None,
     inner: LatentPrior | None = None,
     device: str | torch.device = "cpu",
@@ -172,7 +172,7 @@ def restore_windows(
         generator: of the noise; every window begins with its present state, and it is left as
             it is.
         begin: index of the window to begin with.
-        frames_at_once: frames in one call of the prior.
+        frames_at_once: frames in one call of the prior, None for all.
         observe: called with every step of every window.
         inner: a quicker prior for all steps but the last.
         device: where the windows' videos are.

@@ -174,11 +174,11 @@ def _steps(
     else:
         latent, first = state.latent, state.index
         generator.set_state(state.chance)
+    fresh = state is None and sampler.condition is unconditioned
     for index in range(first, len(levels)):
         level, began, following = levels[index], time.perf_counter(), None
         with step_named(index), torch.no_grad(), no_autocast():
-            plain = state is None and sampler.condition is unconditioned
-            new = index == first and plain
+            new = fresh and index == first
             with first_seen(sampler.initializer, latent) if new else nullcontext():
                 denoised = prior.denoise(latent, level)
             decoded = prior.decode(denoised.clean)
@@ -200,13 +200,21 @@ def _steps(
                 # What nothing has changed need not be encoded again.
                 clean = denoised.clean if filtered is decoded else prior.encode(filtered)
                 del filtered
-                after, after_time = levels[index + 1], sampler.times[index + 1]
-                to = after.time, after.signal, after.noise
-                there = level, latent, denoised.clean
-                passage = Passage(*to, *there, problem, sampler.consistency)
+                after = levels[index + 1]
+                passage = Passage(
+                    after.time,
+                    after.signal,
+                    after.noise,
+                    before=level,
+                    latent=latent,
+                    denoised=denoised.clean,
+                    problem=problem,
+                    consistency=sampler.consistency,
+                )
                 latent = sampler.renoise(clean, denoised.noise, passage, generator)
                 check_same_shape("renoise", sampler.renoise, clean, latent)
-                following = State(index + 1, latent, generator.get_state(), after_time)
+                chance = generator.get_state()
+                following = State(index + 1, latent, chance, sampler.times[index + 1])
             residual = check_number(data_residual(problem, corrected.video), corrected.video.dtype)
         record = StepRecord(
             index=index,
@@ -238,7 +246,7 @@ def restore(
     sampler: Sampler,
     *,
     generator: Generator,
-    frames_at_once: int = 1,
+    frames_at_once: int | None = 1,
     observe: Callable[[Step], object] | None = None,
     inner: LatentPrior | None = None,
     state: State | None = None,
@@ -253,9 +261,9 @@ def restore(
         sampler: the method, such as ``vision_xl()``.
         generator: the only source of chance; the same seed gives the same result, on a GPU to
             rounding.
-        frames_at_once: frames in one call of the prior. More is faster where memory allows; the
-            result is the same to rounding, and a little beyond where a method follows the motion,
-            which is searched for in 8 bits.
+        frames_at_once: frames in one call of the prior, None for all. More is faster where memory
+            allows; the result is the same to rounding, and a little beyond where a method follows
+            the motion, which is searched for in 8 bits.
         observe: called with every step.
         inner: a quicker prior over the same latents, for all steps but the last: usually ``prior``
             with a tiny autoencoder.
@@ -278,11 +286,9 @@ def restore(
     with no_autocast():
         frames = check_problem(problem)
         check_precision(problem.measurement.device)
-        check_linear(problem, sampler.consistency)
-        if sampler.finish is not None:
-            check_linear(problem, sampler.finish)
-        if sampler.condition is not unconditioned:
-            check_linear(problem, sampler.condition)
+        for named in (sampler.consistency, sampler.finish, sampler.condition):
+            if named is not None and named is not unconditioned:
+                check_linear(problem, named)
         check_state(state, sampler.times, frames)
         frugal = FrameByFrame(prior, frames_at_once)
         parts = (sampler.initializer, sampler.consistency, sampler.renoise, sampler.condition)

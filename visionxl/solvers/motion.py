@@ -202,7 +202,7 @@ def sampled(picture: Tensor, places: Tensor) -> Tensor:
 
 
 def _room(motion: Motion) -> Tensor:
-    """1, or less where more than ``CROWDED`` pixels follow to the place of a pixel."""
+    """A weight for each pixel: 1, or less where more than ``CROWDED`` pixels move to one place."""
     crowd = motion.back(0, motion.seen.unsqueeze(1))
     found = torch.stack([motion.ahead(t, frame) for t, frame in enumerate(crowd)])
     return CROWDED / found[:, 0].clamp_min(CROWDED)

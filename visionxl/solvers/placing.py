@@ -7,42 +7,13 @@ from attrs import define, evolve, field, frozen
 
 from visionxl.memory import ran_out_of_memory
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel, Video
+from visionxl.solvers.hosted_operator import unhosted
 from visionxl.solvers.windows import least_context, windows_of
-from visionxl.transfer import moved, room
+from visionxl.transfer import room
 
 # Frames of a window of the total variation that are kept, at least, and those on each side.
 # Together they are 25: so many of 768x1280 fit into 9 GB beside the weights of SDXL.
 DEVICE_CORE, DEVICE_CONTEXT = 11, 7
-
-
-@frozen
-class OnDevice:
-    """``consistency`` computed on ``device``, for videos that are kept elsewhere.
-
-    The videos come back to where they were, so the device holds them only meanwhile.
-
-    Args:
-        consistency: to compute there.
-        device: such as ``cuda``.
-    """
-
-    consistency: DataConsistency
-    device: str
-
-    @property
-    def fits_noise(self) -> bool:
-        return getattr(self.consistency, "fits_noise", False)
-
-    @property
-    def takes_nonlinear(self) -> bool:
-        return getattr(self.consistency, "takes_nonlinear", False)
-
-    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        there = InverseProblem(
-            problem.operator, problem.measurement.to(self.device), problem.noise_std
-        )
-        found = self.consistency.correct(estimate.to(self.device), there, level)
-        return evolve(found, video=moved(found.video, estimate))
 
 
 @define(eq=False)
@@ -103,14 +74,16 @@ class ByWindow:
     def _correct(
         self, core: int, estimate: Video, problem: InverseProblem, level: NoiseLevel
     ) -> Correction:
-        operator, there = problem.operator, OnDevice(self.consistency, self.device)
+        operator, measured = unhosted(problem.operator), problem.measurement
         video, found = room(estimate, *estimate.shape), []
         context = max(self.context, least_context(operator))
         for window in windows_of(operator, len(video), core, context):
-            part = window.problem(operator, problem.measurement, problem.noise_std)
-            answer = there.correct(window.cut(estimate), part, level)
+            part = window.problem(operator, measured, problem.noise_std)
+            part = evolve(part, measurement=part.measurement.to(self.device))
+            there = window.cut(estimate).to(self.device)
+            answer = self.consistency.correct(there, part, level)
             video[window.first : window.stop] = window.core(answer.video)
             found.append(evolve(answer, video=video))
-            del part, answer
+            del part, there, answer
         # Of the one that took longest; a breakdown in any window is the clip's.
         return max(found, key=lambda one: (one.broke_down, one.iterations))

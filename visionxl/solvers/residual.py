@@ -2,15 +2,14 @@
 
 import math
 import warnings
-from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 from visionxl.solvers.conjugate_gradient import dot
+from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.spread import gain_of
 from visionxl.solvers.windows import FrameSource
 
@@ -22,20 +21,10 @@ NEAR, NOISES_NEAR = 0.002, 1.25  # one of a consistency that ends at the noise
 FAR, FEW = 2.0, 0.01  # times what a video's values and the measurement's reach; a share of them
 
 
-@runtime_checkable
-class Piecewise(Protocol):
-    """An operator that measures a video a few frames at a time."""
-
-    @abstractmethod
-    def pieces(self, video: Video) -> Iterator[tuple[slice, Measurement]]:
-        """Which frames of the measurement, and they, where they were computed."""
-        ...
-
-
 def data_residual(problem: InverseProblem, video: Video) -> float:
     """Root mean square of ``y - A x``, in units of ``y``."""
     operator, measurement = problem.operator, problem.measurement
-    if isinstance(operator, Piecewise):
+    if isinstance(operator, HostedOperator):
         return residual_in_pieces(operator.pieces(video), measurement)
     total = _square(operator.forward(video), measurement)
     return math.sqrt(total / measurement.numel())
@@ -57,9 +46,9 @@ def residual_in_pieces(
     return math.sqrt(total / count)
 
 
-def is_near(problem: InverseProblem, residual: float, gain: float = 1.0) -> bool:
+def is_near(residual: float, noise_std: float, gain: float = 1.0) -> bool:
     """Whether a result is about as far from its measurement as the noise, or nearer."""
-    return residual <= NEAR * gain + NOISES_NEAR * problem.noise_std
+    return residual <= NEAR * gain + NOISES_NEAR * noise_std
 
 
 def check_result(
@@ -74,7 +63,7 @@ def check_result(
     size = math.sqrt(dot(y, y) / y.numel())
     missed = residual > MISSED * gain + NOISES * problem.noise_std + SIZES * size
     if getattr(consistency, "fits_noise", False):
-        missed = not is_near(problem, residual, gain)
+        missed = not is_near(residual, problem.noise_std, gain)
     if size and missed:
         steep = ""
         if not isinstance(problem.operator, ForwardOperator):

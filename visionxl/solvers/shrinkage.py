@@ -76,7 +76,7 @@ class MotionShrinkage:
 
 
 def shrunk(video: Video, error: float, paths: Trajectories | None = None) -> Video:
-    """A video without what is as small as an error in the cosines of patches along its motion.
+    """Hard thresholding of the cosine coefficients of patches in space and time, along the motion.
 
     Five frames together: two on each side or, near an end, the first or last five.
     Overlapping patches are averaged, those with fewer coefficients kept counting more.

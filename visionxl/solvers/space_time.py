@@ -53,8 +53,8 @@ def variation_weight(data: DataTerm, video: Video, noise_std: float) -> float:
 def has_holes(operator: ForwardOperator, video: Video) -> bool:
     """Whether there are pixels that no measurement sees, such as those of a mask.
 
-    What a window of a clip leaves out at its ends does not count. Where measurements see a pixel,
-    random ones do not cancel there.
+    The frames that a window of a clip leaves out at its ends do not count. Found by whether
+    ``A^T r`` is 0 at a pixel for random ``r > 0``, which no pixel that is measured has by chance.
     """
     if isinstance(operator, HostedOperator):
         operator = HostedOperator(uncut(operator.operator)[0], operator.device)

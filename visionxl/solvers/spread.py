@@ -105,8 +105,9 @@ def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> floa
     """The measurement's unit: the root mean square of what a video of ones is measured as.
 
     1 for a blur, an average, a pooling or an orthonormal transform, the root of the known share for
-    a mask, 127.5 times as much where values are counted in grey levels. An operator that is blind
-    to it, such as one of differences, has that of white noise, and one that sees nothing 1.
+    a mask, 127.5 times as much where values are counted in grey levels. Where ``A`` takes a video
+    of ones to 0, as one of differences does, white noise is measured instead; for ``A = 0`` it is
+    1.
     """
     even = _size(operator.forward(torch.ones_like(video)))
     if isinstance(operator, NonlinearOperator):  # which need not take values beyond [-1, 1]
@@ -116,7 +117,7 @@ def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> floa
 
 
 def unit_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> float:
-    """Likewise, of the values that measure anything of it: 1 for a mask, too."""
+    """As :func:`gain_of`, of the measured values that are not 0: 1 for a mask, too."""
     measured = operator.forward(torch.ones_like(video))
     gain, size = gain_of(operator, video), _size(measured[measured != 0])
     return size if size >= gain else gain

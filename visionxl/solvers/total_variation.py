@@ -87,8 +87,9 @@ def minimise(
         dual: the dual variable that it starts from, by default 0.
         iterations: at most so many.
         tolerance: it stops once a step changes the video by less than this share of its norm.
-        exact: to end on the data term's own answer. The relaxation goes beyond it, so that after
-            few iterations a share of the estimate's residual is left: 0.8^10 after ten.
+        exact: whether the last iteration is not over-relaxed, so that the video is an answer of the
+            data term's own step. Over-relaxed to the end, a share of the estimate's residual is
+            left after few iterations: 0.8^10 after ten.
     """
     video = (estimate if start is None else start).clone(memory_format=torch.contiguous_format)
     dual = video.new_zeros(len(video), 3, *video.shape[1:]) if dual is None else dual.clone()
@@ -104,7 +105,7 @@ def minimise(
     pull = data.step(measurement, total)
     trial = video.clone()
     for t, frame in enumerate(trial):
-        add_adjoint(frame, turned(dual[t], directions, t, len(trial)), -tau)
+        add_adjoint(frame, weighted(dual[t], directions, t, len(trial)), -tau)
     add_carried(trial, dual, directions, -tau)
     done = 0
     while done < iterations:
@@ -142,11 +143,11 @@ def add_carried(video: Video, dual: Tensor, directions: Directions | None, scale
         video[first + 1 : last + 1].add_(q, alpha=scale)
 
 
-def turned(dual: Tensor, directions: Directions | None, t: int, frames: int) -> Tensor:
+def weighted(dual: Tensor, directions: Directions | None, t: int, frames: int) -> Tensor:
     """``T p`` of a frame, 0 across the border."""
     if directions is None:
         return dual
-    out = directions.turn(t, dual, torch.empty_like(dual))
+    out = directions.applied(t, dual, torch.empty_like(dual))
     if t + 1 == frames:
         out[0].zero_()
     elif directions.motion is not None:
@@ -209,7 +210,7 @@ def _step_of_the_dual(
         ahead = None if last else torch.lerp(video[t + 1], trial[t + 1], 2.0)
         differences(extrapolated, ahead, steps, t, motion)
         if directions is not None:
-            steps = directions.turn(t, steps, torch.empty_like(steps)).mul_(directions.least[t])
+            steps = directions.applied(t, steps, torch.empty_like(steps)).mul_(directions.least[t])
         torch.add(q, steps, alpha=sigma, out=steps)
         if bend > 0:
             steps.div_(1 + shorter * (1.0 if directions is None else directions.least[t]))
@@ -220,7 +221,7 @@ def _step_of_the_dual(
         moved += torch.dot(goal.flatten(), goal.flatten())
         frame.add_(goal, alpha=beyond)
         goal.copy_(frame)
-        add_adjoint(goal, turned(q, directions, t, len(video)), -tau)
+        add_adjoint(goal, weighted(q, directions, t, len(video)), -tau)
     add_carried(trial, dual, directions, -tau)
     moved, size = moved.item(), size.item()
     return math.sqrt(moved / size) if size else 0.0

@@ -121,8 +121,16 @@ def _check_shared(sampler: Sampler, problem: Any, prior: LatentPrior, seed: int)
     clean = prior.encode(video[:1].expand(3, -1, -1, -1).contiguous())
     noise = Draws(seed, clean.dtype, clean.device).noise(clean[:1].shape).expand_as(clean)
     latent = before.signal * clean + before.noise * noise
-    to = after.time, after.signal, after.noise
-    passage = Passage(*to, before, latent, clean, problem, sampler.consistency)
+    passage = Passage(
+        after.time,
+        after.signal,
+        after.noise,
+        before=before,
+        latent=latent,
+        denoised=clean,
+        problem=problem,
+        consistency=sampler.consistency,
+    )
     answer = sampler.renoise(clean, noise, passage, Generator().manual_seed(seed))
     far = apart(answer[:1].expand_as(answer), answer)
     require(

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from visionxl.operators import AveragePool, GaussianBlur, TemporalAverage
-from visionxl.solvers import halves
-from visionxl.solvers.halves import svd_by_halves
+from visionxl.solvers import centrosymmetric
+from visionxl.solvers.centrosymmetric import centrosymmetric_svd
 
 SIZES = st.integers(1, 12)
 
@@ -22,7 +22,7 @@ def test_they_are_the_singular_values_and_the_vectors_are_orthonormal(rows, colu
     matrix = random(rows, columns, seed)
     if turned:
         matrix = matrix + matrix.flip(0, 1)
-    left, values, right = svd_by_halves(matrix)
+    left, values, right = centrosymmetric_svd(matrix)
     expected = torch.linalg.svdvals(matrix)
     torch.testing.assert_close(values, expected, atol=1e-12, rtol=0)
     torch.testing.assert_close(left * values @ right.T, matrix, atol=1e-12, rtol=0)
@@ -50,11 +50,11 @@ def test_the_matrices_of_symmetric_kernels_are_halved(operator, axis, monkeypatc
         shapes.append(tuple(matrix.shape))
         return svd(matrix, **options)
 
-    monkeypatch.setattr(halves.torch.linalg, "svd", watched)
+    monkeypatch.setattr(centrosymmetric.torch.linalg, "svd", watched)
     matrix = operator.factors((7, 3, 16, 24)).axes[axis]
-    svd_by_halves(matrix)
+    centrosymmetric_svd(matrix)
     rows, columns = matrix.shape
     assert shapes == [(-(-rows // 2), -(-columns // 2)), (rows // 2, columns // 2)]
     shapes.clear()
-    svd_by_halves(matrix + random(*matrix.shape, seed=0))
+    centrosymmetric_svd(matrix + random(*matrix.shape, seed=0))
     assert shapes == [(rows, columns)]

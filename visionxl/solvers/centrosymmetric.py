@@ -1,4 +1,4 @@
-"""Singular values of matrices that are the same turned around."""
+"""SVD of centrosymmetric matrices, by their symmetric and antisymmetric halves."""
 
 import math
 
@@ -8,13 +8,13 @@ from torch import Tensor
 ALIKE = 1e-14  # a share of the largest entry
 
 
-def svd_by_halves(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """``matrix = left @ diag(values) @ right.T``, thin, the values falling.
+def centrosymmetric_svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The thin SVD, ``matrix = left @ diag(values) @ right.T``, the values falling.
 
-    A matrix that is the same turned around, ``A[i, j] = A[-1 - i, -1 - j]``, takes symmetric
-    vectors to symmetric ones and antisymmetric vectors to antisymmetric ones (Cantoni & Butler
-    1976). Its two halves are decomposed by themselves, with a quarter of the work. Symmetric
-    kernels have such matrices where both borders are alike; so have averages of neighbours.
+    A centrosymmetric matrix, ``A[i, j] = A[-1 - i, -1 - j]``, takes symmetric vectors to symmetric
+    ones and antisymmetric vectors to antisymmetric ones (Cantoni & Butler 1976). Its two halves are
+    decomposed by themselves, with a quarter of the work. Symmetric kernels have such matrices where
+    both borders are alike; so have averages of neighbours. Other matrices are decomposed as usual.
 
     Args:
         matrix: of any shape.

@@ -104,6 +104,7 @@ def test_a_clip_in_windows_is_whole_and_near_the_one_restored_at_once(here, monk
     assert not FOLDER.exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 @pytest.mark.parametrize("more", [[], ["--windows", "4"]])
 def test_a_result_that_misses_its_measurement_is_told(more, here, monkeypatch, capfd):
     """A clip that is sharp was not blurred."""

@@ -111,7 +111,7 @@ def test_a_result_that_misses_its_measurement_is_told(more, here, monkeypatch, c
     words = ["restore", "clip.mkv", "--task", "deblur", "--noise", "0.001", "--output", "x.mkv"]
     answer = visionxl(monkeypatch, capfd, *words, *QUICK, *more)
     assert answer.code == 0, answer.err
-    assert "is above the noise" in answer.err
+    assert "is above the noise 0.00226" in answer.out
     record = json.loads(Path("x.json").read_text())
     assert any("is it the right task" in note for note in record["notes"])
 

@@ -57,8 +57,9 @@ from visionxl.solvers import (
     trajectory,
     unconditioned,
 )
+from visionxl.solvers.gain import unit_of
 from visionxl.solvers.residual import data_residual
-from visionxl.solvers.spread import LEAST_NOISE, unit_of
+from visionxl.solvers.spread import LEAST_NOISE
 
 STD = 0.3
 PRIOR = GaussianPrior.natural(8, 8, std=STD)

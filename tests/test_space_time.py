@@ -54,11 +54,12 @@ from visionxl.priors import DiscreteSchedule
 from visionxl.protocols import ForwardOperator, NoiseLevel
 from visionxl.solvers import ConstantSpread, leading_times, method_named
 from visionxl.solvers.data_term import Iterated
+from visionxl.solvers.gain import gain_of, is_fine
 from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.space_time import has_holes, variation_weight
-from visionxl.solvers.spread import LEAST_NOISE, gain_of, is_fine
+from visionxl.solvers.spread import LEAST_NOISE
 from visionxl.solvers.total_variation import total_variation
 from visionxl.solvers.trajectories import Trajectories
 from visionxl.video import DEMO_CLIP, read_clip

@@ -75,17 +75,7 @@ def restore_one(
         going_on = begun(folder)
         if order.resume and not going_on and outputs.is_finished(beside(output)[1], output):
             group.share(False)
-            record = outputs.read_json(beside(output)[1])
-            if record.get("run", run) != run:
-                both = (_deciding(known) for known in (record.get("settings", {}), settings))
-                other = difference(*both) or "another measurement or mask, or other weights"
-                raise InputError(
-                    f"--resume: {output.name} is finished, but with {other}: give the same again, "
-                    "or --overwrite without --resume, to make it anew"
-                )
-            late = order.truth is not None and "measures" not in record
-            notes = [f"--truth came too late: visionxl evaluate {output} {order.truth}"] * late
-            return record, f"{output.name} is finished: there is nothing to resume", notes, []
+            return _already_finished(output, order, settings, run)
         if going_on and not order.resume:
             if not order.overwrite:
                 raise InputError(
@@ -120,6 +110,21 @@ def restore_one(
         remove(folder)
     group.give(f"wrote {output}")
     return answer.record, summary(answer.record), answer.notes, written
+
+
+def _already_finished(output: Path, order: Order, settings: dict[str, Any], run: str) -> Answer:
+    """The answer for an output that this very run has written before."""
+    record = outputs.read_json(beside(output)[1])
+    if record.get("run", run) != run:
+        both = (_deciding(known) for known in (record.get("settings", {}), settings))
+        other = difference(*both) or "another measurement or mask, or other weights"
+        raise InputError(
+            f"--resume: {output.name} is finished, but with {other}: give the same again, or "
+            "--overwrite without --resume, to make it anew"
+        )
+    late = order.truth is not None and "measures" not in record
+    notes = [f"--truth came too late: visionxl evaluate {output} {order.truth}"] * late
+    return record, f"{output.name} is finished: there is nothing to resume", notes, []
 
 
 def weights_of(order: Order) -> dict[str, str]:

@@ -21,7 +21,8 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, is_spread, unit_of
+from visionxl.solvers.gain import unit_of
+from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, is_spread
 from visionxl.validators import above_zero, count, from_zero
 
 ConditionedDenoiser = Callable[[LatentPrior, InverseProblem, Latent, NoiseLevel], Denoised]

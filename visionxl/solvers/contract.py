@@ -18,7 +18,7 @@ from visionxl.protocols import (
 )
 from visionxl.solvers.answers import check_answer
 from visionxl.solvers.conjugate_gradient import dot
-from visionxl.solvers.spread import gain_of
+from visionxl.solvers.gain import gain_of
 
 LARGE = 8.0  # times what a video of ones is measured as
 

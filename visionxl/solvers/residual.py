@@ -9,8 +9,8 @@ from torch import Tensor
 
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 from visionxl.solvers.conjugate_gradient import dot
+from visionxl.solvers.gain import gain_of
 from visionxl.solvers.hosted_operator import HostedOperator
-from visionxl.solvers.spread import gain_of
 from visionxl.solvers.windows import FrameSource
 
 PART = 2**16  # values at once, of what looks at all of them: they stay in a processor's cache

@@ -20,7 +20,8 @@ from visionxl.operators.transform import cosines
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, gain_of, is_fine
+from visionxl.solvers.gain import gain_of, is_fine
+from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread
 from visionxl.solvers.trajectories import Trajectories
 from visionxl.validators import above_zero, from_one
 

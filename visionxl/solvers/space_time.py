@@ -13,18 +13,11 @@ from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.data_term import DataTerm, Iterated
 from visionxl.solvers.directions import Directions
+from visionxl.solvers.gain import gain_of, is_fine
 from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
-from visionxl.solvers.spread import (
-    LEAST_NOISE,
-    ConstantSpread,
-    Spread,
-    damping_of,
-    gain_of,
-    is_fine,
-    is_spread,
-)
+from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of, is_spread
 from visionxl.solvers.total_variation import USUAL, minimise
 from visionxl.validators import above_zero, from_one, from_zero
 

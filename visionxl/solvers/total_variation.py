@@ -81,7 +81,7 @@ def minimise(
         weight: 0 or more.
         directions: of the total variation; without them it is the same for all directions.
         bend: 0 or more, in units of ``T D x``: below it a difference costs its square.
-        gain: the measurement's unit (:func:`~visionxl.solvers.spread.gain_of`).
+        gain: the measurement's unit (:func:`~visionxl.solvers.gain.gain_of`).
         damping: 0 or more; with 0 the estimate is only where it starts.
         start: where it starts, by default from ``x0``.
         dual: the dual variable that it starts from, by default 0.

@@ -1,0 +1,59 @@
+"""The unit of a measurement, and whether it shows fine detail."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from visionxl.protocols import ForwardOperator, NonlinearOperator, Video
+from visionxl.randomness import draw_noise
+
+BLIND = 1e-5  # times what white noise is measured as: less is the rounding of what cancels
+PROBE = 1728  # a seed that masks are not drawn with: noise of their seed would depend on them
+
+
+def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> float:
+    """The measurement's unit: the root mean square of what a video of ones is measured as.
+
+    1 for a blur, an average, a pooling or an orthonormal transform, the root of the known share for
+    a mask, 127.5 times as much where values are counted in grey levels. Where ``A`` takes a video
+    of ones to 0, as one of differences does, white noise is measured instead; for ``A = 0`` it is
+    1.
+    """
+    even = _size(operator.forward(torch.ones_like(video)))
+    if isinstance(operator, NonlinearOperator):  # which need not take values beyond [-1, 1]
+        return even or 1.0
+    noise = _size(operator.forward(_still_noise(video)))
+    return (even if even > BLIND * noise else noise) or 1.0
+
+
+def unit_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> float:
+    """As :func:`gain_of`, of the measured values that are not 0: 1 for a mask, too."""
+    measured = operator.forward(torch.ones_like(video))
+    gain, size = gain_of(operator, video), _size(measured[measured != 0])
+    return size if size >= gain else gain
+
+
+def is_fine(operator: ForwardOperator, video: Video, gain: float) -> bool:
+    """Whether the measurement shows fine detail: white noise a third as strongly as an even grey.
+
+    The noise is the same in all frames. A mask or an average over time shows it as strongly, a
+    pooling of 4 x 4 pixels a quarter, a blur of 3 pixels a tenth.
+
+    Args:
+        operator: of the measurement.
+        video: for its size.
+        gain: the measurement's unit (:func:`gain_of`).
+    """
+    return _size(operator.forward(_still_noise(video))) > gain / 3
+
+
+def _still_noise(video: Video) -> Video:
+    """White noise of the video's size, the same in all frames and in every run."""
+    noise = draw_noise(video, 1, torch.Generator().manual_seed(PROBE))
+    return noise.expand_as(video).contiguous()  # operators may view what they measure
+
+
+def _size(measured: Tensor) -> float:
+    """Its root mean square."""
+    return measured.norm().item() / math.sqrt(max(measured.numel(), 1))

@@ -285,3 +285,15 @@ def test_steps_after_the_solution_do_not_follow_rounding_into_the_null_space(op,
     residual = op.forward(found.video) - problem.measurement
     assert residual.norm() < 20 * torch.finfo(dtype).eps * problem.measurement.norm()
     check_consistency(PlainCG(30), op, (4, 3, 8, 8), dtype=dtype)
+
+
+@pytest.mark.parametrize("consistency", [ClosedForm, NoiseAware])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_estimate_that_tells_nothing_does_not_let_rounding_errors_grow(dtype, consistency):
+    """The blur's singular values go below those of rounding, by which nothing is divided."""
+    video = GaussianPrior.natural(64, 64).sample(1, 3, generator()).to(dtype)
+    problem = simulate(video, GaussianBlur(3.0), 0.0, generator=generator())
+    there = consistency(spread_of(math.inf))
+    found = there.correct(torch.zeros_like(video), problem, LEVEL).video
+    assert (found - video).norm() < 3 * video.norm()
+    assert (problem.operator.forward(found) - problem.measurement).abs().max() < 1e-3

@@ -443,11 +443,20 @@ def test_the_encoded_back_projection_is_noised_alike_in_every_frame():
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_start_from_noise_has_unit_variance(shared):
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        (LEVELS[0], 1.0),
+        (NoiseLevel(1.0, 1.0, 7.0), math.sqrt(50)),
+        (NoiseLevel(0.4, 0.6, 0.4), math.sqrt(0.52)),
+    ],
+    ids=["variance preserved", "variance exploding", "a flow"],
+)
+def test_a_start_from_noise_has_the_variance_of_latents_at_its_level(level, expected, shared):
     problem = InverseProblem(AveragePool(2), torch.zeros(8, 1, 32, 32))
     prior = GaussianPrior.natural(64, 64)
-    latent = Noise(shared).start(problem, prior, LEVELS, generator())
-    assert latent.std().item() == pytest.approx(1, abs=0.05)
+    latent = Noise(shared).start(problem, prior, [level], generator())
+    assert latent.std().item() == pytest.approx(expected, rel=0.05)
 
 
 # What users' own parts may and may not do

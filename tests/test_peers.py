@@ -11,9 +11,11 @@ from visionxl import GaussianPrior, InputError, InverseProblem, restore, simulat
 from visionxl.init import Noise
 from visionxl.operators import (
     AveragePool,
+    BlockCosine,
     Blur,
     Clip,
     Differentiable,
+    FourierMagnitude,
     Gamma,
     GaussianBlur,
     Identity,
@@ -57,6 +59,7 @@ from visionxl.solvers import (
     trajectory,
     unconditioned,
 )
+from visionxl.solvers.conditioned import lowest
 from visionxl.solvers.gain import unit_of
 from visionxl.solvers.residual import data_residual
 from visionxl.solvers.spread import LEAST_NOISE
@@ -202,6 +205,17 @@ def test_resampling_lies_between_the_corrected_latents_and_the_unmeasured_step()
     draws = torch.cat([ResampledNoise(1e9)(clean, eps, level, generator(s)) for s in range(2000)])
     torch.testing.assert_close(draws.mean(0), level.signal * clean[0], atol=0.05, rtol=0)
     assert draws.std(0).mean().item() == pytest.approx(level.noise, rel=0.02)
+
+
+def test_resampling_without_trust_in_the_measurement_is_plain_ddim():
+    """What the optimised latents are drawn towards is the step that knows nothing of y."""
+    told = resample(count=4, strength=0.0)
+    untold = evolve(told, condition=unconditioned, renoise=DDIMNoise(0.0, corrected=False))
+    ends = []
+    for method in (told, untold):
+        steps = list(trajectory(problem_of(AveragePool(2)), PRIOR, method, generator()))
+        ends.append(steps[-2].following.latent)
+    torch.testing.assert_close(*ends)
 
 
 # SVI and DDS
@@ -615,6 +629,65 @@ def test_a_mask_does_not_change_the_measurements_unit():
     assert unit_of(Scale(127.5) @ half, video) == pytest.approx(127.5)
     assert unit_of(POOL, video) == pytest.approx(1)
     assert unit_of(Mask(torch.zeros(16, 24)), video) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("size", [16, 32])
+def test_the_unit_of_an_orthonormal_transform_is_1_whatever_rounds(size, dtype):
+    video = noise(2, 3, size, size).to(dtype)
+    assert unit_of(BlockCosine([1.0] * 8), video) == pytest.approx(1)
+    assert unit_of(FourierMagnitude(), video) == pytest.approx(1, rel=0.05)
+
+
+def test_the_unit_of_a_clipping_is_that_of_what_it_lets_through():
+    video = torch.linspace(-1, 1, 128).view(2, 1, 8, 8)
+    assert unit_of(Clip(high=0.01), video) == pytest.approx(1)
+    assert unit_of(Gamma(2.0), torch.zeros(2, 3, 8, 8)) == pytest.approx(1)
+
+
+# Guidance by a likelihood
+
+
+@pytest.mark.parametrize("slope", [-1.0, -0.1, 0.0, 1.0])
+@pytest.mark.parametrize("bend", [-2.0, 0.0, 0.01, 0.5, 30.0])
+def test_a_parabola_is_nowhere_lower_between_its_ends(slope, bend):
+    places = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    parabola = slope * places + bend * places**2
+    found = lowest(slope, slope + bend)
+    if bend >= 0:
+        assert slope * found + bend * found**2 <= parabola.min() + 1e-6
+    assert 0 <= found <= 1
+    assert lowest(slope, math.inf) == lowest(slope, math.nan) == 0
+
+
+@pytest.mark.parametrize("method", [latent_dps, psld])
+@pytest.mark.parametrize("count", [10, 50])
+@pytest.mark.parametrize(
+    "operator",
+    [Identity(), GaussianBlur(1.0), BlockCosine(), Scale(127.5), Clip(high=0.2), AveragePool(4)],
+    ids=repr,
+)
+def test_gradients_do_not_lead_away_from_the_measurement(operator, count, method):
+    """A step may be too long for an operator that is as strong as the identity."""
+    if method is psld and isinstance(operator, Clip):
+        pytest.skip("PSLD is for linear operators")
+    truth = GaussianPrior.natural(32, 32).sample(1, 3, generator())
+    problem = simulate(truth, operator, 0.05, generator=generator(1))
+    prior = GaussianPrior.natural(32, 32)
+    found = restored(method(count=count), problem, prior)
+    assert relative_error(found, truth) < 1
+
+
+def test_what_is_guided_by_nothing_is_told_that_it_misses_the_measurement():
+    class Nothing:
+        takes_nonlinear = True
+
+        def __call__(self, prior, problem, clean, level):
+            return 0 * prior.decode(clean).sum()
+
+    method = evolve(latent_dps(count=5), condition=Guided(Nothing()))
+    with pytest.warns(UserWarning, match="does not explain its measurement"):
+        restored(method, problem_of(Identity()))
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ class Passage(NoiseLevel):
     Args:
         before: the level of the step.
         latent: ``z_t`` at that level, which the step began with.
-        denoised: the clean latents that the denoiser made of it, before the correction.
+        denoised: the clean latents that the denoiser made of it, before any correction.
         problem: what was measured, for those whose noise depends on it.
         consistency: that made the correction, likewise.
     """
@@ -123,11 +123,13 @@ class Denoised:
     """A denoiser's answer at ``z_t``.
 
     ``clean`` is Tweedie's estimate of ``z_0`` (guided, where the prior is guided). ``noise`` is
-    the ``eps`` to renoise with: the unguided one under CFG++ (Chung et al. 2024).
+    the ``eps`` to renoise with: the unguided one under CFG++ (Chung et al. 2024). ``unmeasured`` is
+    the ``clean`` of the prior alone, where a condition has moved it and left the noise as it was.
     """
 
     clean: Latent = field(repr=_shape_of)
     noise: Latent = field(repr=_shape_of)
+    unmeasured: Latent | None = field(default=None, repr=False)
 
 
 @runtime_checkable

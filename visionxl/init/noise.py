@@ -1,5 +1,6 @@
 """Starts that draw noise instead of inverting."""
 
+import math
 from collections.abc import Sequence
 
 from attrs import frozen
@@ -12,9 +13,11 @@ from visionxl.randomness import draw_noise
 
 @frozen
 class Noise:
-    """White Gaussian noise of unit variance: the start of an ordinary sampler.
+    """White Gaussian noise: the start of an ordinary sampler.
 
-    It knows nothing of the measurement; begin with a late time, ``vision_xl(start=1.0)``.
+    Its variance is that of latents of unit variance at the first level, ``signal^2 + noise^2``,
+    which is 1 where the schedule preserves it. It knows nothing of the measurement; begin with a
+    late time, ``vision_xl(start=1.0)``.
 
     Args:
         shared: one draw for all frames; otherwise each frame has its own.
@@ -32,7 +35,8 @@ class Noise:
         lifted = lift(problem.operator, problem.measurement)
         like = prior.encode(lifted[:1])  # tells the latents' size
         draw = draw_noise(like, 1 if self.shared else len(lifted), generator)
-        return draw.expand(len(lifted), -1, -1, -1)
+        size = math.hypot(levels[0].signal, levels[0].noise)
+        return (size * draw).expand(len(lifted), -1, -1, -1)
 
 
 @frozen

@@ -1,5 +1,6 @@
 """The damped normal equations of a factored operator, solved exactly."""
 
+import math
 from functools import lru_cache
 from hashlib import sha256
 
@@ -16,6 +17,7 @@ from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping
 from visionxl.validators import above_zero
 
 NEGLIGIBLE = 1e-9  # singular values below this share of the largest are dropped
+NEGLIGIBLE_FLOAT32 = 1e-5  # and below this share of an axis' largest carry nothing in float32
 
 
 @frozen(eq=False)
@@ -109,8 +111,16 @@ def along(video: Tensor, axis: int, matrix: Tensor) -> Tensor:
     return (matrix @ video.flatten(1)).view(len(matrix), *video.shape[1:])
 
 
+def least_damping(axes: tuple[AxisSVD | None, ...], dtype: torch.dtype) -> float:
+    """Less would divide rounding errors by singular values that are themselves rounding."""
+    rounding = NEGLIGIBLE if dtype == torch.float64 else NEGLIGIBLE_FLOAT32
+    largest = math.prod(1.0 if svd is None else svd.values[0].item() for svd in axes)
+    return (rounding * largest) ** 2
+
+
 def solve_damped(axes: tuple[AxisSVD | None, ...], residual: Tensor, damping: float) -> Tensor:
     """``(A^T A + damping)^-1 A^T residual`` for ``A`` the product of the axes."""
+    damping = max(damping, least_damping(axes, residual.dtype))
     for axis, svd in enumerate(axes):
         if svd is not None:
             residual = along(residual, axis, svd.left.T)

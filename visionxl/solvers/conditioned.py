@@ -1,5 +1,6 @@
 """Denoisers that are told the measurement, by gradients through the decoder and the networks."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, Protocol
@@ -116,8 +117,12 @@ class Guided:
     """A condition: the score of the likelihood is added to that of the denoiser.
 
     With ``g`` the gradient of ``likelihood`` with respect to ``z_t``, through the denoiser,
-    Tweedie's formula gives ``clean - noise_t^2 / signal_t g`` and ``noise + noise_t g``. It costs
-    a backward pass through the denoiser and the decoder, and holds what that needs of all frames.
+    Tweedie's formula gives ``clean - noise_t^2 / signal_t g`` and ``noise + noise_t g``. The
+    gradient is a first-order answer, and where the operator is strong this step may lead beyond the
+    measurement and away from it: so only the share of it is made, up to 1, at which the likelihood
+    is best by the parabola through its value and slope at ``clean`` and its value a whole step
+    farther. It costs a backward pass through the denoiser and the decoder and one more pass through
+    the decoder, and holds what the former needs of all frames.
     """
 
     takes_nonlinear: ClassVar[bool] = True  # where its likelihood does
@@ -140,9 +145,21 @@ class Guided:
             noisy = latent.detach().requires_grad_()
             denoised = prior.denoise(noisy, level)
             likelihood = self.likelihood(prior, problem, denoised.clean, level)
-            (g,) = torch.autograd.grad(likelihood, noisy)
-        clean = denoised.clean.detach() - level.noise**2 / level.signal * g
-        return Denoised(clean, denoised.noise.detach() + level.noise * g)
+            g, slope = torch.autograd.grad(likelihood, (noisy, denoised.clean))
+        clean, step = denoised.clean.detach(), -(level.noise**2) / level.signal * g
+        after = self.likelihood(prior, problem, clean + step, level)
+        fall = torch.sum(slope * step).item()
+        share = lowest(fall, after.item() - likelihood.item())
+        noise = denoised.noise.detach() + share * level.noise * g
+        return Denoised(clean + share * step, noise)
+
+
+def lowest(slope: float, change: float) -> float:
+    """Where in [0, 1] a parabola is lowest that begins with ``slope`` and changes so much by 1."""
+    bend = change - slope
+    if slope >= 0 or not math.isfinite(bend):
+        return 0.0
+    return 1.0 if 2 * bend <= -slope else -slope / (2 * bend)
 
 
 @frozen
@@ -186,7 +203,7 @@ class HardConsistency:
                     break
                 (clean.grad,) = torch.autograd.grad(loss, clean)  # of the latents and nothing else
                 adam.step()
-        return Denoised(clean.detach(), denoised.noise)
+        return Denoised(clean.detach(), denoised.noise, unmeasured=denoised.clean)
 
 
 @torch.no_grad()

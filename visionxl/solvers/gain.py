@@ -28,9 +28,16 @@ def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> floa
 
 
 def unit_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> float:
-    """As :func:`gain_of`, of the measured values that are not 0: 1 for a mask, too."""
-    measured = operator.forward(torch.ones_like(video))
-    gain, size = gain_of(operator, video), _size(measured[measured != 0])
+    """As :func:`gain_of`, of the measured values that see anything of it: 1 for a mask, too.
+
+    Of an operator that is not linear it is that of its derivative at the video: 1 where a clipping
+    does not clip.
+    """
+    if isinstance(operator, NonlinearOperator):
+        operator = operator.linearize(video)
+    gain = gain_of(operator, video)
+    seeing = operator.forward(_still_noise(video)) != 0
+    size = _size(operator.forward(torch.ones_like(video))[seeing])
     return size if size >= gain else gain
 
 

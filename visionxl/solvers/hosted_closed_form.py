@@ -8,7 +8,7 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
-from visionxl.solvers.closed_form import AxisSVD, ClosedForm
+from visionxl.solvers.closed_form import AxisSVD, ClosedForm, least_damping
 from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.hosted_operator import chunks
 from visionxl.solvers.modes import Modes
@@ -42,6 +42,7 @@ class HostedClosedForm:
             return self.consistency.correct(estimate, problem, level)
         modes = _placed(modes, self.device)
         damping = damping_of(problem, level, self.consistency.spread, self.consistency.least_noise)
+        damping = max(damping, least_damping(modes.axes, estimate.dtype))
         video = room(estimate, *estimate.shape)
         if modes.axes[1] is None:
             parts = [(modes.of_channel(c), slice(c, c + 1)) for c in range(estimate.shape[1])]

@@ -201,13 +201,14 @@ def _steps(
                 clean = denoised.clean if filtered is decoded else prior.encode(filtered)
                 del filtered
                 after = levels[index + 1]
+                alone = denoised.clean if denoised.unmeasured is None else denoised.unmeasured
                 passage = Passage(
                     after.time,
                     after.signal,
                     after.noise,
                     before=level,
                     latent=latent,
-                    denoised=denoised.clean,
+                    denoised=alone,
                     problem=problem,
                     consistency=sampler.consistency,
                 )
@@ -310,7 +311,8 @@ def restore(
             observe(step)
         del step
     assert video is not None  # that of the last step, which nothing follows
-    if not isinstance(sampler.consistency, Unchanged) or sampler.finish is not None:
+    told = sampler.finish is not None or sampler.condition is not unconditioned
+    if told or not isinstance(sampler.consistency, Unchanged):
         with no_autocast():
             check_result(problem, sampler.consistency, video, trace[-1].data_residual)
     return Restoration(video, tuple(trace))

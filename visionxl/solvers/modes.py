@@ -5,12 +5,8 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.protocols import Measurement, Video
-from visionxl.solvers.closed_form import AxisSVD, along, spectrum_of
+from visionxl.solvers.closed_form import NEGLIGIBLE_FLOAT32, AxisSVD, along, spectrum_of
 from visionxl.solvers.data_term import DataStep
-
-NEGLIGIBLE_FLOAT32 = (
-    1e-5  # singular values below this share of an axis' largest carry nothing in float32
-)
 
 
 @frozen(eq=False)

@@ -1,8 +1,9 @@
 """Where each pixel of a frame lies in the next one, and videos followed along it.
 
 The optical flow is that of dense inverse search (Kroeger et al. 2016), with variational
-refinement, as OpenCV has it. Frames are sampled at its places by bicubic interpolation (Keys 1981),
-a linear map ``W_t``, here with its exact adjoint.
+refinement, as OpenCV has it. Frames are sampled at its places by PyTorch's bicubic interpolation, a
+linear map ``W_t``, here with its exact adjoint. Its kernel is that of cubic convolution with
+``a = -3/4``, sharper than that of Keys (1981), who has ``-1/2`` for it to be exact on ramps.
 """
 
 import math

@@ -106,8 +106,8 @@ def ddnm_plus(*, count: int = 50) -> Sampler:
     """DDNM+ (Wang, Yu & Zhang, ICLR 2023, section 3.3): DDNM for a measurement with noise.
 
     Each mode is corrected as far as the noise that comes with it is less than what the step adds,
-    and the step adds the rest (:class:`NullSpaceNoise`). After the last step, a mode is corrected
-    as far as its noise is below the level's. Without the paper's time travel. Operators with
+    and the step adds the rest (:class:`NullSpaceNoise`); and, which the paper has not, as far as it
+    is below the level's own (:class:`NullSpace`). Without the paper's time travel. Operators with
     factors, priors whose latents are the pixels; one evaluation a step.
 
     Args:

@@ -177,7 +177,7 @@ def test_turning_is_a_symmetric_matrix_at_each_pixel():
     found = directions_of(0.2 * noise(3, 2, 6, 7))
     p, q = noise(3, 2, 6, 7, seed=1), noise(3, 2, 6, 7, seed=2)
     for t in range(3):
-        turned_p, turned_q = (found.turn(t, x, torch.full_like(x, math.nan)) for x in (p, q))
+        turned_p, turned_q = (found.applied(t, x, torch.full_like(x, math.nan)) for x in (p, q))
         in_frame = torch.einsum("hwij,jchw->ichw", matrices(found.planes[t, 1:]), p[1:])
         expected = torch.cat([(found.planes[t, 0] * p[0]).unsqueeze(0), in_frame])
         torch.testing.assert_close(turned_p, expected)

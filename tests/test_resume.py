@@ -13,6 +13,7 @@ from pathlib import Path
 
 import models
 import pytest
+import torch
 from command_line import exit_code, make_clip, run_in, visionxl
 from filelock import FileLock
 from safetensors import safe_open
@@ -20,7 +21,9 @@ from safetensors.torch import save_file
 
 from visionxl import checkpoints
 from visionxl.checkpoints import CheckpointFolder, difference, only_run
+from visionxl.cli import outputs as cli_outputs
 from visionxl.cli import restore_one, running
+from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.solvers import loop
 
@@ -132,6 +135,122 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     if damage != "no json":  # then it was never finished
         assert "step-0003 is damaged" in answer.out
     assert "went on after step 2 of 4" in answer.out
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+
+
+JSON_DAMAGES = [
+    ('"iterations"', '"iterationz"'),
+    ('"trace"', '"trabe"'),
+    ('"index": 3', '"index": 2'),
+    ('"data_residual": 0.', '"data_residual": 9.'),
+]
+
+
+@pytest.mark.parametrize(("told", "instead"), JSON_DAMAGES)
+def test_a_checkpoint_whose_record_was_changed_is_named_and_the_one_before_it_used(
+    told, instead, interrupted, finished, monkeypatch, capfd
+):
+    file = FOLDER / "step-0003.json"
+    changed = file.read_text().replace(told, instead)
+    assert changed != file.read_text()
+    file.write_text(changed)
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert "step-0003 is damaged" in answer.out
+    assert "went on after step 2 of 4" in answer.out
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+
+
+@pytest.mark.parametrize("content", ["", '{"run": 3}', None, "[]"])
+def test_what_run_it_was_is_made_again_where_that_is_damaged(
+    content, interrupted, finished, monkeypatch, capfd
+):
+    file = FOLDER / "run.json"
+    file.write_text(file.read_text()[:200] if content is None else content)
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert "run.json is damaged" in answer.out
+    assert "went on after step 3 of 4" in answer.out
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+
+
+def test_another_command_takes_no_steps_where_what_run_it_was_is_damaged(
+    interrupted, finished, monkeypatch, capfd
+):
+    (FOLDER / "run.json").write_text("")
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--seed", "4", "--resume")
+    assert answer.code == 0, answer.err
+    assert "went on" not in answer.out
+    assert Path("x.mkv").read_bytes() != (finished / "x.mkv").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "weights/model.bin", "model.safetensors"])
+def test_a_folder_with_other_things_in_it_is_left_alone(name, here, monkeypatch, capfd):
+    file = FOLDER / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    for more in ([], ["--resume"], ["--overwrite"], ["--prior", "nosuch"]):
+        answer = visionxl(monkeypatch, capfd, *RESTORE, *more)
+        assert answer.code == 2
+        assert "has other things in it" in answer.err
+    assert file.read_text() == "mine"
+    assert not Path("x.mkv").exists()
+
+
+def test_a_stop_while_a_result_of_one_step_is_written_keeps_what_it_takes_to_go_on(
+    here, monkeypatch, capfd
+):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli_outputs, "write_picture", stopped)
+    words = [*RESTORE, "--steps", "1"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 128 + signal.SIGINT
+    assert "--resume" in answer.err
+    before = Path("x.mkv").read_bytes()
+    monkeypatch.undo()
+    os.chdir(here)
+    answer = visionxl(monkeypatch, capfd, *words, "--resume")
+    assert answer.code == 0, answer.err
+    assert Path("x.mkv").read_bytes() == before
+    assert {p.name for p in here.iterdir()} == MADE
+
+
+def test_what_an_interrupted_removal_has_left_goes_with_the_next_resume(
+    here, third_step, monkeypatch, capfd
+):
+    assert visionxl(monkeypatch, capfd, *RESTORE).code == 0
+    shutil.copytree(third_step, FOLDER)
+    (FOLDER / "run.json").unlink()
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert "nothing to resume" in answer.out
+    assert not FOLDER.exists()
+
+
+def test_a_run_whose_memory_ran_out_goes_on_with_fewer_frames_at_once(
+    here, finished, monkeypatch, capfd
+):
+    cut_off_after(monkeypatch, 2, error=torch.OutOfMemoryError("out of memory"))
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--frames-at-once", "2")
+    assert answer.code == 2
+    assert "memory ran out" in answer.err
+    assert "--resume" in answer.err
+    monkeypatch.undo()
+    os.chdir(here)
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--frames-at-once", "1", "--resume")
+    assert answer.code == 0, answer.err
+    assert "went on after step 2 of 4" in answer.out
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+
+
+def test_an_output_of_another_command_that_may_be_overwritten_is_made_anew(
+    here, finished, monkeypatch, capfd
+):
+    assert visionxl(monkeypatch, capfd, *RESTORE, "--seed", "4").code == 0
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--overwrite", "--resume")
+    assert answer.code == 0, answer.err
     assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
 
 
@@ -248,6 +367,29 @@ def test_two_runs_on_one_output_refuse_each_other(here, monkeypatch, capfd):
             assert answer.code == 2
             assert "being written by another run" in answer.err
     assert not FOLDER.exists()
+
+
+def test_outputs_that_share_a_record_refuse_each_other(here, monkeypatch, capfd):
+    other = Path("x.mp4")
+    with only_run(other.with_name("x.mp4.checkpoint"), other):
+        answer = visionxl(monkeypatch, capfd, *RESTORE)
+        assert answer.code == 2
+        assert "or what lies beside it" in answer.err
+    assert not FOLDER.exists()
+    with only_run(Path("x.checkpoint"), Path("x")), pytest.raises(InputError, match="beside it"):
+        only_run(FOLDER, Path("x.mkv")).__enter__()
+    with only_run(other.with_name("x2.mp4.checkpoint"), Path("x2.mp4")):
+        assert visionxl(monkeypatch, capfd, *RESTORE).code == 0
+
+
+def test_a_stop_before_the_networks_run_says_how_to_go_on(interrupted, monkeypatch, capfd):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(restore_one, "begin", stopped)
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 128 + signal.SIGINT
+    assert "go on with" in answer.err
 
 
 def test_the_lock_ends_with_its_block(here):
@@ -400,9 +542,9 @@ def test_what_does_not_decide_the_result_tells_no_runs_apart(name):
 @pytest.mark.parametrize("name", ["step-0001", "window-00000"])
 def test_a_finished_step_or_window_is_worth_going_on_from(name, tmp_path):
     folder = CheckpointFolder(tmp_path)
-    assert "nothing is left behind" in restore_one._goodbye(folder)
+    assert "nothing is left behind" in restore_one._goodbye(folder, Processes())
     folder.save(name, {}, {})
-    assert "go on with" in restore_one._goodbye(folder)
+    assert "go on with" in restore_one._goodbye(folder, Processes())
 
 
 def test_what_an_interrupted_removal_left_is_not_gone_on_from(
@@ -448,8 +590,8 @@ def test_the_time_of_a_run_is_that_of_all_its_sessions(interrupted, monkeypatch,
 
 def test_another_gpu_goes_on(interrupted, monkeypatch):
     folder = CheckpointFolder(FOLDER)
-    told = json.loads((FOLDER / "run.json").read_text())["run"]
+    told = json.loads((FOLDER / "run.json").read_text())["facts"]["run"]
     assert told["device"] == "cpu"
-    checkpoints.begin(folder, told, Path("x.mkv"))
+    assert checkpoints.begin(folder, told, Path("x.mkv")) == []
     with pytest.raises(InputError, match=r"device 'cpu', and this command has 'cuda'"):
         checkpoints.begin(folder, told | {"device": "cuda"}, Path("x.mkv"))

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ from visionxl.protocols import State, StepRecord
 
 FORMAT = "visionxl checkpoint 1"
 STATES_KEPT = 2  # states: the last, and the one before it in case the last is damaged
+RUN, LOCK, WRITING = "run.json", "lock", "writing"
+OURS = re.compile(  # the files of such a folder, and what a writer of one that was killed leaves
+    r"lock|writing|run\.json|[a-z]+-\d+(-\d+)?\.(json|safetensors)"
+    r"|\.(run|[a-z]+-\d+(-\d+)?)\.\d+\.part\.(json|safetensors)"
+)
 
 
 @frozen(eq=False)
@@ -35,9 +41,11 @@ class CheckpointFolder:
 
     Args:
         path: of the folder; made with the first part.
+        run: what the parts belong to: those of another run count as damaged, if it is told.
     """
 
     path: Path = field(converter=Path)
+    run: str = ""
 
     def save(self, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Write a part. Raises InputError where the disk does not take it."""
@@ -45,30 +53,26 @@ class CheckpointFolder:
         data = self.path / f"{name}.safetensors"
         with whole(data) as partial:
             save_tensors(partial, dict(tensors), {})
-        stored = {"format": FORMAT, "sha256": _checksum(data), "facts": facts}
+        facts = {"run": self.run, "sha256": _checksum(data), **facts}
         with whole(self.path / f"{name}.json") as partial:
-            partial.write_text(json.dumps(stored, indent=1))
+            partial.write_text(_sealed(facts))
 
     def facts(self, name: str) -> dict[str, Any] | None:
-        """A part's facts alone, without a look at its tensors; None where they cannot be read."""
-        try:
-            stored = json.loads((self.path / f"{name}.json").read_text())
-            return stored["facts"] if stored["format"] == FORMAT else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        """A part's facts alone, without a look at its tensors; None where they are damaged."""
+        facts = _unsealed(self.path / f"{name}.json")
+        return None if facts is None or self.run not in ("", facts.get("run")) else facts
 
     def load(self, name: str) -> Part | None:
         """Read a part; None where it is damaged: truncated, changed, or of another format."""
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        data = self.path / f"{name}.safetensors"
+        data, facts = self.path / f"{name}.safetensors", self.facts(name)
         try:
-            stored = json.loads((self.path / f"{name}.json").read_text())
-            if stored["format"] != FORMAT or stored["sha256"] != _checksum(data):
+            if facts is None or facts["sha256"] != _checksum(data):
                 return None
-            return Part(load_file(data), stored["facts"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            return Part(load_file(data), facts)
+        except (OSError, KeyError, SafetensorError):
             return None
 
     def names(self, kind: str) -> list[str]:
@@ -121,10 +125,12 @@ def only_run(folder: Path, output: Path) -> Iterator[None]:
     """Holds ``folder`` for this process alone, until the block or the process ends.
 
     A folder that nothing was written into is removed again. Raises InputError where another
-    process has it.
+    process has it, or that of an output which differs in its ending alone, as they would share the
+    record beside; and where the folder has other things in it than checkpoints.
     """
     from filelock import FileLock, Timeout
 
+    _check_ours(folder, output)
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
@@ -132,48 +138,76 @@ def only_run(folder: Path, output: Path) -> Iterator[None]:
             f"output {str(output)!r}: no folder for checkpoints can be made beside it ({error}); "
             "write somewhere else"
         ) from error
-    file = folder / "lock"
+    file = folder / LOCK
     lock = FileLock(file)
-    try:
+    with _unrivalled(output):
         lock.acquire(timeout=0)
         if not file.exists():  # the other run ended, and removed it, just now
             raise Timeout(str(file))
-    except Timeout:
-        raise InputError(
-            f"output {str(output)!r} is being written by another run: wait for it to end, or "
-            "choose another output"
-        ) from None
     try:
+        for other in folder.parent.glob(f"*{folder.suffix}/{LOCK}"):
+            if other != file and Path(other.parent.stem).stem == output.stem:
+                with _unrivalled(output, ", or what lies beside it"), FileLock(other, timeout=0):
+                    pass
         yield
     finally:
-        if folder.exists() and not any(folder.glob("*.safetensors")):
-            remove(folder)
+        if not is_writing(folder) and not any(folder.glob("*.safetensors")):
+            discard(folder)
         lock.release()
 
 
-def begin(folder: CheckpointFolder, run: Mapping[str, Any], output: Path) -> None:
+@contextmanager
+def _unrivalled(output: Path, more: str = "") -> Iterator[None]:
+    from filelock import Timeout
+
+    try:
+        yield
+    except Timeout:
+        raise InputError(
+            f"output {str(output)!r} is being written by another run{more}: wait for it to end, or "
+            "choose another output"
+        ) from None
+
+
+def _check_ours(folder: Path, output: Path) -> None:
+    """Raise InputError for a folder that somebody else has put something into."""
+    names = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
+    foreign = [name for name in names if not OURS.fullmatch(name)]
+    if foreign:
+        raise InputError(
+            f"output {str(output)!r}: the folder {folder.name!r}, where its checkpoints would be, "
+            f"has other things in it ({foreign[0]!r}): choose another name"
+        )
+
+
+def begin(folder: CheckpointFolder, run: Mapping[str, Any], output: Path) -> list[str]:
     """Write down what run the folder belongs to, or check that it belongs to this one.
 
     Args:
         folder: of the run.
         run: what decides the result, as JSON holds it.
         output: for words.
+
+    Returns:
+        Words on a damaged file.
     """
-    file = folder.path / "run.json"
-    if not file.exists():
+    file = folder.path / RUN
+    before, words = None, []
+    if file.exists():
+        before = _unsealed(file)
+        if before is None:
+            words.append(f"checkpoint {folder.path.name}/{RUN} is damaged: made again")
+    if before is None:
         with whole(file) as partial:
-            partial.write_text(json.dumps({"format": FORMAT, "run": run}, indent=1))
-        return
-    try:
-        before = json.loads(file.read_text())["run"]
-    except (ValueError, KeyError, TypeError, OSError):
-        before = {}
-    other = difference(before, run)
+            partial.write_text(_sealed({"run": run}))
+        return words
+    other = difference(before["run"], run)
     if other is not None:
         raise InputError(
             f"--resume: {output.name} was begun with {other}: give the same command again, or "
             "--overwrite without --resume, to begin anew"
         )
+    return words
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
@@ -187,16 +221,55 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
 
 def begun(folder: Path) -> bool:
     """Whether there is an interrupted run."""
-    return (folder / "run.json").exists()
+    return (folder / RUN).exists()
+
+
+def begin_writing(folder: Path) -> None:
+    """Leave a sign that the output is being written: it is then kept, whatever else there is."""
+    (folder / WRITING).touch()
+
+
+def is_writing(folder: Path) -> bool:
+    """Whether the output of the run was being written."""
+    return (folder / WRITING).exists()
 
 
 def empty(folder: Path) -> None:
-    """Remove all but the lock, first of all what run it is: without that nobody goes on from the
-    rest, where this is interrupted."""
-    (folder / "run.json").unlink(missing_ok=True)
+    """Remove all checkpoints but the lock, first of all what run it is: without that nobody goes on
+    from the rest, where this is interrupted."""
+    (folder / RUN).unlink(missing_ok=True)
     for file in folder.iterdir():
-        if file.name != "lock":
+        if file.name != LOCK and OURS.fullmatch(file.name):
             remove(file)
+
+
+def discard(folder: Path) -> None:
+    """Remove the checkpoints and the folder, if nobody has put something else into it."""
+    if folder.is_dir():
+        empty(folder)
+        (folder / LOCK).unlink(missing_ok=True)
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _sealed(facts: Mapping[str, Any]) -> str:
+    """Facts as JSON with their checksum."""
+    told = json.loads(json.dumps(facts))
+    return json.dumps({"format": FORMAT, "seal": _seal(told), "facts": told}, indent=1)
+
+
+def _unsealed(path: Path) -> dict[str, Any] | None:
+    """The facts; None where they are damaged."""
+    try:
+        stored = json.loads(path.read_text())
+        facts = stored["facts"]
+        return facts if stored["format"] == FORMAT and stored["seal"] == _seal(facts) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _seal(facts: Any) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _checksum(path: Path) -> str:

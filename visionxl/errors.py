@@ -16,29 +16,39 @@ class NotFiniteError(InputError):
     """A stage of a run answered NaN or infinity.
 
     Args:
-        stage: start, denoise, decode, consistency, low-pass, encode or renoise, or the part before
-            a network, which was given it.
+        stage: lift, start, denoise, decode, consistency, low-pass, encode or renoise, or the part
+            before a network, which was given it.
         frame: the first frame that has such a value; None where it is not known.
         dtype: that the stage computes in.
         way_out: what to do.
         step: of the loop, from 0, where it is known.
+        window: of a long clip, from 0, where it is in several.
     """
 
     def __init__(
-        self, stage: str, frame: int | None, dtype: str, way_out: str, step: int | None = None
+        self,
+        stage: str,
+        frame: int | None,
+        dtype: str,
+        way_out: str,
+        step: int | None = None,
+        window: int | None = None,
     ) -> None:
         self.stage: str = stage
         self.frame: int | None = frame
         self.dtype: str = dtype
         self.way_out: str = way_out
         self.step: int | None = step
-        where = "" if step is None else f"step {step}, "
-        where += "" if frame is None else f"frame {frame}, "
-        super().__init__(f"{stage} answered NaN or infinity ({where}{dtype}): {way_out}")
+        self.window: int | None = window
+        places = {"window": window, "step": step, "frame": frame}
+        where = [f"{name} {number}" for name, number in places.items() if number is not None]
+        where = ", ".join([*where, dtype])
+        super().__init__(f"{stage} answered NaN or infinity ({where}): {way_out}")
 
-    def at_step(self, step: int) -> "NotFiniteError":
-        """The same error, with the step it happened in."""
-        return NotFiniteError(self.stage, self.frame, self.dtype, self.way_out, step)
+    def at(self, **places: int | None) -> "NotFiniteError":
+        """The same error with another ``frame``, ``step`` or ``window``, as far as it is given."""
+        known = {"frame": self.frame, "step": self.step, "window": self.window, **places}
+        return NotFiniteError(self.stage, dtype=self.dtype, way_out=self.way_out, **known)
 
 
 def name_of(part: object) -> str:

@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from visionxl.errors import InputError
 
+NOT_A_NUMBER = "breakdown: a value is not a number or infinite"  # why a Correction stopped
 FAR = 16.0  # no video in units of the range [-1, 1] has such values, and one of 0 to 255 has
 
 Video = Float[Tensor, "frames channels height width"]

@@ -24,7 +24,7 @@ from visionxl.report.record import versions
 from visionxl.sizes import cover
 from visionxl.solvers import Around, Sampler
 from visionxl.solvers.long import RestoredWindow, restore_windows
-from visionxl.solvers.windows import CONTEXT, Window, windows_of
+from visionxl.solvers.windows import CONTEXT, Window, least_context, windows_of
 from visionxl.streaming import FrameStream, clip_in_pieces
 from visionxl.writing import write_pieces
 
@@ -51,7 +51,8 @@ def restored_in_windows(
 ) -> Long:
     """Restore every window that is not finished yet, and keep it in the checkpoints."""
     frames, core = len(source), run.windows or len(source)
-    windows = windows_of(operator, frames, core, CONTEXT)
+    context = max(CONTEXT, least_context(operator))
+    windows = windows_of(operator, frames, core, context)
     lengths = {w.end - w.begin for w in windows}
     longest = max(lengths)
     shape = torch.Size((longest, 3, description.height, description.width))
@@ -66,11 +67,11 @@ def restored_in_windows(
     if len(windows) == 1:
         notes.append(
             f"the clip is one window, of {frames} frames: with --windows {core} each keeps {core} "
-            f"and sees {CONTEXT} more on either side"
+            f"and sees {context} more on either side"
         )
-    elif run.windows is not None and run.windows < CONTEXT:
+    elif run.windows is not None and run.windows < context:
         notes.append(
-            f"for the {core} frames that a window keeps it restores up to {longest}, {CONTEXT} on "
+            f"for the {core} frames that a window keeps it restores up to {longest}, {context} on "
             "either side: larger --windows take less time in all, and more memory"
         )
     began = time.perf_counter()
@@ -123,6 +124,7 @@ def restored_in_windows(
     earlier += sum(step["seconds"] for trace in finished for step in trace)
     record["seconds"] = round(earlier + time.perf_counter() - began, 3)
     record["memory_plan"] = str(plan)
+    record["context"] = context
     record["video_shape"] = [frames, *shape[1:]]
     record["noise_std"] = description.noise_std
     record["device"] = str(plan.video_device)
@@ -253,6 +255,5 @@ def _record(
         "threads": torch.get_num_threads(),
         "processes": run.group.size,
         "versions": versions(),
-        "context": CONTEXT,
         "windows": entries,
     }

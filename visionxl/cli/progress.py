@@ -90,9 +90,13 @@ class StepBar:
                 start = time.perf_counter() - self._began - record.seconds
                 self._console.print(f"start, {start:.1f} s", highlight=False)
             self._began = None
+            done, frames = record.index + 1, len(step.corrected)
+            words = [f"step {done}/{self._steps} of {frames} frames", f"time {record.time:.3f}"]
+            words += [residual, f"{record.seconds:.1f} s"]
+            if done < self._steps:
+                words.append(f"about {record.seconds * (self._steps - done):.0f} s left")
             self._console.print(
-                f"step {record.index + 1}/{self._steps}, time {record.time:.3f}, {residual}, "
-                f"{record.seconds:.1f} s",
+                ", ".join(words),
                 soft_wrap=True,
                 highlight=False,
             )

@@ -10,13 +10,23 @@ from typing import Any
 
 from attrs import asdict
 
-from visionxl.checkpoints import CheckpointFolder, begin, begun, difference, empty, only_run
+from visionxl.checkpoints import (
+    CheckpointFolder,
+    begin,
+    begin_writing,
+    begun,
+    difference,
+    discard,
+    empty,
+    is_writing,
+    only_run,
+)
 from visionxl.cli import outputs
 from visionxl.cli.checking import check_apart, check_there
 from visionxl.cli.jobs import LongClip, WholeClip
 from visionxl.cli.long import WINDOW
 from visionxl.cli.measurement_options import MeasurementOptions, about_mask, about_noise, about_time
-from visionxl.cli.options import stoppable
+from visionxl.cli.options import explanation, stoppable
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import beside, summary
 from visionxl.cli.own import checksum, file_of, is_own
@@ -24,13 +34,15 @@ from visionxl.cli.reading import read_mask
 from visionxl.cli.running import STEPS
 from visionxl.distributed import Processes
 from visionxl.errors import InputError, NotFiniteError
-from visionxl.files import check_output, clear_partials, remove
+from visionxl.files import check_output, clear_partials, unbroken
 from visionxl.measurements import Description
 from visionxl.video import about_rate
 from visionxl.writing import check_kind
 
 # Settings that do not tell runs apart: with others of them a finished result is as good.
 AS_GOOD = ("measurement", "output", "truth", "frames_at_once", "memory", "device", "compile")
+# And those with which a run that was begun goes on: the result is the same to rounding.
+FREE = ("truth", "frames_at_once", "memory")
 Answer = tuple[dict[str, Any], str, list[str], list[Path]]
 """A record, a summary, notes, and the files that were written."""
 
@@ -71,11 +83,17 @@ def restore_one(
     facts = {**settings, "measured": job.checksum(options.mask), "weights": weights_of(order)}
     run = _digest(facts)
     facts["versions"] = outputs.deciding()
-    with only_run(folder, output):
+    stored = {name: value for name, value in facts.items() if name not in FREE}
+    stored["device"] = order.device.partition(":")[0]  # one of several is as good as another
+    checkpoints = CheckpointFolder(folder, _digest(stored))
+    with only_run(folder, output), stoppable(lambda: _goodbye(checkpoints, group)):
         going_on = begun(folder)
         if order.resume and not going_on and outputs.is_finished(beside(output)[1], output):
-            group.share(False)
-            return _already_finished(output, order, settings, run)
+            finished = _already_finished(output, order, settings, run)
+            if finished is not None:
+                group.share(False)
+                discard(folder)  # what a removal that was interrupted has left
+                return finished
         if going_on and not order.resume:
             if not order.overwrite:
                 raise InputError(
@@ -88,34 +106,37 @@ def restore_one(
             empty(folder)  # also of what a removal that was interrupted has left
         truth, about_truth = job.truth(order.truth)
         priors()
-        checkpoints = CheckpointFolder(folder)
-        stored = {name: value for name, value in facts.items() if name != "truth"}
-        stored["device"] = order.device.partition(":")[0]  # one of several is as good as another
-        begin(checkpoints, stored, output)
+        damaged = begin(checkpoints, stored, output)
         for path in (output, *beside(output)):
             clear_partials(path)
-        with stoppable(lambda: _goodbye(checkpoints)), _kept(checkpoints):
+        with _kept(checkpoints, group):
             group.share(True)
             given = order.noise, order.estimate_noise
             told = about_noise(measurement, job.description.noise_std, *given, job.shown)
             answer = job.run(order, settings, priors, checkpoints, group, truth)
-            answer.notes.extend(about_truth + about_rate(measurement))
+            answer.notes.extend(damaged + about_truth + about_rate(measurement))
             answer.notes.extend(about_time(job.operator, measurement))
             answer.notes.extend(told)
             mask = None if options.mask is None else job.description.mask
             answer.notes.extend(about_mask(mask, job.drawn, order.seed))
             answer.record["run"] = run
+            begin_writing(folder)
             written = job.write(output, answer, truth, order.overwrite or going_on)
-        empty(folder)
-        remove(folder)
+        with unbroken():
+            discard(folder)
     group.give(f"wrote {output}")
     return answer.record, summary(answer.record), answer.notes, written
 
 
-def _already_finished(output: Path, order: Order, settings: dict[str, Any], run: str) -> Answer:
-    """The answer for an output that this very run has written before."""
+def _already_finished(
+    output: Path, order: Order, settings: dict[str, Any], run: str
+) -> Answer | None:
+    """The answer for an output that this very run has written before; None if another has, whose
+    output may be overwritten."""
     record = outputs.read_json(beside(output)[1])
     if record.get("run", run) != run:
+        if order.overwrite:
+            return None
         both = (_deciding(known) for known in (record.get("settings", {}), settings))
         other = difference(*both) or "another measurement or mask, or other weights"
         raise InputError(
@@ -179,23 +200,27 @@ def settings_of(
 
 
 def _finished(checkpoints: CheckpointFolder) -> bool:
-    return bool(checkpoints.names(STEPS) or checkpoints.names(WINDOW))
+    parts = checkpoints.names(STEPS) or checkpoints.names(WINDOW)
+    return bool(parts) or is_writing(checkpoints.path)
 
 
-def _goodbye(checkpoints: CheckpointFolder) -> str:
-    again = shlex.join(outputs.command_line(outputs.RESUME))
+def _goodbye(checkpoints: CheckpointFolder, group: Processes) -> str:
     if not _finished(checkpoints):
         return "no step was finished, and nothing is left behind"
-    return f"what is finished is kept in {checkpoints.path.name}; go on with\n  {again}"
+    kept = f"what is finished is kept in {checkpoints.path.name}; go on with"
+    if group.size > 1:
+        return f"{kept} the same command and --resume"
+    return f"{kept}\n  {shlex.join(outputs.command_line(outputs.RESUME))}"
 
 
 @contextmanager
-def _kept(checkpoints: CheckpointFolder) -> Iterator[None]:
+def _kept(checkpoints: CheckpointFolder, group: Processes) -> Iterator[None]:
     """An error says what it did not destroy."""
     try:
         yield
-    except InputError as error:
+    except Exception as error:
+        sentence = explanation(error)
         # What is not finite comes up again where the same command goes on.
-        if isinstance(error, NotFiniteError) or not _finished(checkpoints):
+        if sentence is None or isinstance(error, NotFiniteError) or not _finished(checkpoints):
             raise
-        raise InputError(f"{error}; {_goodbye(checkpoints)}") from error
+        raise InputError(f"{sentence}; {_goodbye(checkpoints, group)}") from error

@@ -81,7 +81,7 @@ class SplitFrames:
                 parts = action(whole[own])
         except NotFiniteError as error:
             frame = None if error.frame is None else error.frame + own.start
-            failure = NotFiniteError(error.stage, frame, error.dtype, error.way_out, error.step)
+            failure = error.at(frame=frame)
         except Exception as error:
             failure = error
         # The first process has a frame wherever there is one: it tells the shapes to all.

@@ -6,9 +6,16 @@ from itertools import pairwise
 from attrs import frozen
 from torch import Generator
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, NotFiniteError
 from visionxl.operators.lifting import lift
-from visionxl.protocols import DataConsistency, InverseProblem, Latent, LatentPrior, NoiseLevel
+from visionxl.protocols import (
+    NOT_A_NUMBER,
+    DataConsistency,
+    InverseProblem,
+    Latent,
+    LatentPrior,
+    NoiseLevel,
+)
 
 NEARLY_CLEAN = 0.05  # noise in units of the signal, that clean latents may be taken to have
 
@@ -64,7 +71,10 @@ class BatchConsistentInversion:
                 f"0 to {len(lifted) - 1}"
             )
         chosen = lifted[self.frame].unsqueeze(0)
-        latent = ddim_invert(prior.encode(chosen), prior, levels)
+        try:
+            latent = ddim_invert(prior.encode(chosen), prior, levels)
+        except NotFiniteError as error:  # the networks saw no other frame
+            raise error.at(frame=self.frame % len(lifted)) from None
         return latent.expand(len(lifted), -1, -1, -1)
 
 
@@ -110,6 +120,10 @@ class CorrectedInversion:
     ) -> Latent:
         lifted = lift(problem.operator, problem.measurement)
         corrected = self.consistency.correct(lifted, problem, levels[0])
+        if corrected.stopped == NOT_A_NUMBER:  # the solver kept what it had before
+            dtype = str(corrected.video.dtype).removeprefix("torch.")
+            way_out = "look at the operator (visionxl.testing.check_operator)"
+            raise NotFiniteError("consistency", None, dtype, way_out)
         latent = prior.encode(corrected.video)
         if self.at_once:
             noise = prior.denoise(latent, levels[0]).noise

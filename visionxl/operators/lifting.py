@@ -1,11 +1,13 @@
 """From a measurement back to a video of the right size."""
 
+import math
 from abc import abstractmethod
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from visionxl.errors import NotFiniteError
 from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator, Video
 
 
@@ -40,7 +42,12 @@ def lift(operator: ForwardOperator | NonlinearOperator, measurement: Measurement
     gain, terms = (
         operator.adjoint(operator.forward(of(projected))) for of in (torch.ones_like, signs_like)
     )
-    return divide_where_seen(projected, gain, terms.abs().max().item())
+    largest = terms.abs().max().item()
+    if not math.isfinite(largest) or not bool(gain.isfinite().all()):
+        name = str(gain.dtype).removeprefix("torch.")
+        way_out = "make the operator's forward and adjoint finite for what is"
+        raise NotFiniteError("lift", None, name, way_out)
+    return divide_where_seen(projected, gain, largest)
 
 
 def signs_like(video: Video) -> Video:

@@ -9,11 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from visionxl.operators.checks import normal as normal_of
-from visionxl.protocols import ForwardOperator, Video
+from visionxl.protocols import NOT_A_NUMBER, ForwardOperator, Video
 
 CONVERGED = "converged"
 USED_UP = "iterations used up"
-NOT_A_NUMBER = "breakdown: a value is not a number or infinite"
 INDEFINITE = (
     "breakdown: the operator is not positive definite; the adjoint may not be "
     "the transpose of forward (visionxl.operators.check_adjoint measures it, and "

@@ -9,10 +9,10 @@ from attrs import frozen
 
 from visionxl.operators.checks import normal
 from visionxl.protocols import ForwardOperator, Measurement, Video
-from visionxl.solvers.conjugate_gradient import damped_cg
+from visionxl.solvers.conjugate_gradient import INDEFINITE, NOT_A_NUMBER, CGResult, damped_cg
 
-DataStep = Callable[[Video], None]
-"""In place: ``v`` becomes ``argmin_x |y - A x|^2 + total |x - v|^2``."""
+DataStep = Callable[[Video], str | None]
+"""In place: ``v`` becomes ``argmin_x |y - A x|^2 + total |x - v|^2``; a breakdown is told."""
 
 
 @runtime_checkable
@@ -51,9 +51,11 @@ class Iterated:
     def step(self, measurement: Measurement, total: float) -> DataStep:
         operator = self.operator
 
-        def step(video: Video) -> None:
+        def step(video: Video) -> str | None:
             right = operator.adjoint(measurement - operator.forward(video))
-            video.add_(self._solve(right, total, self.iterations, self.tolerance))
+            found = self._solve(right, total, self.iterations, self.tolerance)
+            video.add_(found.solution)
+            return found.stopped if found.stopped in (INDEFINITE, NOT_A_NUMBER) else None
 
         return step
 
@@ -61,10 +63,10 @@ class Iterated:
         """By one probe of random signs (Hutchinson 1990), always the same."""
         signs = torch.randint(0, 2, self.like.shape, generator=torch.Generator().manual_seed(0))
         probe = (2 * signs - 1).to(self.like)
-        solved = self._solve(normal(self.operator, probe), damping, iterations=20, tolerance=1e-2)
+        seen = normal(self.operator, probe)
+        solved = self._solve(seen, damping, iterations=20, tolerance=1e-2).solution
         share = torch.dot(probe.flatten().double(), solved.flatten().double()).item()
         return min(max(share, 1.0), float(probe.numel()))
 
-    def _solve(self, right: Video, total: float, iterations: int, tolerance: float) -> Video:
-        found = damped_cg(self.operator, right, total, iterations=iterations, tolerance=tolerance)
-        return found.solution
+    def _solve(self, right: Video, total: float, iterations: int, tolerance: float) -> CGResult:
+        return damped_cg(self.operator, right, total, iterations=iterations, tolerance=tolerance)

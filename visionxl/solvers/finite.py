@@ -66,7 +66,7 @@ def step_named(index: int) -> Iterator[None]:
     try:
         yield
     except NotFiniteError as error:
-        raise error.at_step(index) from None
+        raise error.at(step=index) from None
 
 
 def network_dtype(prior: object, stage: str) -> torch.dtype | None:

@@ -4,13 +4,14 @@ All windows draw the same noise, so that chance does not change from one to the 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from attrs import evolve, frozen
 from torch import Generator
 
-from visionxl.errors import InputError, name_of
+from visionxl.errors import InputError, NotFiniteError, name_of
 from visionxl.init.inversion import BatchConsistentInversion
 from visionxl.operators.cutting import operator_at, uncut
 from visionxl.operators.lifting import lift
@@ -29,6 +30,7 @@ from visionxl.protocols import (
 )
 from visionxl.randomness import draw_uniform
 from visionxl.simulation import check_generator, check_measures, check_truth, noisy
+from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.loop import Sampler, restore
 from visionxl.solvers.precision import no_autocast
@@ -117,8 +119,8 @@ def with_common_start(
     problem = problem_of(holding)
     levels = [prior.schedule.level(t) for t in sampler.times]
     there = BatchConsistentInversion(holding.place(frame))
-    with torch.no_grad(), no_autocast():
-        latent = there.start(problem, prior, levels, Generator())[:1]
+    with torch.no_grad(), no_autocast(), _placed(holding, windows):
+        latent = there.start(problem, FrameByFrame(prior), levels, Generator())[:1]
     return lambda window: evolve(sampler, initializer=CommonStart(latent, window.size))
 
 
@@ -208,20 +210,34 @@ def restore_windows(
         problem, method = problem_of(window), sampler_of(window)
         if place is not None:
             problem, method = place(problem, method)
-        restored = restore(
-            problem,
-            prior,
-            method,
-            generator=own.set_state(chance),
-            frames_at_once=frames_at_once,
-            observe=observe,
-            inner=inner,
-            state=state if index == begin else None,
-        )
+        with _placed(window, windows):
+            restored = restore(
+                problem,
+                prior,
+                method,
+                generator=own.set_state(chance),
+                frames_at_once=frames_at_once,
+                observe=observe,
+                inner=inner,
+                state=state if index == begin else None,
+            )
         # A copy, so that the context does not stay in memory.
         core = window.core(restored.video).clone()
         yield RestoredWindow(index, window, core, restored.trace)
         del restored, core, problem, method
+
+
+@contextmanager
+def _placed(window: Window, windows: tuple[Window, ...]) -> Iterator[None]:
+    """A NotFiniteError tells its window, and the frame of the clip."""
+    try:
+        yield
+    except NotFiniteError as error:
+        if len(windows) == 1:
+            raise
+        numbers = sorted(t % window.frames for t in range(window.begin, window.end))
+        frame = None if error.frame is None else numbers[error.frame]
+        raise error.at(frame=frame, window=windows.index(window)) from None
 
 
 def _check_alike(operator: Any, window: InverseProblem, count: int) -> None:

@@ -137,6 +137,8 @@ class SpaceTimeTV:
                 exact=noise <= least,
             )
             video, done = found.video, done + found.iterations
+            if found.breakdown is not None:
+                return Correction(video, done, residuals=(), stopped=found.breakdown)
             stopped = CONVERGED if found.iterations < most else USED_UP
             del found, directions  # as large as several videos, and not needed again
         return Correction(video, done, residuals=(), stopped=stopped)

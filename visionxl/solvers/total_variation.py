@@ -49,11 +49,13 @@ class Smoothed:
         dual: of the differences, (frames, 3, channels, height, width); another weight can start
             from it.
         iterations: that were made.
+        breakdown: of the data term's step, in words; None for none.
     """
 
     video: Video
     dual: Tensor
     iterations: int
+    breakdown: str | None = None
 
 
 def minimise(
@@ -112,7 +114,9 @@ def minimise(
         done += 1
         if damping > 0:
             trial.lerp_(estimate, damping / total)
-        pull(trial)
+        breakdown = pull(trial)
+        if breakdown is not None:
+            return Smoothed(video, dual, done, breakdown)
         beyond = 1.0 if exact and done == iterations else RELAXATION
         change = _step_of_the_dual(video, trial, dual, directions, weight, bend, tau, norm, beyond)
         if done > 1 and change <= tolerance:  # the first step only makes the dual

@@ -16,6 +16,7 @@ from visionxl import (
     restore,
     simulate,
     trajectory,
+    vision_tv,
     vision_xl,
 )
 from visionxl.operators import AveragePool, TemporalAverage
@@ -192,6 +193,40 @@ class BrokenStart:
 def test_a_start_that_answers_no_number_is_named():
     with pytest.raises(NotFiniteError, match="start answered NaN or infinity \\(frame 4, float64"):
         restore(PROBLEM, PRIOR, evolve(SAMPLER, initializer=BrokenStart()), generator=generator())
+
+
+@frozen
+class BrokenOperator:
+    """One without factors, one value of whose ``call``-th answer is none."""
+
+    call: int
+    calls: list
+    operator: object = AveragePool(2) @ TemporalAverage(3)
+
+    def spoiled(self, answer):
+        self.calls.append(1)
+        if len(self.calls) == self.call:
+            answer = answer.clone()
+            answer[1, 0, 1, 1] = math.nan
+        return answer
+
+    def forward(self, video):
+        return self.spoiled(self.operator.forward(video))
+
+    def adjoint(self, measurement):
+        return self.spoiled(self.operator.adjoint(measurement))
+
+
+@pytest.mark.parametrize("method", [vision_tv, vision_xl])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.5, 0.77, 0.93])
+def test_an_operator_that_answers_no_number_once_stops_the_run(share, method):
+    """Wherever it is asked: for the start, inside a consistency, or for the residual."""
+    counting = BrokenOperator(-1, [])
+    restore(evolve(PROBLEM, operator=counting), PRIOR, method(count=5), generator=generator())
+    call = max(1, round(share * len(counting.calls)))
+    broken = evolve(PROBLEM, operator=BrokenOperator(call, []))
+    with pytest.raises(InputError, match="NaN or infinity"):
+        restore(broken, PRIOR, method(count=5), generator=generator())
 
 
 def test_without_restore_a_decoder_is_not_blamed_on_the_consistency():

@@ -104,6 +104,15 @@ def test_a_clip_in_windows_is_whole_and_near_the_one_restored_at_once(here, monk
     assert not FOLDER.exists()
 
 
+def test_windows_overlap_by_what_the_operator_sees_at_least(here, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", "temporal", "--noise", "0.02", "--overwrite"]
+    assert visionxl(monkeypatch, capfd, *words, "--output", "y.safetensors").code == 0
+    answer = visionxl(monkeypatch, capfd, *RESTORE)
+    assert answer.code == 0, answer.err
+    record = json.loads(Path("x.json").read_text())
+    assert record["context"] == 3  # on either side of each frame that is averaged
+
+
 @pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 @pytest.mark.parametrize("more", [[], ["--windows", "4"]])
 def test_a_result_that_misses_its_measurement_is_told(more, here, monkeypatch, capfd):

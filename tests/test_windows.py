@@ -15,6 +15,7 @@ from visionxl import (
     InputError,
     Noise,
     NoiseAware,
+    NotFiniteError,
     PseudoBatchInversion,
     restore,
     simulate,
@@ -56,14 +57,14 @@ def problem_of(operator, noise_std=0.1):
     return simulate(TRUTH, operator, noise_std, generator=generator(1))
 
 
-def in_windows(problem, sampler, core=8, context=8, seed=0, **options):
+def in_windows(problem, sampler, core=8, context=8, seed=0, prior=PRIOR, **options):
     windows = windows_of(problem.operator, len(problem.measurement), core, context)
     return list(
         restore_windows(
             problem.operator,
             problem.measurement,
             problem.noise_std,
-            PRIOR,
+            prior,
             sampler,
             windows,
             generator=generator(seed),
@@ -325,6 +326,61 @@ def test_a_window_does_not_depend_on_those_before_it(begin):
     assert [piece.index for piece in rest] == list(range(begin, len(pieces)))
     for piece, again in zip(pieces[begin:], rest, strict=True):
         assert torch.equal(piece.video, again.video)
+
+
+@frozen(eq=False)
+class BrokenOnce:
+    """A prior whose stage answers NaN the ``call``-th time it runs."""
+
+    stage: str
+    call: int
+    calls: list
+
+    @property
+    def schedule(self):
+        return PRIOR.schedule
+
+    def spoiled(self, stage, answer):
+        self.calls.append(stage)
+        return answer * math.nan if self.calls.count(self.stage) == self.call else answer
+
+    def encode(self, video):
+        return self.spoiled("encode", PRIOR.encode(video))
+
+    def decode(self, latent):
+        return self.spoiled("decode", PRIOR.decode(latent))
+
+    def denoise(self, latent, level):
+        return PRIOR.denoise(latent, level)
+
+
+@pytest.mark.parametrize(
+    ("boundary", "window", "place", "frame"),
+    [("reflect", 0, 5, 5), ("reflect", 2, 5, 13), ("circular", 0, 20, 37), ("circular", 1, 5, 5)],
+)
+def test_what_is_no_number_in_a_window_is_told_by_the_frame_of_the_clip(
+    boundary, window, place, frame
+):
+    problem = problem_of(AveragePool(2) @ TemporalAverage(3, boundary))
+    sampler = vision_xl(count=10)
+    sizes = [w.size for w in windows_of(problem.operator, FRAMES, 8, 8)]
+    before = len(sampler.times) * sum(sizes[:window])
+    broken = BrokenOnce("decode", before + place + 1, [])
+    told = rf"decode answered NaN or infinity \(window {window}, step 0, frame {frame}, float64"
+    with pytest.raises(NotFiniteError, match=told):
+        in_windows(problem, sampler, prior=broken)
+
+
+@pytest.mark.parametrize("frame", [0, 21, -1])
+def test_what_is_no_number_in_the_common_start_is_told_by_its_stage_and_frame(frame):
+    problem = problem_of(AveragePool(2) @ TemporalAverage(3))
+    sampler = vision_xl(initializer=BatchConsistentInversion(frame))
+    told = rf"encode answered NaN or infinity \(window \d, frame {frame % FRAMES}, float64"
+    with pytest.raises(NotFiniteError, match=told):
+        in_windows(problem, sampler, prior=BrokenOnce("encode", 1, []))
+    told = rf"encode answered NaN or infinity \(frame {frame % FRAMES}, float64"
+    with pytest.raises(NotFiniteError, match=told):
+        restore(problem, BrokenOnce("encode", 1, []), sampler, generator=generator())
 
 
 def test_a_window_goes_on_from_a_state():

@@ -110,7 +110,7 @@ def test_windows_overlap_by_what_the_operator_sees_at_least(here, monkeypatch, c
     answer = visionxl(monkeypatch, capfd, *RESTORE)
     assert answer.code == 0, answer.err
     record = json.loads(Path("x.json").read_text())
-    assert record["context"] == 3  # on either side of each frame that is averaged
+    assert record["context"] == 6  # on either side of each frame: 13 are averaged
 
 
 @pytest.mark.filterwarnings("ignore:.*result's values are beyond")

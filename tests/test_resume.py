@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import resource
 import shutil
 import signal
@@ -418,10 +419,19 @@ def wait_for(file, process):
         time.sleep(0.002)
 
 
-@pytest.mark.parametrize("moment", ["step-0001.json", "step-0003.json"])
-def test_a_killed_run_goes_on_to_the_same_bytes(moment, here, finished, monkeypatch, capfd):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_run_that_is_killed_as_a_file_takes_its_place_goes_on_to_the_same_bytes():
+    """The command tells; without ``--every`` it leaves no rename and no removal out."""
+    script = Path(__file__).parents[1] / "benchmarks/interrupt.py"
+    command = [sys.executable, script, "--every", "19"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"6 runs, 6 of them interrupted; 6 ended with the same bytes", done.stdout)
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(here, finished, monkeypatch, capfd):
     process = begin(here)
-    wait_for(FOLDER / moment, process)
+    wait_for(FOLDER / "step-0003.json", process)
     process.kill()
     process.communicate()
     answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")

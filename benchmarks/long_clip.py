@@ -91,16 +91,22 @@ def costs(counts: list[int], core: int, context: int) -> list[dict[str, Any]]:
 
 
 def seams(
-    methods: list[str], frames: int, size: tuple[int, int], core: int, contexts: list[int]
+    methods: list[str],
+    frames: int,
+    size: tuple[int, int],
+    core: int,
+    contexts: list[int],
+    task: str,
+    noise: float,
 ) -> list[dict[str, Any]]:
     """The least PSNR of a frame between the whole restoration and that in windows."""
     generator = generator_of(0)
     height, width = size
-    operator = TASKS["deblur+"](frames, height, width, generator)
+    operator = TASKS[task](frames, height, width, generator)
     clip = to_and_fro(frames, height, width)
-    problem = simulate(clip, operator, 0.01, generator=generator)
+    problem = simulate(clip, operator, noise, generator=generator)
     prior, rows = PocketPrior.load(), []
-    print(f"{frames} frames of {size[0]}x{size[1]}, core {core}\n")
+    print(f"{task}, noise {noise}, {frames} frames of {size[0]}x{size[1]}, core {core}\n")
     print("| method | context | least PSNR of a frame, dB | PSNR whole | in windows |")
     print("|---|---|---|---|---|", flush=True)
     for name in methods:
@@ -111,7 +117,7 @@ def seams(
             found = restore_windows(
                 operator,
                 problem.measurement,
-                0.01,
+                noise,
                 prior,
                 method,
                 windows,
@@ -120,6 +126,8 @@ def seams(
             video = torch.cat([restored.video for restored in found])
             apart = [psnr(a[None], b[None]) for a, b in zip(video, at_once, strict=True)]
             row = {
+                "task": task,
+                "noise": noise,
                 "method": name,
                 "context": context,
                 "windows": len(windows),
@@ -146,6 +154,8 @@ def main() -> None:
     parser.add_argument("--seams", action="store_true")
     parser.add_argument("--method", action="append", choices=list(METHODS))
     parser.add_argument("--size", default="96x160", help="HEIGHTxWIDTH, of --seams")
+    parser.add_argument("--task", default="deblur+", choices=list(TASKS), help="of --seams")
+    parser.add_argument("--noise", type=float, default=0.01, help="of --seams")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -157,7 +167,8 @@ def main() -> None:
         height, width = map(int, given.size.split("x"))
         frames = (given.frames or [160])[0]
         methods = given.method or ["vision_xl", "vision_tv"]
-        rows = seams(methods, frames, (height, width), given.core, contexts)
+        problem = given.task, given.noise
+        rows = seams(methods, frames, (height, width), given.core, contexts, *problem)
     else:
         rows = costs(given.frames or [25, 100, 400, 1000], given.core, contexts[0])
     if given.json is not None:

@@ -129,7 +129,7 @@ def test_a_result_that_misses_its_measurement_is_told(more, here, monkeypatch, c
 def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
     here, monkeypatch, capfd
 ):
-    clip, longest, fitting = torch.rand(190, 3, 16, 32) * 2 - 1, 2 * CONTEXT + 92, []
+    clip, longest, fitting = torch.rand(230, 3, 16, 32) * 2 - 1, 2 * CONTEXT + 92, []
     write_clip(Path("long.safetensors"), clip, 25)
     words = ["long.safetensors", "--task", "deblur", "--noise", "0.01", *QUICK]
     for path in ("long.safetensors", "long.mkv"):

@@ -23,7 +23,8 @@ from visionxl.protocols import (
 )
 
 CORE = 48
-CONTEXT = 48
+CONTEXT = 64  # where the operator couples frames, and through it the equations many more
+NEAR = 24  # where frames are coupled by nothing but a consistency
 
 
 @runtime_checkable
@@ -133,7 +134,8 @@ def windows_of(
         frames: of the clip.
         core: frames of a window that are kept; the last may keep fewer.
         context: frames on each side that are restored as well, so that the core does not know
-            where the window ends. At the ends of a clip that is not circular there are none.
+            where the window ends; ``NEAR`` are enough for an operator of each frame by itself. At
+            the ends of a clip that is not circular there are none.
     """
     least = least_context(operator)
     if goes_round(operator):

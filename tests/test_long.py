@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -229,16 +230,40 @@ def test_the_truth_is_compared_in_pieces(here, monkeypatch, capfd):
     assert "--truth has 7 frames and the measured video 10" in answer.err
 
 
-def test_two_processes_write_the_same_bytes_as_one(here, monkeypatch, capfd):
-    words = ["restore", "y.safetensors", "--method", "vision_xl", "--steps", "5", "--output"]
-    assert visionxl(monkeypatch, capfd, *words, "one.mkv").code == 0
-    command = [sys.executable, "-m", "visionxl", *words, "two.mkv"]
+def in_two_processes(*words):
+    command = [sys.executable, "-m", "visionxl", *words]
     port, running = free_port(), []
     for rank in range(2):
         told = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_PORT": port}
         told = {k: str(v) for k, v in told.items()} | {"MASTER_ADDR": "127.0.0.1"}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         running.append(subprocess.Popen(command, env={**os.environ, **told}, **pipes))
+    return running
+
+
+def test_of_two_processes_one_dies_and_the_run_goes_on_in_one(here, monkeypatch, capfd):
+    words = ["restore", "y.safetensors", "--method", "vision_xl", "--output"]
+    assert visionxl(monkeypatch, capfd, *words, "one.mkv").code == 0
+    running = in_two_processes(*words, "two.mkv")
+    while not Path("two.mkv.checkpoint/step-0001.json").exists():
+        assert all(process.poll() is None for process in running)
+        time.sleep(0.002)
+    running[1].kill()
+    answers = [process.communicate(timeout=200) for process in running]
+    assert running[0].returncode not in (0, None)
+    assert "process" in answers[0][1]
+    assert "Traceback" not in answers[0][1]
+    assert not Path("two.mkv").exists()
+    answer = visionxl(monkeypatch, capfd, *words, "two.mkv", "--resume")
+    assert answer.code == 0, answer.err
+    assert "went on after step" in answer.out
+    assert Path("two.mkv").read_bytes() == Path("one.mkv").read_bytes()
+
+
+def test_two_processes_write_the_same_bytes_as_one(here, monkeypatch, capfd):
+    words = ["restore", "y.safetensors", "--method", "vision_xl", "--steps", "5", "--output"]
+    assert visionxl(monkeypatch, capfd, *words, "one.mkv").code == 0
+    running = in_two_processes(*words, "two.mkv")
     answers = [process.communicate(timeout=200) for process in running]
     assert [p.returncode for p in running] == [0, 0], answers
     assert Path("two.mkv").read_bytes() == Path("one.mkv").read_bytes()

@@ -136,7 +136,7 @@ def test_a_solver_that_breaks_down_at_a_nan_stops_the_run(problem, prior):
 
         def adjoint(self, measurement):
             Failing.calls += 1
-            return super().adjoint(measurement) * (math.nan if Failing.calls > 3 else 1.0)
+            return super().adjoint(measurement) * (math.nan if Failing.calls > 12 else 1.0)
 
     sampler = vision_xl(consistency=PlainCG(3))
     with pytest.raises(NotFiniteError, match="consistency answered NaN"):

@@ -325,7 +325,7 @@ def outer_windows(operator):
 
 def test_a_window_that_reaches_just_beyond_an_end_goes_round_too():
     operator, video = TemporalAverage(7), torch.rand(189, 1, 2, 2)
-    outer = windows_of(operator, 189)[2]
+    outer = windows_of(operator, 189, core=48, context=48)[2]
     assert (outer.begin, outer.end) == (48, 192)
     problem = outer.problem(operator, operator.forward(video), 0.0)
     with pytest.raises(InputError, match="goes round"):

@@ -19,7 +19,7 @@ AT_MOST = {
     # Three differences for each value, directions and motion; latents of a 48th.
     "diffusers, total variation": 10,
     # Beside it 16 numbers and 16 weights for each pixel, up to 2.2 GB in all.
-    "diffusers, total variation, motion sorted": 21,
+    "diffusers, total variation, motion sorted": 22,
     # The flow both ways.
     "diffusers, shrinkage": 7,
     # Conjugate gradients hold four tensors more.

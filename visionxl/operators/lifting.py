@@ -45,7 +45,7 @@ def lift(operator: ForwardOperator | NonlinearOperator, measurement: Measurement
     largest = terms.abs().max().item()
     if not math.isfinite(largest) or not bool(gain.isfinite().all()):
         name = str(gain.dtype).removeprefix("torch.")
-        way_out = "make the operator's forward and adjoint finite for what is"
+        way_out = "the operator is not finite where a video is: mend its forward and adjoint"
         raise NotFiniteError("lift", None, name, way_out)
     return divide_where_seen(projected, gain, largest)
 

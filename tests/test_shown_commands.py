@@ -30,6 +30,7 @@ NOT_RUN = {  # a line in which the first is found is not run, and the second say
     r"^clips=|^head=": "it is for the nodes of a cluster",
     r"visionxl info --plan": "it counts for 20 seconds; test_memory_plan.py counts in small",
     r"restore blur-varying": "it takes half a minute at any size; test_new_operators.py inverts it",
+    r"benchmarks/interrupt\.py": "it takes minutes at any size; test_resume.py runs it",
     r"benchmarks/failures\.py": "it has one size, and takes minutes",
     r"benchmarks/inner_autoencoder\.py|training/": "test_pocket_prior.py does both in small",
     r"benchmarks/kill\.py": "it takes minutes at any size; test_resume.py kills runs",

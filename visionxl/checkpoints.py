@@ -176,7 +176,7 @@ def _check_ours(folder: Path, output: Path) -> None:
     if foreign:
         raise InputError(
             f"output {str(output)!r}: the folder {folder.name!r}, where its checkpoints would be, "
-            f"has other things in it ({foreign[0]!r}): choose another name"
+            f"has other things in it ({foreign[0]!r}): move them away, or choose another name"
         )
 
 

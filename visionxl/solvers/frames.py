@@ -38,50 +38,50 @@ class FrameByFrame:
         return self.prior.schedule
 
     def encode(self, video: Video) -> Latent:
-        (latent,) = self._chunked("encode", lambda chunk: (self.prior.encode(chunk),), video)
+        (latent,) = self._chunked("encode", video)
         return latent
 
     def decode(self, latent: Latent) -> Video:
-        (video,) = self._chunked("decode", lambda chunk: (self.prior.decode(chunk),), latent)
+        (video,) = self._chunked("decode", latent)
         return video
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        def parts(chunk: Tensor) -> tuple[Tensor, ...]:
-            denoised = self.prior.denoise(chunk, level)
-            if not isinstance(denoised, Denoised):
-                raise InputError(
-                    f"{self.prior!r}: denoise returned {type(denoised).__name__}; make it return "
-                    "Denoised(clean, noise)"
-                )
-            return denoised.clean, denoised.noise
-
-        clean, noise = self._chunked("denoise", parts, latent)
+        clean, noise = self._chunked("denoise", latent, level)
         return Denoised(clean, noise)
 
-    def _chunked(
-        self, method: str, action: Callable[[Tensor], tuple[Tensor, ...]], whole: Tensor
-    ) -> tuple[Tensor, ...]:
-        """``action`` over chunks of frames, checked, and written into results made once."""
-        dtype = network_dtype(self.prior, method)
-
-        def checked(first: int, chunk: Tensor) -> tuple[Tensor, ...]:
-            parts = tuple(check_frames(self.prior, method, chunk, part) for part in action(chunk))
-            for part in parts if self.checks else ():
-                check_finite(method, part, first, dtype, chunk)
-            return parts
-
+    def _chunked(self, method: str, whole: Tensor, *level: NoiseLevel) -> tuple[Tensor, ...]:
+        """The prior's answers for chunks of frames, written into results made once."""
         size = self.frames_at_once or len(whole)
         if len(whole) <= size:
             # Networks may answer with channels last, and operators may view what they measure.
-            return tuple(part.contiguous() for part in checked(0, whole))
+            return tuple(part.contiguous() for part in self._asked(method, 0, whole, *level))
         results: tuple[Tensor, ...] = ()
         for first in range(0, len(whole), size):
             chunk = whole[first : first + size]
-            parts = checked(first, chunk)
+            parts = self._asked(method, first, chunk, *level)
             results = results or tuple(room(p, len(whole), *p.shape[1:]) for p in parts)
             for result, part in zip(results, parts, strict=True):
                 result[first : first + len(chunk)] = part
         return results
+
+    def _asked(
+        self, method: str, first: int, chunk: Tensor, *level: NoiseLevel
+    ) -> tuple[Tensor, ...]:
+        """What the prior answers for a chunk that begins with frame ``first``, checked."""
+        answer = getattr(self.prior, method)(chunk, *level)
+        parts = (answer,)
+        if method == "denoise":
+            if not isinstance(answer, Denoised):
+                raise InputError(
+                    f"{self.prior!r}: denoise returned {type(answer).__name__}; make it return "
+                    "Denoised(clean, noise)"
+                )
+            parts = (answer.clean, answer.noise)
+        for part in parts:
+            check_frames(self.prior, method, chunk, part)
+            if self.checks:
+                check_finite(method, part, first, network_dtype(self.prior, method), chunk)
+        return parts
 
 
 @frozen(eq=False)

@@ -1,5 +1,7 @@
 """The singular modes of a factored operator."""
 
+from functools import partial
+
 import torch
 from attrs import evolve, frozen
 from torch import Tensor
@@ -63,18 +65,18 @@ class Modes:
         target = self.measured(measurement) * gain
         gain = gain * values
 
-        def pull(modes: Modes, video: Video, target: Tensor) -> None:
-            found = modes.analyse(video)
-            own = None if found is video else found
-            modes.add_synthesis(video, torch.addcmul(target, found, gain, value=-1, out=own))
-
-        def by_channel(video: Video) -> None:
-            for c in range(video.shape[1]):
-                pull(self.of_channel(c), video[:, c : c + 1], target[:, c : c + 1])
-
         # Where only time is turned, channels one by one hold less.
         alone = self.axes[1:] == (None, None, None)
-        return by_channel if alone else lambda video: pull(self, video, target)
+        return partial(self._pull_channels if alone else self._pull, gain, target)
+
+    def _pull(self, gain: Tensor, target: Tensor, video: Video) -> None:
+        found = self.analyse(video)
+        own = None if found is video else found
+        self.add_synthesis(video, torch.addcmul(target, found, gain, value=-1, out=own))
+
+    def _pull_channels(self, gain: Tensor, target: Tensor, video: Video) -> None:
+        for c in range(video.shape[1]):
+            self.of_channel(c)._pull(gain, target[:, c : c + 1], video[:, c : c + 1])
 
     def of_channel(self, c: int) -> "Modes":
         """Those of one channel, where channels are left alone."""

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -219,18 +220,20 @@ def optical_flow(video: Video, fine: bool = False) -> Tensor:
     """
     import cv2
 
-    def flow(t: int) -> Tensor:
-        gray = video[t : t + 2].mean(1).cpu()
-        low, high = _limits(gray)
-        shades = ((gray - low) * (255 / max(high - low, 1e-3))).round_().clamp_(0, 255)
-        here, following = shades.to(torch.uint8).numpy()
-        search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        search.setFinestScale(0 if fine else 1)  # how often the resolution is halved
-        return torch.from_numpy(search.calc(here, following, None))  # type: ignore[call-overload]
-
+    flow = partial(_flow, cv2, fine)
     with _one_thread(cv2), ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        found = list(pool.map(flow, range(len(video) - 1)))
+        found = list(pool.map(flow, video[:-1], video[1:]))
     return torch.stack(found).permute(0, 3, 1, 2).to(video)
+
+
+def _flow(cv2: Any, fine: bool, frame: Tensor, following: Tensor) -> Tensor:
+    gray = torch.stack([frame, following]).mean(1).cpu()
+    low, high = _limits(gray)
+    shades = ((gray - low) * (255 / max(high - low, 1e-3))).round_().clamp_(0, 255)
+    here, there = shades.to(torch.uint8).numpy()
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search.setFinestScale(0 if fine else 1)  # how often the resolution is halved
+    return torch.from_numpy(search.calc(here, there, None))
 
 
 def _limits(gray: Tensor) -> tuple[float, float]:

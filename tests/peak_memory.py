@@ -87,7 +87,7 @@ def taken(frames, side, prior, consistency):
     before = memory("VmRSS") - video.nbytes
     problem = simulate(video, operator, 0.05, generator=generator)
     del video
-    sampler = vision_xl(count=5, consistency=CONSISTENCIES[consistency])
+    sampler = vision_xl(count=2, consistency=CONSISTENCIES[consistency])
     forget()
     restore(problem, prior, sampler, generator=generator)
     return memory("VmHWM") - before

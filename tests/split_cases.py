@@ -83,13 +83,15 @@ def problem_of(frames, dtype=torch.float64, operator=OPERATORS["circular"]):
     return simulate(truth, operator, noise_std=0.02, generator=generator)
 
 
-def restored(prior, method, frames, together, dtype=torch.float64, seed=0, parts=None, **options):
+def restored(
+    prior, method, frames, together, dtype=torch.float64, seed=0, parts=None, count=4, **options
+):
     with warnings.catch_warnings():  # of total variation, which is wrong for these videos
         warnings.filterwarnings("ignore", "the result does not explain")
         return split_restore(
             problem_of(frames, dtype),
             prior,
-            METHODS[method](count=10, **(parts or {})),
+            METHODS[method](count=count, **(parts or {})),
             processes=together,
             generator=torch.Generator().manual_seed(seed),
             **options,
@@ -114,7 +116,7 @@ def by_known_priors(together: Processes):
         "gaussian iterative 5",
         restored(exact, "vision_xl", 5, together, parts={"consistency": split}),
     )
-    iterative = METHODS["vision_xl"](count=10, consistency=split)
+    iterative = METHODS["vision_xl"](count=4, consistency=split)
     on_device = hosted(problem_of(5), iterative, "cpu")  # whose operator is on the device
     yield (
         "gaussian hosted iterative 5",
@@ -129,7 +131,7 @@ def by_known_priors(together: Processes):
     yield "gaussian gone on 5", gone_on(exact, together)
     for method in METHODS:  # more frames than are computed at once
         generator = torch.Generator().manual_seed(0)
-        there = hosted(problem_of(23), METHODS[method](count=10), "cpu")
+        there = hosted(problem_of(23), METHODS[method](count=4), "cpu")
         found = split_restore(there[0], exact, there[1], processes=together, generator=generator)
         yield f"gaussian hosted {method} 23", found.video
 
@@ -206,7 +208,8 @@ def words(together: Processes):
     exact = GaussianPrior.natural(SIZE, SIZE)
     for grief in ("raising", "not a number"):
         try:
-            restored(Failing(exact, together, GRIEFS[grief]), "vision_xl", 5, together)
+            failing = Failing(exact, together, GRIEFS[grief])
+            restored(failing, "vision_xl", 5, together, count=10)
         except ValueError as error:
             yield grief, together.exchange(f"{type(error).__name__}: {error}")
     try:
@@ -230,7 +233,7 @@ def main(case: str, output: str = "", model: str = "") -> None:
                 Path(output).with_suffix(".json").write_text(json.dumps(told))
         else:
             prior = Failing(GaussianPrior.natural(SIZE, SIZE), together, GRIEFS[case])
-            restored(prior, "vision_xl", 5, together)
+            restored(prior, "vision_xl", 5, together, count=10)
     alive = [(task / "comm").read_text() for task in Path("/proc/self/task").glob("*")]
     assert not any("gloo" in name for name in alive)  # one that outlives Python aborts it
 

@@ -136,7 +136,7 @@ alone = evolve(vision_xl(), consistency=Unchanged())
 
 def looped(problem, method):
     generator = torch.Generator().manual_seed(0)
-    return restore(problem, prior, method, generator=generator).video
+    return restore(problem, prior, method, generator=generator, frames_at_once=None).video
 
 
 results = {}

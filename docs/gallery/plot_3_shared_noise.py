@@ -61,7 +61,7 @@ def restored(truth, renoise):
     problem = simulate(truth, AveragePool(4), generator=generator)
     start = EncodedBackProjection()  # it too has one noise for all frames
     method = vision_xl(count=10, start=0.5, initializer=start, renoise=renoise)
-    return restore(problem, prior, method, generator=generator).video
+    return restore(problem, prior, method, generator=generator, frames_at_once=None).video
 
 
 shared = restored(still, SharedNoise(0.8))

@@ -145,7 +145,8 @@ for noise_std in levels:
         generator = torch.Generator().manual_seed(0)
         noisy = simulate(clip, blur, noise_std=noise_std, generator=generator)
         method = vision_xl(count=10, consistency=consistency)
-        restored[name, noise_std] = restore(noisy, prior, method, generator=generator).video
+        found = restore(noisy, prior, method, generator=generator, frames_at_once=None)
+        restored[name, noise_std] = found.video
     qualities = [psnr(restored[name, noise_std], clip) for name in ways]
     print(f"{noise_std:<6}  {qualities[0]:9.1f} dB   {qualities[1]:11.1f} dB")
 

@@ -113,8 +113,10 @@ def rows_of(options: Namespace, prior: LatentPrior) -> Iterator[tuple[str, ...]]
             for noise_std in options.noise:
                 case = Case.make(clip, task, noise_std, seed=0)
                 seen = Remembering(FrameByFrame(prior, FRAMES_AT_ONCE), [])
-                before = None
-                for step in trajectory(case.problem, seen, method, generator_of(case)):
+                before, chance = None, generator_of(case)
+                for step in trajectory(
+                    case.problem, seen, method, generator=chance, frames_at_once=None
+                ):
                     before = seen.first[0] if before is None else before
                     error, change = clip - before, step.decoded - before
                     r = correlation(change, error)

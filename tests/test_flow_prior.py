@@ -244,5 +244,5 @@ def test_latino_stays_in_the_range_where_the_schedule_ends_in_noise_alone(prior)
     """A flow's first level leaves an estimate without end: the measurement's noise is not one."""
     truth = video(3, 32, 48)
     problem = simulate(truth, GaussianBlur(3.0), 0.01, generator=torch.Generator().manual_seed(0))
-    steps = trajectory(problem, prior, latino(count=4), torch.Generator().manual_seed(1))
+    steps = trajectory(problem, prior, latino(count=4), generator=torch.Generator().manual_seed(1))
     assert next(steps).corrected.abs().max() < 10

@@ -89,9 +89,9 @@ SCHEDULER = DDIMScheduler()
         (lambda: evolve(vision_xl(), times=["a"]), r"times \['a'\]"),
         (lambda: plain(leading_times)(10.5), "count 10.5"),
         (lambda: plain(fit_to)(CLIP, "16", 16), "size '16' x 16"),
-        (lambda: plain(trajectory)(PROBLEM, PRIOR, "x", seeded()), "sampler str"),
+        (lambda: plain(trajectory)(PROBLEM, PRIOR, "x", generator=seeded()), "sampler str"),
         (
-            lambda: plain(trajectory)(PROBLEM, GaussianPrior, vision_xl(), seeded()),
+            lambda: plain(trajectory)(PROBLEM, GaussianPrior, vision_xl(), generator=seeded()),
             "prior GaussianPrior",
         ),
         (lambda: DiffusersPrior.assemble(torch.nn.Identity(), None, DDIMScheduler()), "no network"),
@@ -103,15 +103,17 @@ def test_a_wrong_value_is_told_where_it_is_given(make, told):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("run", "options", "told"),
     [
-        ({"observe": 3}, "observe 3"),
-        ({"state": 3}, "state int is no State"),
+        (restore, {"observe": 3}, "observe 3"),
+        (trajectory, {"state": 3}, "state int is no State"),
+        (trajectory, {"inner": 3}, "inner int is no LatentPrior"),
+        (trajectory, {"frames_at_once": 0}, "frames_at_once"),
     ],
 )
-def test_what_watches_a_run_is_looked_at_before_it_begins(options, told):
+def test_what_watches_a_run_is_looked_at_before_it_begins(run, options, told):
     with pytest.raises(InputError, match=told):
-        plain(restore)(PROBLEM, PRIOR, vision_xl(), generator=seeded(), **options)
+        plain(run)(PROBLEM, PRIOR, vision_xl(), generator=seeded(), **options)
 
 
 def test_numbers_of_any_kind_are_pythons_own():
@@ -123,7 +125,7 @@ def test_numbers_of_any_kind_are_pythons_own():
 
 
 def test_a_state_of_another_method_is_refused():
-    steps = list(trajectory(PROBLEM, PRIOR, vision_xl(count=12), seeded()))
+    steps = list(trajectory(PROBLEM, PRIOR, vision_xl(count=12), generator=seeded()))
     with pytest.raises(InputError, match="state is at time"):
         restore(PROBLEM, PRIOR, vision_xl(), generator=seeded(), state=steps[0].following)
 
@@ -140,7 +142,7 @@ def test_an_estimate_that_was_changed_in_place_is_told():
 
 
 def test_values_are_shown_in_a_line():
-    step = next(trajectory(PROBLEM, PRIOR, vision_xl(), seeded()))
+    step = next(trajectory(PROBLEM, PRIOR, vision_xl(), generator=seeded()))
     found = restore(PROBLEM, PRIOR, vision_xl(), generator=seeded())
     denoised = PRIOR.denoise(CLIP, step.level)
     for value in (step, step.following, found, denoised, read_clip(DEMO_CLIP, 2)):

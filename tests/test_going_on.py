@@ -30,7 +30,7 @@ LAST = len(SAMPLER.times) - 1
 
 
 def states():
-    found = [s.following for s in trajectory(PROBLEM, PRIOR, SAMPLER, generator())]
+    found = [s.following for s in trajectory(PROBLEM, PRIOR, SAMPLER, generator=generator())]
     assert found.pop() is None
     return found
 
@@ -229,10 +229,12 @@ def test_an_operator_that_answers_no_number_once_stops_the_run(share, method):
         restore(broken, PRIOR, method(count=5), generator=generator())
 
 
-def test_without_restore_a_decoder_is_not_blamed_on_the_consistency():
-    broken = Broken("decode", math.nan, 1, [], {})
-    with pytest.raises(NotFiniteError, match="decode answered"):
-        next(trajectory(PROBLEM, broken, SAMPLER, generator()))
+@pytest.mark.parametrize("stage", ["denoise", "decode", "encode"])
+def test_without_restore_the_stage_is_named_too(stage):
+    dtypes = dict.fromkeys(("encode", "denoise", "decode"), torch.float64)
+    broken = Broken(stage, math.nan, 1, [], dtypes)
+    with pytest.raises(NotFiniteError, match=f"{stage} answered"):
+        list(trajectory(PROBLEM, broken, SAMPLER, generator=generator()))
 
 
 def test_large_finite_values_are_no_error():

@@ -210,7 +210,7 @@ def test_every_step_is_observed_and_the_last_corrected_estimate_is_the_result():
 
 
 def test_the_trajectory_may_be_left_early():
-    steps = trajectory(PROBLEM, PRIOR, vision_xl(), generator())
+    steps = trajectory(PROBLEM, PRIOR, vision_xl(), generator=generator())
     assert [next(steps).record.index for _ in range(2)] == [0, 1]
     steps.close()
 
@@ -600,7 +600,9 @@ def test_a_part_of_another_kind_is_named(parts, sentence):
 
 def test_a_trajectory_has_no_gradients():
     y = noise(3, 1, 8, 8).requires_grad_()
-    for step in trajectory(InverseProblem(Exposures(), y, 0.05), PRIOR, vision_xl(), generator()):
+    for step in trajectory(
+        InverseProblem(Exposures(), y, 0.05), PRIOR, vision_xl(), generator=generator()
+    ):
         assert not step.corrected.requires_grad
 
 

@@ -213,7 +213,7 @@ def test_resampling_without_trust_in_the_measurement_is_plain_ddim():
     untold = evolve(told, condition=unconditioned, renoise=DDIMNoise(0.0, corrected=False))
     ends = []
     for method in (told, untold):
-        steps = list(trajectory(problem_of(AveragePool(2)), PRIOR, method, generator()))
+        steps = list(trajectory(problem_of(AveragePool(2)), PRIOR, method, generator=generator()))
         ends.append(steps[-2].following.latent)
     torch.testing.assert_close(*ends)
 
@@ -234,7 +234,7 @@ def test_svi_gives_equal_frames_the_same_restoration_and_dds_does_not():
 
 def test_dds_makes_five_steps_of_plain_cg():
     problem = problem_of(GaussianBlur(1.0))  # of more than five singular values
-    records = [s.record for s in trajectory(problem, PRIOR, dds(count=5), generator())]
+    records = [s.record for s in trajectory(problem, PRIOR, dds(count=5), generator=generator())]
     assert [r.iterations for r in records] == [5] * 5
 
 
@@ -268,7 +268,7 @@ def test_diffpir_bears_the_noise_that_ddnm_hands_on():
 
 def test_latino_takes_eight_evaluations():
     problem = problem_of(AveragePool(2), 0.02)
-    steps = list(trajectory(problem, PRIOR, latino(), generator()))
+    steps = list(trajectory(problem, PRIOR, latino(), generator=generator()))
     assert len(steps) == 8
     assert relative_error(steps[-1].corrected, TRUTH) < 0.75
 

@@ -239,7 +239,7 @@ def test_the_finish_comes_once_and_last():
     problem = simulate(truth, AveragePool(2), 0.05, generator=generator(1))
     finish = Lighter()
     plain, finished = (
-        list(trajectory(problem, PRIOR, evolve(vision_xl(), finish=f), generator()))
+        list(trajectory(problem, PRIOR, evolve(vision_xl(), finish=f), generator=generator()))
         for f in (None, finish)
     )
     assert vision_xl().finish is None

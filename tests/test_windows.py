@@ -389,7 +389,7 @@ def test_a_window_goes_on_from_a_state():
     pieces = in_windows(problem, sampler)
     window = pieces[2].window
     own = window.problem(problem.operator, problem.measurement, 0.1)
-    steps = trajectory(own, PRIOR, sampler, generator())
+    steps = trajectory(own, PRIOR, sampler, generator=generator())
     state = [next(steps) for _ in range(2)][-1].following
     again = in_windows(problem, sampler, begin=2, state=state)
     assert torch.equal(again[0].video, pieces[2].video)

@@ -66,7 +66,8 @@ def paper(case: Case, prior: LatentPrior) -> Estimate:
     sampler = vision_xl(consistency=PublishedCG(), initializer=PublishedInversion())
     video = torch.full_like(case.truth, math.nan)
     try:
-        for step in trajectory(problem, published, sampler, generator_of(case)):
+        chance = generator_of(case)
+        for step in trajectory(problem, published, sampler, generator=chance, frames_at_once=None):
             video = step.decoded
             del step
     except NotFiniteError:  # the public code goes on, and what comes out is no number either

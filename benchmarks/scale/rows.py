@@ -59,7 +59,7 @@ def paper(run: Run) -> int:
     sampler = vision_xl(consistency=Bounded(PublishedCG()), initializer=PublishedInversion())
     iterations = 0
     problem, sampler = placed(problem, sampler, run)
-    for step in trajectory(problem, prior, sampler, chance()):
+    for step in trajectory(problem, prior, sampler, generator=chance(), frames_at_once=None):
         iterations += step.record.iterations
         del step
     return iterations

@@ -5,7 +5,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -14,6 +14,7 @@ from torch import Generator
 
 from visionxl.errors import InputError, name_of
 from visionxl.memory import peak_bytes
+from visionxl.operators.lifting import lift
 from visionxl.protocols import (
     Correction,
     DataConsistency,
@@ -128,26 +129,46 @@ def trajectory(
     problem: InverseProblem,
     prior: LatentPrior,
     sampler: Sampler,
+    *,
     generator: Generator,
+    frames_at_once: int | None = 1,
+    inner: LatentPrior | None = None,
     state: State | None = None,
 ) -> Iterator[Step]:
-    """The method, a step at a time (VISION-XL, arXiv 2412.00156).
+    """The method, a step at a time (VISION-XL, arXiv 2412.00156); the arguments of :func:`restore`.
 
     It ends with a consistency step, and the method's finish: the last step's ``corrected`` is the
     result. Progress, previews, checkpoints and early stopping are what somebody does while
     iterating. Gradients are off, but where a method needs them: no consistency is written to be
     differentiated. With the ``following`` of an earlier step as ``state`` it goes on from there, as
-    if never interrupted.
+    if never interrupted. What :func:`restore` does beside: it looks whether the measurement and the
+    operator's adjoint can be right, and warns of a result that does not explain its measurement.
 
     Raises:
-        InputError: at once, for an argument that is not of its kind; while iterating, for an
-            answer of a part that cannot be used.
+        InputError: at once, for an argument that is not of its kind or does not go with the others;
+            while iterating, for an answer of a part that cannot be used.
+        NotFiniteError: while iterating: a stage answered NaN or infinity.
     """
-    _check_arguments(problem, prior, sampler, generator)
-    return _steps(problem, prior, sampler, generator, state)
+    _check_arguments(problem, prior, sampler, generator, inner)
+    check_schedule(prior)
+    for named in (sampler.consistency, sampler.finish, sampler.condition):
+        if named is not None and named is not unconditioned:
+            check_linear(problem, named)
+    frugal = FrameByFrame(prior, frames_at_once)
+    quick = frugal if inner is None else FrameByFrame(inner, frames_at_once)
+    with no_autocast(), torch.no_grad():
+        if state is not None:
+            check_state(state, sampler.times, len(lift(problem.operator, problem.measurement)))
+        parts = (sampler.initializer, sampler.consistency, sampler.renoise, sampler.condition)
+        for part in (*parts, sampler.finish):
+            if isinstance(part, Demanding):
+                part.check(problem, frugal)
+    return _steps(problem, frugal, quick, sampler, generator, state)
 
 
-def _check_arguments(problem: object, prior: object, sampler: object, generator: object) -> None:
+def _check_arguments(
+    problem: object, prior: object, sampler: object, generator: object, inner: object
+) -> None:
     check_given(
         problem=(problem, InverseProblem, "make one, or simulate() it"),
         prior=(prior, LatentPrior, "give a value, such as PocketPrior.load()"),
@@ -155,34 +176,43 @@ def _check_arguments(problem: object, prior: object, sampler: object, generator:
         generator=(generator, Generator, "give torch.Generator().manual_seed(0)"),
     )
     check_parts(sampler)
+    if inner is not None:
+        check_given(inner=(inner, LatentPrior, "give a prior of the same latents, or None"))
 
 
 def _steps(
     problem: InverseProblem,
-    prior: LatentPrior,
+    full: LatentPrior,
+    quick: LatentPrior,
     sampler: Sampler,
     generator: Generator,
     state: State | None,
 ) -> Iterator[Step]:
-    unguided, prior = prior, sampler.condition(prior, problem)
+    """The steps, the last with ``full`` and those before with ``quick``."""
+    first, last = 0 if state is None else state.index, len(sampler.times) - 1
+    unguided = quick if first < last else full
+    prior = sampler.condition(unguided, problem)
     levels = [prior.schedule.level(t) for t in sampler.times]
     check_first(levels[0])
     if state is None:
         with torch.no_grad(), no_autocast():
-            latent, first = sampler.initializer.start(problem, unguided, levels, generator), 0
+            latent = sampler.initializer.start(problem, unguided, levels, generator)
             latent = check_start(sampler.initializer, problem.measurement, latent)
     else:
-        latent, first = state.latent, state.index
+        latent = state.latent
         generator.set_state(state.chance)
     fresh = state is None and sampler.condition is unconditioned
     for index in range(first, len(levels)):
         level, began, following = levels[index], time.perf_counter(), None
+        changed = first < index == last and quick is not full
+        if changed:
+            prior = sampler.condition(full, problem)
         with step_named(index), torch.no_grad(), no_autocast():
             new = fresh and index == first
             with first_seen(sampler.initializer, latent) if new else nullcontext():
                 denoised = prior.denoise(latent, level)
             decoded = prior.decode(denoised.clean)
-            if index == first:
+            if index == first or changed:
                 check_decoded(prior, sampler.initializer, problem, decoded)
             version = None if decoded.is_inference() else decoded._version
             corrected = sampler.consistency.correct(decoded, problem, level)
@@ -192,9 +222,9 @@ def _steps(
                     f"{name_of(sampler.consistency)}: correct changed its estimate in place, which "
                     "the trace shows as it was: work on estimate.clone()"
                 )
-            if index + 1 == len(levels) and sampler.finish is not None:
+            if index == last and sampler.finish is not None:
                 corrected = _finished(sampler.finish, corrected, problem, level)
-            if index + 1 < len(levels):
+            if index < last:
                 filtered = sampler.low_pass(corrected.video, level)
                 check_same_shape("low-pass", sampler.low_pass, corrected.video, filtered)
                 # What nothing has changed need not be encoded again.
@@ -278,28 +308,21 @@ def restore(
         InputError: the operator breaks its contract, or the measurement is not finite.
         NotFiniteError: a stage answered NaN or infinity.
     """
-    _check_arguments(problem, prior, sampler, generator)
+    _check_arguments(problem, prior, sampler, generator, inner)
     if observe is not None and not callable(observe):
         raise InputError(f"observe {observe!r} is no function: give one that takes a Step, or None")
-    if inner is not None:
-        check_given(inner=(inner, LatentPrior, "give a prior of the same latents, or None"))
-    check_schedule(prior)
     with no_autocast():
-        frames = check_problem(problem)
+        check_problem(problem)
         check_precision(problem.measurement.device)
-        for named in (sampler.consistency, sampler.finish, sampler.condition):
-            if named is not None and named is not unconditioned:
-                check_linear(problem, named)
-        check_state(state, sampler.times, frames)
-        frugal = FrameByFrame(prior, frames_at_once)
-        parts = (sampler.initializer, sampler.consistency, sampler.renoise, sampler.condition)
-        for part in (*parts, sampler.finish):
-            if isinstance(part, Demanding):
-                part.check(problem, frugal)
-    steps = trajectory(problem, frugal, sampler, generator, state)
-    if inner is not None:
-        quick = FrameByFrame(inner, frames_at_once)
-        steps = _quick_but_the_last(problem, quick, frugal, sampler, generator, state)
+    steps = trajectory(
+        problem,
+        prior,
+        sampler,
+        generator=generator,
+        frames_at_once=frames_at_once,
+        inner=inner,
+        state=state,
+    )
     trace = []
     video = None
     for step in steps:
@@ -316,19 +339,3 @@ def restore(
         with no_autocast():
             check_result(problem, sampler.consistency, video, trace[-1].data_residual)
     return Restoration(video, tuple(trace))
-
-
-def _quick_but_the_last(
-    problem: InverseProblem,
-    quick: LatentPrior,
-    prior: LatentPrior,
-    sampler: Sampler,
-    generator: Generator,
-    state: State | None,
-) -> Iterator[Step]:
-    before_last = len(sampler.times) - 1 - (0 if state is None else state.index)
-    for step in islice(trajectory(problem, quick, sampler, generator, state), before_last):
-        state = step.following
-        yield step
-        del step
-    yield from trajectory(problem, prior, sampler, generator, state)

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from visionxl.operators import lift
 from visionxl.protocols import LatentPrior, Passage
 from visionxl.simulation import simulate
-from visionxl.solvers import FrameByFrame, Sampler, restore, trajectory
+from visionxl.solvers import Sampler, restore, trajectory
 from visionxl.testing.laws import ContractError, Draws, apart, require
 
 
@@ -95,8 +95,7 @@ def _check_going_on(
 ) -> None:
     """Another process goes on: with parts that were never asked anything."""
     # Frame by frame, as restore asks: where motion is searched for in 8 bits, rounding tells.
-    one_by_one = FrameByFrame(prior, 1)
-    steps = trajectory(problem, one_by_one, sampler, Generator().manual_seed(seed))
+    steps = trajectory(problem, prior, sampler, generator=Generator().manual_seed(seed))
     states = [evolve(s, latent=s.latent.clone()) for s in (x.following for x in steps) if s]
     for state in dict.fromkeys((0, len(states) - 1)) if states else ():
         method, going_on = deepcopy(fresh), states[state]

@@ -20,6 +20,7 @@ from visionxl.cli.memory import working_bytes
 from visionxl.metrics import psnr
 from visionxl.priors import DiffusersPrior
 from visionxl.report import measures
+from visionxl.solvers import windows
 from visionxl.solvers.windows import CONTEXT
 from visionxl.streaming import TensorFrames, VideoFrames
 from visionxl.video import read_clip
@@ -45,7 +46,8 @@ def measured(tmp_path_factory):
 def finished(measured):
     """What is written without interruption."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(long, "CONTEXT", 2)
+        patched.setattr(windows, "CONTEXT", 2)
+        patched.setattr(windows, "NEAR", 2)
         run_in(measured, *RESTORE)
     return (measured / "x.mkv").read_bytes()
 
@@ -55,7 +57,8 @@ def here(measured, tmp_path, monkeypatch):
     for name in ("clip.mkv", "y.safetensors", "y.mkv"):
         shutil.copy(measured / name, tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(long, "CONTEXT", 2)
+    monkeypatch.setattr(windows, "CONTEXT", 2)
+    monkeypatch.setattr(windows, "NEAR", 2)
     return tmp_path
 
 
@@ -130,7 +133,8 @@ def test_a_result_that_misses_its_measurement_is_told(more, here, monkeypatch, c
 def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
     here, monkeypatch, capfd
 ):
-    clip, longest, fitting = torch.rand(230, 3, 16, 32) * 2 - 1, 2 * CONTEXT + 92, []
+    longest, fitting = 2 * CONTEXT + 92, []
+    clip = torch.rand(longest + 30, 3, 16, 32) * 2 - 1
     write_clip(Path("long.safetensors"), clip, 25)
     words = ["long.safetensors", "--task", "deblur", "--noise", "0.01", *QUICK]
     for path in ("long.safetensors", "long.mkv"):
@@ -189,7 +193,8 @@ def test_a_damaged_window_is_made_again(here, finished, monkeypatch, capfd):
         visionxl(monkeypatch, capfd, *RESTORE)
     monkeypatch.undo()
     os.chdir(here)
-    monkeypatch.setattr(long, "CONTEXT", 2)
+    monkeypatch.setattr(windows, "CONTEXT", 2)
+    monkeypatch.setattr(windows, "NEAR", 2)
     (FOLDER / "window-00001.safetensors").write_bytes(b"")
     answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
     assert answer.code == 0, answer.err
@@ -212,8 +217,8 @@ def test_the_truth_is_compared_in_pieces(here, monkeypatch, capfd):
     write_clip(Path("more.mkv"), more, Fraction(24))
     words = ["restore", "y.safetensors", *QUICK, "--output"]
     answers = {}
-    for name, windows in (("whole", []), ("parts", ["--windows", "4"])):
-        told = [*words, f"{name}.safetensors", *windows, "--truth", "more.mkv"]
+    for name, words_of in (("whole", []), ("parts", ["--windows", "4"])):
+        told = [*words, f"{name}.safetensors", *words_of, "--truth", "more.mkv"]
         answers[name] = visionxl(monkeypatch, capfd, *told)
         assert answers[name].code == 0, answers[name].err
         assert "--truth is longer: its first 10 frames are compared" in answers[name].out

@@ -28,6 +28,7 @@ from visionxl.priors.flow import FlowSchedule
 from visionxl.protocols import Denoised, NoiseLevel, Passage
 from visionxl.solvers import (
     ConstantSpread,
+    DampedCG,
     DDIMNoise,
     DecoupledNoise,
     FreshNoise,
@@ -411,7 +412,7 @@ def test_daps_draws_from_the_posterior_of_its_gaussian():
     clean = torch.zeros(copies, 1, 2, 4, dtype=torch.float64)
     to, from_ = NoiseLevel(0.0, 1.0, 0.0), NoiseLevel(0.5, 0.6, 0.8)
     step = Passage(to.time, to.signal, to.noise, from_, clean, clean, problem, NoiseAware(spread))
-    drawn = DecoupledNoise(spread)(clean, clean, step, generator(2))
+    drawn = DecoupledNoise()(clean, clean, step, generator(2))
     matrix = dense(operator.forward, (1, 1, 2, 4))
     precision = matrix.T @ matrix / noise_std**2 + torch.eye(8) / spread(from_) ** 2
     expected = torch.linalg.inv(precision)
@@ -430,10 +431,10 @@ def test_a_renoise_that_depends_on_the_consistency_follows_an_exchanged_one():
     problem = problem_of(AveragePool(2), 0.1)
     one, other = WienerSpread(), WienerSpread(0.05)
     swapped = evolve(daps(count=5, spread=one), consistency=NoiseAware(other))
-    swapped = evolve(swapped, renoise=DecoupledNoise(other))
     assert torch.equal(restored(swapped, problem), restored(daps(count=5, spread=other), problem))
-    with pytest.raises(InputError, match=r"this is Unchanged\(\): replace renoise, too"):
-        restored(evolve(ddnm_plus(count=5), consistency=Unchanged()), problem)
+    for method in (ddnm_plus(count=5), daps(count=5)):
+        with pytest.raises(InputError, match=r"this is Unchanged\(\): replace renoise, too"):
+            restored(evolve(method, consistency=Unchanged()), problem)
 
 
 # What they need is said before they begin
@@ -589,15 +590,20 @@ def test_the_resampling_weighs_by_the_papers_variance():
 def test_without_noise_daps_takes_the_least_for_the_measurements():
     asked = []
 
-    class Told:
-        def correct(self, estimate, problem, level):
-            asked.append(problem.measurement)
-            return NoiseAware().correct(estimate, problem, level)
+    class Told(Identity):
+        def adjoint(self, measurement):
+            asked.append(measurement)
+            return measurement
 
-    problem = InverseProblem(Identity(), TRUTH, 0.0)
-    level = passage(latent=TRUTH, problem=problem, consistency=Told())
-    DecoupledNoise(WienerSpread())(TRUTH, TRUTH, level, generator())
-    assert asked[0].std().item() == pytest.approx(LEAST_NOISE, rel=0.2)
+        factors = None
+
+    for least in (LEAST_NOISE, 0.05):
+        asked.clear()
+        problem = InverseProblem(Told(), TRUTH, 0.0)
+        pull = DampedCG(ConstantSpread(1e-9), least)  # then of y - A x0 the estimate is nothing
+        level = passage(latent=TRUTH, problem=problem, consistency=pull)
+        DecoupledNoise()(TRUTH, TRUTH, level, generator())
+        assert asked[0].std().item() == pytest.approx(least, rel=0.2)
 
 
 @pytest.mark.parametrize("gain", [1e-4, 127.5])
@@ -695,7 +701,7 @@ def test_what_is_guided_by_nothing_is_told_that_it_misses_the_measurement():
     [
         evolve(daps(count=6), consistency=GaussNewton()),
         evolve(ddnm_plus(count=6), consistency=GaussNewton()),
-        evolve(gauss_newton(count=10), renoise=DecoupledNoise(ConstantSpread(0.1))),
+        evolve(gauss_newton(count=10), renoise=DecoupledNoise()),
     ],
     ids=["daps", "ddnm_plus", "gauss_newton"],
 )

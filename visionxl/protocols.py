@@ -124,8 +124,9 @@ class Denoised:
     """A denoiser's answer at ``z_t``.
 
     ``clean`` is Tweedie's estimate of ``z_0`` (guided, where the prior is guided). ``noise`` is
-    the ``eps`` to renoise with: the unguided one under CFG++ (Chung et al. 2024). ``unmeasured`` is
-    the ``clean`` of the prior alone, where a condition has moved it and left the noise as it was.
+    the ``eps`` to renoise with: the unguided one under CFG++ (Chung et al. 2024). A prior leaves
+    ``unmeasured`` out: it is the ``clean`` of the prior alone, where the condition of a method has
+    moved it and left the noise as it was.
     """
 
     clean: Latent = field(repr=_shape_of)
@@ -243,7 +244,12 @@ class Correction:
 
 @runtime_checkable
 class DataConsistency(Protocol):
-    """Moves an estimate towards ``{x : A x = y}``."""
+    """Moves an estimate towards ``{x : A x = y}``.
+
+    It may say of itself ``takes_nonlinear = True``, where it also solves for a
+    :class:`NonlinearOperator`, and ``fits_noise = True``, where its answers end no farther from the
+    measurement than the noise: a result that does is warned of.
+    """
 
     @abstractmethod
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:

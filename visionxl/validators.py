@@ -37,6 +37,30 @@ def above_zero(_: object, attribute: Any, value: Any) -> None:
     _check(lambda: 0 < value < math.inf, attribute, value, "a number above 0")
 
 
+def flag(_: object, attribute: Any, value: object) -> None:
+    """True or False."""
+    if not isinstance(value, bool):
+        raise InputError(f"{attribute.name} {value!r} is neither True nor False")
+
+
+def whole_number(_: object, attribute: Any, value: object) -> None:
+    """A whole number."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise InputError(f"{attribute.name} {value!r} is not a whole number")
+
+
+def of_kind(*kinds: type) -> Callable[[object, Any, object], None]:
+    """A value, and no class, of one of the kinds."""
+
+    def check(_: object, attribute: Any, value: object) -> None:
+        if isinstance(value, type) or not isinstance(value, kinds):
+            names = " or ".join(kind.__name__ for kind in kinds)
+            given = f"the class {value.__name__}" if isinstance(value, type) else repr(value)
+            raise InputError(f"{attribute.name} {given}: expected a value that is a {names}")
+
+    return check
+
+
 def entries(name: str, values: Any, of: Callable[[Any], Entry], expected: str) -> tuple[Entry, ...]:
     """Every one of some values, converted. Raises InputError where that cannot be."""
     try:

@@ -24,7 +24,7 @@ from visionxl.report.record import versions
 from visionxl.sizes import cover
 from visionxl.solvers import Around, Sampler
 from visionxl.solvers.long import RestoredWindow, restore_windows
-from visionxl.solvers.windows import CONTEXT, NEAR, Window, least_context, windows_of
+from visionxl.solvers.windows import Window, enough_context, windows_of
 from visionxl.streaming import FrameStream, clip_in_pieces
 from visionxl.writing import write_pieces
 
@@ -51,8 +51,7 @@ def restored_in_windows(
 ) -> Long:
     """Restore every window that is not finished yet, and keep it in the checkpoints."""
     frames, core = len(source), run.windows or len(source)
-    least = least_context(operator)
-    context = max(CONTEXT, least) if least else min(NEAR, CONTEXT)
+    context = enough_context(operator)
     windows = windows_of(operator, frames, core, context)
     lengths = {w.end - w.begin for w in windows}
     longest = max(lengths)

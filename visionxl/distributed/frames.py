@@ -97,7 +97,7 @@ def split_restore(
     *,
     processes: Processes,
     generator: Generator,
-    frames_at_once: int = 1,
+    frames_at_once: int | None = 1,
     observe: Callable[[Step], object] | None = None,
     inner: LatentPrior | None = None,
     state: State | None = None,
@@ -113,7 +113,7 @@ def split_restore(
         sampler: the method, the same in all; its representation is checked.
         processes: from :func:`visionxl.distributed.processes`.
         generator: in the same state in all; that is checked.
-        frames_at_once: frames in one call of the prior.
+        frames_at_once: frames in one call of the prior, None for all.
         observe: called with every step, in the first process alone.
         inner: a quicker prior for all steps but the last.
         state: to go on from; that of the first process counts.

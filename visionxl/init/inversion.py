@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import pairwise
 
-from attrs import frozen
+from attrs import field, frozen
 from torch import Generator
 
 from visionxl.errors import InputError, NotFiniteError
@@ -16,6 +16,7 @@ from visionxl.protocols import (
     LatentPrior,
     NoiseLevel,
 )
+from visionxl.validators import flag, of_kind, whole_number
 
 NEARLY_CLEAN = 0.05  # noise in units of the signal, that clean latents may be taken to have
 
@@ -55,7 +56,7 @@ class BatchConsistentInversion:
         frame: which frame of the lifted measurement; negative counts from the end.
     """
 
-    frame: int = 0
+    frame: int = field(default=0, validator=whole_number)
 
     def start(
         self,
@@ -108,8 +109,8 @@ class CorrectedInversion:
             ``vision_tv`` does so: its results differ by less than 0.05 dB (docs/ablations).
     """
 
-    consistency: DataConsistency
-    at_once: bool = False
+    consistency: DataConsistency = field(validator=of_kind(DataConsistency))
+    at_once: bool = field(default=False, validator=flag)
 
     def start(
         self,

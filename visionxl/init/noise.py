@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 from torch import Generator
 
 from visionxl.operators.lifting import lift
 from visionxl.protocols import InverseProblem, Latent, LatentPrior, NoiseLevel
 from visionxl.randomness import draw_noise
+from visionxl.validators import flag
 
 
 @frozen
@@ -23,7 +24,7 @@ class Noise:
         shared: one draw for all frames; otherwise each frame has its own.
     """
 
-    shared: bool = True
+    shared: bool = field(default=True, validator=flag)
 
     def start(
         self,

@@ -4,7 +4,7 @@ from attrs import field, frozen
 
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
 from visionxl.sizes import fit_to, next_multiple
-from visionxl.validators import from_one
+from visionxl.validators import from_one, of_kind
 
 
 @frozen(eq=False)
@@ -18,7 +18,7 @@ class Padded:
         multiple: what the prior's networks need; ``DiffusersPrior.multiple``.
     """
 
-    prior: LatentPrior
+    prior: LatentPrior = field(validator=of_kind(LatentPrior))
     height: int = field(validator=from_one)
     width: int = field(validator=from_one)
     multiple: int = field(validator=from_one)

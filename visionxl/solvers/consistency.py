@@ -46,7 +46,7 @@ class DampedCG:
 
     Args:
         spread: ``r_t`` from the noise level.
-        least_noise: stands for ``sigma_y`` where the measurement has less.
+        least_noise: stands for ``sigma_y`` where the measurement has less, in its units.
         iterations: at most so many.
         tolerance: of the relative residual.
     """
@@ -73,7 +73,7 @@ class DampedCG:
 
 @frozen
 class NoiseAware:
-    """The default: :class:`ClosedForm` where the operator has factors, else :class:`DampedCG`.
+    """``vision_xl``'s: :class:`ClosedForm` where the operator has factors, else :class:`DampedCG`.
 
     Both solve the same problem, the first exactly. With less noise than the rounding of 8 bits the
     second may use up its iterations on the way; the correction's ``stopped`` says so.

@@ -179,7 +179,8 @@ def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:
     if not linear and not getattr(part, "takes_nonlinear", False):
         raise InputError(
             f"{name_of(operator)} is not linear, and {type(part).__name__} needs one that is: use "
-            f"the method gauss_newton, or vision_xl(consistency=GaussNewton()){way}"
+            "the method gauss_newton, or vision_xl(consistency=GaussNewton()); one of your own "
+            f"that calls operator.linearize itself says takes_nonlinear = True{way}"
         )
 
 

@@ -17,7 +17,7 @@ from visionxl.protocols import (
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.consistency import DampedCG, NoiseAware
 from visionxl.solvers.spread import damping_of
-from visionxl.validators import from_one, from_zero
+from visionxl.validators import from_one, from_zero, of_kind
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
 """Of a step: the first that lowers the objective is taken."""
@@ -48,7 +48,7 @@ class Linearized:
     """
 
     takes_nonlinear: ClassVar[bool] = True
-    consistency: DataConsistency
+    consistency: DataConsistency = field(validator=of_kind(DataConsistency))
     rounds: int = field(default=1, validator=from_one)
 
     @property
@@ -83,7 +83,9 @@ class GaussNewton:
     """
 
     takes_nonlinear: ClassVar[bool] = True
-    consistency: NoiseAware | DampedCG = field(factory=NoiseAware)
+    consistency: NoiseAware | DampedCG = field(
+        factory=NoiseAware, validator=of_kind(NoiseAware, DampedCG)
+    )
     rounds: int = field(default=10, validator=from_one)
     tolerance: float = field(default=1e-3, validator=from_zero)
 

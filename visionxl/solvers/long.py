@@ -154,7 +154,7 @@ def restore_windows(
     frames_at_once: int | None = 1,
     observe: Callable[[Step], object] | None = None,
     inner: LatentPrior | None = None,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     place: Place | None = None,
     state: State | None = None,
 ) -> Iterator[RestoredWindow]:
@@ -177,7 +177,7 @@ def restore_windows(
         frames_at_once: frames in one call of the prior, None for all.
         observe: called with every step of every window.
         inner: a quicker prior for all steps but the last.
-        device: where the windows' videos are.
+        device: where the windows' videos are; None for where the measurement's frames are.
         place: of each window's problem and method, to compute it elsewhere, such as
             ``partial(hosted, device="cuda")``.
         state: of an earlier run of window ``begin``, to go on from.
@@ -195,12 +195,14 @@ def restore_windows(
     if len(windows) > 1:
         check_shared(sampler)
     chance = generator.get_state()
-    if state is not None:
-        state = evolve(state, latent=state.latent.to(device))
 
     def problem_of(window: Window) -> InverseProblem:
         problem = window.problem(operator, measurement, noise_std)
-        return evolve(problem, measurement=problem.measurement.to(device))
+        return evolve(problem, measurement=problem.measurement.to(device or problem.measurement))
+
+    if state is not None:
+        there = problem_of(windows[begin]).measurement.device
+        state = evolve(state, latent=state.latent.to(there))
 
     if len(windows) > 1:
         _check_alike(operator, problem_of(windows[0]), len(measurement))

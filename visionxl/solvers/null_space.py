@@ -21,7 +21,7 @@ from visionxl.randomness import draw_noise
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.renoising import belonging_noise, check_pixels, ddpm_variance
-from visionxl.validators import share
+from visionxl.validators import flag, share
 
 
 @frozen
@@ -38,7 +38,7 @@ class NullSpace:
         negligible: singular values below this share of the largest count as not measured.
     """
 
-    noise_aware: bool = False
+    noise_aware: bool = field(default=False, validator=flag)
     negligible: float = field(default=1e-3, validator=share)
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
@@ -82,7 +82,7 @@ class NullSpaceNoise:
         if not isinstance(consistency, NullSpace):
             raise InputError(
                 f"NullSpaceNoise belongs to the consistency NullSpace, and this is "
-                f"{name_of(consistency)}: replace renoise, too, for instance by DDIMNoise()"
+                f"{name_of(consistency)}: replace renoise, too, for instance by DDIMNoise(1.0)"
             )
         modes = _modes_of(problem, clean)
         gain, share = _gain_and_share(consistency, modes, problem, before)

@@ -64,8 +64,9 @@ def diffpir(*, count: int = 50, weight: float = 8.0, zeta: float = 0.3) -> Sampl
     """DiffPIR (Zhu et al., CVPR 2023 workshops): half-quadratic splitting with a denoiser.
 
     The data step minimises ``|y - A x|^2 / sigma_y^2 + weight |x - x0|^2 / sigma_t^2`` with
-    ``sigma_t = noise_t / signal_t``, exactly where the operator has factors; the noise that belongs
-    to its answer is mixed with fresh noise. Linear operators; one evaluation a step.
+    ``sigma_t = noise_t / signal_t``, but ``sigma_t / sqrt(weight)`` at most 4, exactly where the
+    operator has factors; the noise that belongs to its answer is mixed with fresh noise. Linear
+    operators; one evaluation a step.
 
     Args:
         count: steps.
@@ -130,17 +131,16 @@ def daps(*, count: int = 50, spread: Spread | None = None) -> Sampler:
         spread: of that Gaussian; default ``noise_t / signal_t`` up to 0.3, about what pixels
             vary by themselves.
     """
-    spread = spread or WienerSpread()
     return Sampler(
         times=leading_times(count, 1.0),
         initializer=Noise(shared=False),
-        consistency=NoiseAware(spread),
+        consistency=NoiseAware(spread or WienerSpread()),
         low_pass=unfiltered,
-        renoise=DecoupledNoise(spread),
+        renoise=DecoupledNoise(),
     )
 
 
-def latino(*, count: int = 8, start: float = 1.0, spread: ScheduleSpread | None = None) -> Sampler:
+def latino(*, count: int = 8, start: float = 1.0, spread: Spread | None = None) -> Sampler:
     """LATINO (Spagnoletti et al. 2025): a few rounds of encode, noise, denoise, decode, pull.
 
     Fresh noise alone in every round, and a proximal step of the data term in pixels. Made for
@@ -162,7 +162,7 @@ def latino(*, count: int = 8, start: float = 1.0, spread: ScheduleSpread | None 
     )
 
 
-def latent_dps(*, count: int = 50, spread: ScheduleSpread | None = None) -> Sampler:
+def latent_dps(*, count: int = 50, spread: Spread | None = None) -> Sampler:
     """Latent DPS (Chung et al., ICLR 2023, in latents): gradients through denoiser and decoder.
 
     No consistency step: the score of the measurement is added to the denoiser's
@@ -183,7 +183,7 @@ def latent_dps(*, count: int = 50, spread: ScheduleSpread | None = None) -> Samp
     )
 
 
-def psld(*, count: int = 50, spread: ScheduleSpread | None = None, gluing: float = 0.1) -> Sampler:
+def psld(*, count: int = 50, spread: Spread | None = None, gluing: float = 0.1) -> Sampler:
     """PSLD (Rout et al., NeurIPS 2023): latent DPS that glues the latents to the encoder.
 
     As :func:`latent_dps`, with :class:`GluedLikelihood`, and a pass through the encoder more.

@@ -14,12 +14,13 @@ from typing import ClassVar
 from attrs import evolve, field, frozen
 from torch import Generator
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, name_of
 from visionxl.protocols import InverseProblem, Latent, LatentPrior, Passage
 from visionxl.randomness import draw_noise
+from visionxl.solvers.closed_form import ClosedForm
+from visionxl.solvers.consistency import DampedCG, NoiseAware
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.spread import LEAST_NOISE, Spread, is_spread
-from visionxl.validators import from_zero, share
+from visionxl.validators import flag, from_zero, share
 
 
 def belonging_noise(clean: Latent, noise: Latent, passage: Passage) -> Latent:
@@ -65,9 +66,9 @@ class DDIMNoise:
         shared: one draw for all frames, or one for each.
     """
 
-    eta: float = field(default=1.0, validator=share)
-    corrected: bool = True
-    shared: bool = False
+    eta: float = field(default=0.0, validator=share)
+    corrected: bool = field(default=True, validator=flag)
+    shared: bool = field(default=False, validator=flag)
 
     def __call__(
         self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
@@ -92,7 +93,7 @@ class FreshNoise:
     """
 
     share: float = field(default=0.3, validator=share)
-    shared: bool = False
+    shared: bool = field(default=False, validator=flag)
 
     def __call__(
         self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
@@ -143,12 +144,11 @@ class DecoupledNoise:
     and optimise; Papandreou & Yuille 2010), where DAPS takes Langevin steps. For a linear operator
     and a prior whose latents are the pixels.
 
-    Args:
-        spread: ``r_t`` of that consistency.
+    The consistency is :class:`NoiseAware`, :class:`DampedCG` or :class:`ClosedForm`; ``r_t`` and
+    the least ``sigma_y`` are its own.
     """
 
     shared: ClassVar[bool] = False  # one draw for each frame
-    spread: Spread = field(validator=is_spread)
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, for a prior with an autoencoder."""
@@ -159,10 +159,18 @@ class DecoupledNoise:
         self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:
         """Latents at the passage's level."""
-        problem, before = passage.problem, passage.before
-        least = max(problem.noise_std, LEAST_NOISE)
-        estimate = self.spread(before) * draw_noise(clean, len(clean), generator)
+        problem, before, consistency = passage.problem, passage.before, passage.consistency
+        # Where it is computed elsewhere, or over processes, it is inside.
+        own = getattr(consistency, "consistency", getattr(consistency, "solver", consistency))
+        if not isinstance(own, NoiseAware | DampedCG | ClosedForm):
+            raise InputError(
+                "DecoupledNoise belongs to the consistencies NoiseAware, DampedCG and ClosedForm, "
+                f"and this is {name_of(consistency)}: replace renoise, too, for instance by "
+                "FreshNoise(1.0)"
+            )
+        least = max(problem.noise_std, own.least_noise)
+        estimate = own.spread(before) * draw_noise(clean, len(clean), generator)
         measured = draw_noise(problem.measurement, len(problem.measurement), generator)
         off = evolve(problem, measurement=least * measured)
-        drawn = clean + passage.consistency.correct(estimate, off, before).video
+        drawn = clean + consistency.correct(estimate, off, before).video
         return passage.signal * drawn + passage.noise * draw_noise(clean, len(clean), generator)

@@ -19,7 +19,7 @@ from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of, is_spread
 from visionxl.solvers.total_variation import USUAL, minimise
-from visionxl.validators import above_zero, from_one, from_zero
+from visionxl.validators import above_zero, flag, from_one, from_zero
 
 FLOAT32_NOISE = 3e-7  # of a measurement in float32 that has no other noise
 DEVIATION = 0.5  # of the values of natural pictures, in the range [-1, 1]
@@ -65,7 +65,7 @@ class SpaceTimeTV:
     differences may cost their square (Huber's function, see ``bend``). An image prior sees each
     frame alone: this is what knows that frames follow one another. Differences in time are taken
     along the motion that the estimate shows (:class:`Motion`), and those in the frame along its
-    edges; ``lambda`` is :func:`variation_weight`.
+    edges; ``lambda`` is ``strength`` times :func:`variation_weight` over ``sigma_y^2``.
 
     A pass with given directions and motion is a convex problem, and its iterations are few: where
     a pass ends early is mended by the next, which finds both anew in a better estimate.
@@ -96,7 +96,7 @@ class SpaceTimeTV:
     strength: float = field(default=1.0, validator=from_zero)
     floor: float = field(default=0.02, validator=above_zero)
     reach: float = field(default=2.0, validator=above_zero)
-    motion: bool = True
+    motion: bool = field(default=True, validator=flag)
     least_noise: float = field(default=FLOAT32_NOISE, validator=above_zero)
     iterations: int = field(default=10, validator=from_one)
     filling: int = field(default=120, validator=from_one)

@@ -23,7 +23,7 @@ from visionxl.protocols import (
 )
 
 CORE = 48
-CONTEXT = 64  # where the operator couples frames, and through it the equations many more
+CONTEXT = 80  # where the operator couples frames, and through it the equations many more
 NEAR = 24  # where frames are coupled by nothing but a consistency
 
 
@@ -121,8 +121,17 @@ def least_context(operator: object) -> int:
     return reach_of(operator).frames * (1 if cut is None else 2)
 
 
+def enough_context(operator: object) -> int:
+    """Frames on each side of a core from which on seams cannot be seen.
+
+    ``CONTEXT`` or what the operator sees, where it couples frames, and ``NEAR`` where it does not.
+    """
+    least = least_context(operator)
+    return max(CONTEXT, least) if least else NEAR
+
+
 def windows_of(
-    operator: object, frames: int, core: int = CORE, context: int = CONTEXT
+    operator: object, frames: int, core: int = CORE, context: int | None = None
 ) -> tuple[Window, ...]:
     """The windows of a clip, their cores one after another.
 
@@ -134,10 +143,11 @@ def windows_of(
         frames: of the clip.
         core: frames of a window that are kept; the last may keep fewer.
         context: frames on each side that are restored as well, so that the core does not know
-            where the window ends; ``NEAR`` are enough for an operator of each frame by itself. At
-            the ends of a clip that is not circular there are none.
+            where the window ends; None for as many as are enough (:func:`enough_context`). At the
+            ends of a clip that is not circular there are none.
     """
     least = least_context(operator)
+    context = enough_context(operator) if context is None else context
     if goes_round(operator):
         raise InputError(
             f"{operator!r} goes round the ends of a clip, and cannot be cut into windows again"

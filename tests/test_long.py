@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import free_port, make_clip, run_in, visionxl
+from safetensors.torch import save_file
 
 from visionxl.cli import long
 from visionxl.cli.jobs import LongClip
@@ -184,7 +185,8 @@ def test_an_interrupted_long_clip_goes_on_within_its_window(here, finished, monk
     assert Path("x.mkv").read_bytes() == finished
 
 
-def test_a_damaged_window_is_made_again(here, finished, monkeypatch, capfd):
+@pytest.mark.parametrize("damaged", [(0,), (1,), (0, 2)])
+def test_damaged_windows_and_no_others_are_made_again(damaged, here, finished, monkeypatch, capfd):
     def no_room(*_, **__):
         raise OSError("No space left on device")
 
@@ -195,11 +197,26 @@ def test_a_damaged_window_is_made_again(here, finished, monkeypatch, capfd):
     os.chdir(here)
     monkeypatch.setattr(windows, "CONTEXT", 2)
     monkeypatch.setattr(windows, "NEAR", 2)
-    (FOLDER / "window-00001.safetensors").write_bytes(b"")
+    for index in damaged:
+        (FOLDER / f"window-0000{index}.safetensors").write_bytes(b"")
     answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
     assert answer.code == 0, answer.err
-    assert "window-00001 is damaged: made again" in answer.out
+    for index in range(3):
+        assert (f"window-0000{index} is damaged: made again" in answer.out) == (index in damaged)
+        assert (f"window {index + 1}/3: " in answer.err) == (index in damaged)
     assert Path("x.mkv").read_bytes() == finished
+
+
+def test_a_number_that_is_none_is_told_before_the_first_window(here, monkeypatch, capfd):
+    clip = torch.zeros(FRAMES, 3, 32, 48)
+    clip[7, 1, 2, 3] = torch.inf
+    save_file({"measurement": clip}, "bad.safetensors")
+    words = ["restore", "bad.safetensors", "--task", "deblur", "--windows", "4", *QUICK]
+    answer = visionxl(monkeypatch, capfd, *words, "--output", "b.mkv")
+    assert answer.code == 2
+    assert "has NaN or infinity in frame 7" in answer.err
+    assert "--resume" not in answer.err
+    assert not Path("b.mkv.checkpoint").exists()
 
 
 def test_a_video_file_is_read_as_it_goes(here, monkeypatch, capfd):

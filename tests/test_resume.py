@@ -361,6 +361,27 @@ def test_resume_does_not_replace_what_another_program_wrote(here, monkeypatch, c
     assert not FOLDER.exists()
 
 
+def test_resume_does_not_replace_what_another_run_has_finished_meanwhile(
+    interrupted, monkeypatch, capfd
+):
+    """``x.mkv`` was interrupted, and ``x.safetensors`` finished, which has the same record."""
+    words = ["restore", "y.safetensors", "--method", "vision_xl", "--steps", "5"]
+    assert visionxl(monkeypatch, capfd, *words, "--output", "x.safetensors").code == 0
+    before = {path: path.read_bytes() for path in Path().glob("x*.*") if path.is_file()}
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 2
+    assert "exists" in answer.err
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_path_in_other_words_is_the_same_output(here, monkeypatch, capfd):
+    assert visionxl(monkeypatch, capfd, *RESTORE).code == 0
+    words = [str(Path(word).resolve()) if word == "x.mkv" else word for word in RESTORE]
+    answer = visionxl(monkeypatch, capfd, *words, "--resume")
+    assert answer.code == 0, answer.err
+    assert "nothing to resume" in answer.out
+
+
 def test_two_runs_on_one_output_refuse_each_other(here, monkeypatch, capfd):
     with only_run(FOLDER, Path("x.mkv")):
         for more in ([], ["--resume"], ["--overwrite"]):

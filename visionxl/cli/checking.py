@@ -14,7 +14,8 @@ def check_there(option: str, path: Path) -> None:
     """Raise InputError for an option's file that does not exist."""
     if not path.exists():
         raise InputError(
-            f"{option} {str(path)!r} does not exist: give a video, a folder of images, or an image"
+            f"{option} {str(path)!r} does not exist: give a video, a folder of images, an image, "
+            "or a .safetensors file"
         )
 
 

@@ -39,7 +39,7 @@ from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Vid
 from visionxl.report import Look, measures
 from visionxl.sizes import cover
 from visionxl.solvers.windows import CONTEXT
-from visionxl.streaming import FrameStream, clip_in_pieces, masked
+from visionxl.streaming import FrameStream, TensorFrames, clip_in_pieces, masked
 from visionxl.video import Clip, read_clip
 
 DRAWN = ("inpaint", "inpaint+")  # tasks with a random mask
@@ -127,6 +127,16 @@ class WholeClip:
         return write_all(output, clip, self.problem, truth, *made, overwrite)
 
 
+def check_numbers(measurement: Path, frames: TensorFrames) -> None:
+    """Raise InputError, before anything is restored, for a frame with a NaN or an infinity."""
+    for frame in range(len(frames)):
+        if not bool(frames[frame : frame + 1].isfinite().all()):
+            raise InputError(
+                f"measurement {str(measurement)!r} has NaN or infinity in frame {frame}: make such "
+                "values 0 and leave them out by a --mask that is black there"
+            )
+
+
 @frozen(eq=False)
 class LongClip:
     """A clip that is restored a window at a time."""
@@ -147,6 +157,8 @@ class LongClip:
                 f"--windows {order.windows}: {operator!r} is not linear, and only linear operators "
                 "are cut into windows; leave --windows out"
             )
+        if isinstance(read, TensorFrames):  # a video has no other values than numbers
+            check_numbers(measurement, read)
         source, mask = read, outermost_mask(operator)
         if mask is not None:
             mask.forward(torch.empty(read.shape, device="meta"))  # it has to fit

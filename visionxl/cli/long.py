@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import outputs
-from visionxl.cli.outputs import beside
+from visionxl.cli.outputs import beside, counted
 from visionxl.cli.progress import StepBar
 from visionxl.cli.running import Run, about_residual, place_for, ready, shared_by, words_of_place
 from visionxl.errors import InputError, told_of
@@ -60,14 +61,13 @@ def restored_in_windows(
     plan, notes = networks.plan, networks.notes
     if run.group.size > 1:
         run.group.check_same(videos=words_of_place(plan))
-    begin, state, trace = run.group.share(_where_it_stopped(run.checkpoints, windows, notes))
-    # Windows that were finished before, and the steps of one that was not.
-    before = begin + len(trace) / len(sampler.times)
-    earlier = sum(step.seconds for step in trace)
+    missing, begun = run.group.share(_what_is_missing(run.checkpoints, windows, notes))
+    earlier = sum(step.seconds for _, trace in begun.values() for step in trace)
+    steps_before = sum(len(trace) for _, trace in begun.values())
     if len(windows) == 1:
         notes.append(
-            f"the clip is one window, of {frames} frames: with --windows {core} each keeps {core} "
-            f"and sees {context} more on either side"
+            f"the clip is one window, of {counted(frames)}: --windows {core} cuts clips of more "
+            f"than {core + 2 * context}, as a window sees {context} more on either side"
         )
     elif run.windows is not None and run.windows < context:
         notes.append(
@@ -76,8 +76,8 @@ def restored_in_windows(
         )
     began = time.perf_counter()
     console = Console(stderr=True, quiet=not (run.show and run.group.first))
-    now: dict[str, Any] = {"index": begin, "trace": trace}
-    with StepBar(console, len(sampler.times), longest, done=len(trace)) as bar:
+    now: dict[str, Any] = {}
+    with StepBar(console, len(sampler.times), longest, done=steps_before) as bar:
 
         def observe(step: Step) -> None:
             now["trace"].append(step.record)
@@ -89,7 +89,10 @@ def restored_in_windows(
         def shared(prior: LatentPrior) -> LatentPrior:
             return shared_by(run.group, Around(prior, bar.stage), plan.frames_at_once)
 
-        if begin < len(windows):
+        done = 0
+        for first, stop in _stretches(missing):
+            state, trace = begun.get(first, (None, []))
+            now = {"index": first, "trace": trace}
             found = restore_windows(
                 operator,
                 source,
@@ -98,7 +101,7 @@ def restored_in_windows(
                 sampler,
                 windows,
                 generator=generator_of(run.seed),
-                begin=begin,
+                begin=first,
                 frames_at_once=None,
                 observe=observe,
                 inner=None if networks.quick is None else shared(networks.quick),
@@ -106,21 +109,22 @@ def restored_in_windows(
                 place=place_for(run, plan),
                 state=state,
             )
-            for restored in found:
+            for restored in islice(found, stop - first):
                 if run.checkpoints is not None:
                     _keep(run.checkpoints, restored, now["trace"])
                 now = {"index": restored.index + 1, "trace": []}
-                done = restored.index + 1
+                done += 1
                 seconds = time.perf_counter() - began
-                left = seconds / (done - before) * (len(windows) - done)
+                made = done - steps_before / len(sampler.times)
+                left = seconds / made * (len(missing) - done)
                 console.print(
-                    f"window {done}/{len(windows)}: {restored.window.stop} of {frames} frames "
-                    f"restored, about {left:.0f} s left"
+                    f"window {restored.index + 1}/{len(windows)}: {restored.window.stop} of "
+                    f"{frames} frames restored, about {left:.0f} s left"
                 )
                 bar.again()
                 del restored
     record = _record(operator, source, sampler, windows, run)
-    finished = (entry["trace"] for entry in record["windows"][:begin])
+    finished = (entry["trace"] for i, entry in enumerate(record["windows"]) if i not in missing)
     earlier += sum(step["seconds"] for trace in finished for step in trace)
     record["seconds"] = round(earlier + time.perf_counter() - began, 3)
     record["memory_plan"] = str(plan)
@@ -186,26 +190,38 @@ def write_long(
     return written
 
 
-def _where_it_stopped(
+def _what_is_missing(
     checkpoints: CheckpointFolder | None, windows: tuple[Window, ...], notes: list[str]
-) -> tuple[int, State | None, list[StepRecord]]:
-    """The first window that is not finished, and how far it is."""
+) -> tuple[list[int], dict[int, tuple[State, list[StepRecord]]]]:
+    """The windows that are not finished, and how far those are that were begun."""
     if checkpoints is None:
-        return 0, None, []
-    begin = 0
-    while begin < len(windows) and checkpoints.load(_name(begin)) is not None:
-        begin += 1
-    if _name(begin) in checkpoints.names(WINDOW):
-        notes.append(f"checkpoint {checkpoints.path.name}/{_name(begin)} is damaged: made again")
-    if begin == len(windows):
-        notes.append(f"all {begin} windows were finished")
-        return begin, None, []
-    state, trace, words = last_state(checkpoints, f"step-{begin:05d}")
-    notes += words
-    if begin or state is not None:
-        within = "" if state is None else f", and step {state.index} of the next"
-        notes.append(f"went on after {begin} of {len(windows)} windows{within}")
-    return begin, state, trace
+        return list(range(len(windows))), {}
+    kept = checkpoints.names(WINDOW)
+    missing = [i for i in range(len(windows)) if checkpoints.load(_name(i)) is None]
+    for index in missing:
+        if _name(index) in kept:
+            words = f"checkpoint {checkpoints.path.name}/{_name(index)} is damaged: made again"
+            notes.append(words)
+    begun, within = {}, ""
+    for index in missing:
+        state, trace, words = last_state(checkpoints, f"step-{index:05d}")
+        notes += words
+        if state is not None:
+            begun[index] = state, trace
+            within = f", and step {state.index} of the next"
+    done = len(windows) - len(missing)
+    if not missing:
+        notes.append(f"all {done} windows were finished")
+    elif done or begun:
+        notes.append(f"went on after {done} of {len(windows)} windows{within}")
+    return missing, begun
+
+
+def _stretches(indices: list[int]) -> Iterator[tuple[int, int]]:
+    """Indices that follow one another, as (first, stop)."""
+    for _, group in groupby(enumerate(indices), lambda pair: pair[1] - pair[0]):
+        stretch = [index for _, index in group]
+        yield stretch[0], stretch[-1] + 1
 
 
 def _name(index: int) -> str:

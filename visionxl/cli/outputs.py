@@ -43,7 +43,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def is_finished(record: Path, output: Path) -> bool:
     """Whether a record stands beside its output: it is written last."""
-    return output.exists() and str(output) in read_json(record).get("outputs", [])
+    written = read_json(record).get("outputs", [])
+    return output.exists() and output.name in (Path(path).name for path in written)
 
 
 def counted(frames: int) -> str:

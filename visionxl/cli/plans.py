@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from visionxl.cli.memory import machine_memory
+from visionxl.cli.own import is_own
 from visionxl.cli.priors import prior_for, prior_named, quiet_diffusers
 from visionxl.cli.reading import height_and_width
 from visionxl.errors import InputError
@@ -58,6 +59,11 @@ def say_plans(
 
 def _priors(name: str | None) -> dict[str, NetworkPrior]:
     quiet_diffusers()
+    if name is not None and is_own(name):
+        raise InputError(
+            f"--prior {name!r}: what a prior of your own takes cannot be counted; give pocket, a "
+            "folder in diffusers' layout or a hub id"
+        )
     if name is not None:
         return {name: prior_named(name)}
     return {"pocket": prior_named("pocket"), "sdxl in bfloat16": sdxl_structure()}

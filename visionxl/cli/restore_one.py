@@ -104,6 +104,8 @@ def restore_one(
         if not going_on:
             _check_outputs(output, order.overwrite)
             empty(folder)  # also of what a removal that was interrupted has left
+        elif not _is_own(output, folder, run):  # another run has finished there meanwhile
+            _check_outputs(output, order.overwrite)
         truth, about_truth = job.truth(order.truth)
         priors()
         damaged = begin(checkpoints, stored, output)
@@ -177,6 +179,11 @@ def _deciding(facts: dict[str, Any]) -> dict[str, Any]:
 def _check_outputs(output: Path, overwrite: bool) -> None:
     for path in (output, *beside(output)):
         check_output(path, overwrite)
+
+
+def _is_own(output: Path, folder: Path, run: str) -> bool:
+    """Whether what stands at the output can be of the run that goes on."""
+    return is_writing(folder) and outputs.read_json(beside(output)[1]).get("run", run) == run
 
 
 def settings_of(

@@ -156,6 +156,9 @@ def restored(
     state, trace = _where_it_stopped(run, plan.video_device, len(sampler.times), notes)
     earlier = sum(step.seconds for step in trace)  # of a run that was interrupted
     album = Album(plan.video_device, run.checkpoints, len(trace), run.truth)
+    if album.missing:
+        lost = ", ".join(str(index + 1) for index in album.missing)
+        notes.append(f"the page has no look at step {lost}: its checkpoint is damaged or gone")
     began = time.perf_counter()
     quiet = Console(stderr=True, quiet=not (run.show and run.group.first))
     bar = StepBar(quiet, len(sampler.times), shape[0], done=len(trace))

@@ -125,8 +125,10 @@ def fastest(
         if least is None or taken.peak < least[1].peak:
             least = plan, taken
     assert least is not None  # there always is a plan
+    unit = 10**8 if least[1].peak >= 10**9 else 10**6  # of what is shown: rounded up, it fits
+    enough = -(-least[1].peak // unit) * unit
     raise InputError(
-        f"budget {gigabytes(budget)} is too small for {video}: {gigabytes(least[1].peak)} would "
+        f"budget {gigabytes(budget)} is too small for {video}: {gigabytes(enough)} would "
         f"fit ({least[0]}); or make the frames smaller, or fewer (restore --windows takes a clip "
         "in parts), or take networks in bfloat16"
     )

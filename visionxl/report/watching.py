@@ -67,6 +67,10 @@ class Album:
             as they are there.
         truth: what the steps are measured against; None for nothing. What an earlier run has
             measured against another is left out.
+
+    Attributes:
+        looks: at the steps so far.
+        missing: indices of those ``done`` steps of which there is no sound look.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class Album:
         self._against = against
         found = [] if kept is None else [_load(kept, index, against) for index in range(done)]
         self.looks: list[Look] = [look for look in found if look is not None]
+        self.missing: list[int] = [i for i, look in enumerate(found) if look is None]
 
     def timed(self, prior: LatentPrior) -> LatentPrior:
         """The prior, with its calls on this clock."""

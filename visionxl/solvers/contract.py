@@ -52,10 +52,12 @@ def check_problem(problem: InverseProblem) -> int:
     if not measurement.numel():
         raise InputError(f"measurement of shape {tuple(measurement.shape)} has no values")
     if not bool(torch.isfinite(measurement).all()):
-        count = int((~torch.isfinite(measurement)).sum())
+        wrong = ~torch.isfinite(measurement)
+        frame = int(wrong.flatten(1).any(1).nonzero()[0]) if wrong.ndim else 0
         raise InputError(
-            f"measurement has {count} values that are not finite (NaN or infinity): "
-            "make them 0 (torch.nan_to_num) and leave them out by a Mask that is 0 there"
+            f"measurement has {int(wrong.sum())} values that are not finite (NaN or infinity), the "
+            f"first in frame {frame}: make them 0 (torch.nan_to_num) and leave them out by a Mask "
+            "that is 0 there"
         )
     back = "adjoint" if isinstance(operator, ForwardOperator) else "lift"
     video = getattr(operator, back)(measurement)

@@ -223,7 +223,7 @@ def test_an_unconditional_model_is_one_evaluation_and_takes_only_its_multiples()
 
 
 def test_a_scheduler_without_discrete_alphas_is_refused():
-    with pytest.raises(InputError, match="EDMEulerScheduler has no alphas_cumprod: give"):
+    with pytest.raises(InputError, match="EDMEulerScheduler has no alphas_cumprod: where"):
         DiffusersPrior.assemble(unconditional_unet(), autoencoder(), EDMEulerScheduler())
 
 

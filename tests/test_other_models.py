@@ -10,6 +10,7 @@ from attrs import evolve
 from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
+    DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
@@ -17,7 +18,7 @@ from diffusers import (
 )
 
 from visionxl import InputError, PocketPrior
-from visionxl.priors import DiffusersPrior, FlowPrior, SDXLPrior
+from visionxl.priors import DiffusersPrior, FlowPrior, SDXLPrior, loading
 from visionxl.priors.pocket import WEIGHTS
 
 
@@ -74,6 +75,83 @@ def test_weights_that_are_saved_in_half_precision_alone_are_read(tmp_path):
     torch.testing.assert_close(
         half.denoise(latent, level).clean, whole.denoise(latent, level).clean
     )
+
+
+@pytest.mark.parametrize("variant", ["fp16", "bf16"])
+@pytest.mark.parametrize("part", ["all", "unet", "text_encoder"])
+def test_shards_of_a_variant_are_read_where_there_is_nothing_else(part, variant, tmp_path):
+    folder = models.stable_diffusion(tmp_path)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder)
+    parts = ("unet", "vae", "text_encoder") if part == "all" else (part,)
+    for name in parts:
+        for file in (folder / name).glob("*.safetensors"):
+            file.unlink()
+        getattr(pipeline, name).save_pretrained(
+            folder / name, variant=variant, max_shard_size="20KB"
+        )
+        assert len(list((folder / name).glob(f"*.{variant}-0*.safetensors"))) > 1
+    found = DiffusersPrior.from_pretrained(folder)
+    for one, other in zip(found.unet.parameters(), pipeline.unet.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_safety_checker_is_not_asked_for(tmp_path):
+    folder = models.stable_diffusion(tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    DiffusersPrior.from_pretrained(folder)
+
+
+def test_a_model_that_is_told_no_text_is_refused_before_its_weights_are_read(tmp_path):
+    index = {"_class_name": "StableVideoDiffusionPipeline", "unet": ["diffusers", "X"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match="StableVideoDiffusionPipeline, which is not told a text"):
+        DiffusersPrior.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match="told a class or an image"):
+        DiffusersPrior.assemble(
+            models.unet(16, class_embed_type="timestep"), models.autoencoder(), DDPMScheduler()
+        )
+
+
+def test_text_encoders_and_denoiser_are_never_on_the_device_together(tmp_path, monkeypatch):
+    folder, moved = models.stable_diffusion(tmp_path), []
+    to = torch.nn.Module.to
+    encode = StableDiffusionPipeline.encode_prompt
+
+    def told(self, *words, **options):
+        if words == ("cpu",):
+            moved.append(type(self).__name__)
+        return to(self, *words, **options)
+
+    def encoded(self, *words, **options):
+        moved.append("encoded")
+        return encode(self, *words, **options)
+
+    monkeypatch.setattr(torch.nn.Module, "to", told)
+    monkeypatch.setattr(StableDiffusionPipeline, "encode_prompt", encoded)
+    DiffusersPrior.from_pretrained(folder)
+    before, after = moved[: moved.index("encoded")], moved[moved.index("encoded") + 1 :]
+    assert before == ["CLIPTextModel"]
+    assert after == ["UNet2DConditionModel", "AutoencoderKL"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError("401 Client Error. Access to model x is restricted"), "accept its licence"),
+        (OSError("no route to host"), "check the id and the network"),
+        (RuntimeError("Error(s) in loading state_dict for X"), "made for this model"),
+    ],
+)
+def test_a_model_of_the_hub_that_does_not_come_says_what_to_do(error, words, monkeypatch):
+    def load(*_, **__):
+        raise error
+
+    monkeypatch.setattr(loading, "index_of", lambda source: {})
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", load)
+    with pytest.raises(InputError, match=words):
+        DiffusersPrior.from_pretrained("owner/name")
 
 
 @pytest.mark.parametrize(

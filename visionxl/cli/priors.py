@@ -1,6 +1,5 @@
 """From a name on the command line to a prior."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from visionxl.priors import (
     PocketPrior,
     SDXLPrior,
 )
-from visionxl.priors.loading import check_place, load_autoencoder, without_text
+from visionxl.priors.loading import check_place, index_of, load_autoencoder, without_text
 from visionxl.priors.network import NetworkPrior
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import LatentPrior
@@ -95,21 +94,13 @@ def check_source(name: str) -> None:
 
 def _kind_of(source: str) -> type[DiffusersPrior | FlowPrior]:
     """SDXL has a second text encoder, a flow model a transformer, by the model's index."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
     if without_text(source):
         return DiffusersPrior
-    index = Path(source) / "model_index.json"
-    try:
-        if not Path(source).is_dir():
-            index = Path(hf_hub_download(source, index.name))
-        parts = json.loads(index.read_text())
-    except (OSError, ValueError, EntryNotFoundError, HfHubHTTPError):
-        return SDXLPrior  # it cannot be read: loading it will say why
+    parts = index_of(source)
     if "transformer" in parts:
         return FlowPrior
-    return SDXLPrior if "text_encoder_2" in parts else DiffusersPrior
+    # Where it cannot be read, loading it will say why.
+    return SDXLPrior if not parts or "text_encoder_2" in parts else DiffusersPrior
 
 
 def quiet_diffusers() -> None:

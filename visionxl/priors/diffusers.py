@@ -13,7 +13,7 @@ from visionxl.priors.loading import (
     embedded_guidance,
     load_parts,
     load_pipeline,
-    release,
+    without_encoders,
     without_text,
 )
 from visionxl.priors.normalising import with_large_norms
@@ -106,7 +106,7 @@ class DiffusersPrior:
             positive, negative = pipeline.encode_prompt(
                 prompt, device, 1, do_classifier_free_guidance=True, negative_prompt=negative_prompt
             )
-        release(pipeline, "text_encoder")
+        without_encoders(pipeline, "unet", device)
         shared = embedded_guidance(pipeline, guidance, positive)
         return cls.assemble(
             pipeline.unet,
@@ -135,8 +135,9 @@ class DiffusersPrior:
         """
         if not hasattr(scheduler, "alphas_cumprod"):
             raise InputError(
-                f"scheduler {type(scheduler).__name__} has no alphas_cumprod: give one of a "
-                "discrete variance-preserving model, such as DDIMScheduler"
+                f"scheduler {type(scheduler).__name__} has no alphas_cumprod: where its model "
+                "is a discrete variance-preserving one, give DDIMScheduler; another (EDM, a flow) "
+                "is no model for this prior"
             )
         for name, network in (("unet", unet), ("vae", vae)):
             if not hasattr(network, "config"):
@@ -144,6 +145,13 @@ class DiffusersPrior:
                     f"{name} {type(network).__name__} is no network of diffusers: a model of "
                     "pixels has no autoencoder, and is wrapped in a few lines (docs, Your prior)"
                 )
+        if getattr(unet.config, "class_embed_type", None) or getattr(
+            unet.config, "num_class_embeds", None
+        ):
+            raise InputError(
+                f"unet {type(unet).__name__} is told a class or an image (class_embed_type): give "
+                "a model that is told a text alone, or nothing"
+            )
         told = getattr(unet.config, "in_channels", None)
         made = getattr(vae.config, "latent_channels", told)
         if told not in (None, made):

@@ -1,6 +1,5 @@
 """Flow-matching models: rectified flow between pictures and noise (Lipman et al. 2023)."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from attrs import evolve, field, frozen
 from visionxl.errors import InputError
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
 from visionxl.priors.conditioning import Conditioning, guided, needed
-from visionxl.priors.loading import INDEX, load_pipeline, release
+from visionxl.priors.loading import index_of, load_pipeline, without_encoders
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
 from visionxl.validators import above_zero
@@ -95,7 +94,7 @@ class FlowPrior:
             texts = pipeline.encode_prompt(
                 prompt, None, None, device, negative_prompt=negative_prompt
             )
-        release(pipeline, "text_encoder", "text_encoder_2", "text_encoder_3")
+        without_encoders(pipeline, "transformer", device)
         for network in (pipeline.transformer, pipeline.vae):
             network.eval().requires_grad_(False)
         conditional, unconditional = (
@@ -200,10 +199,7 @@ def _check_kind(source: str | Path, kind: str) -> None:
 
 def _left_out(source: str | Path) -> dict[str, None]:
     """The parts that a saved Stable Diffusion 3 may be without, and is."""
-    try:
-        index = json.loads((Path(source) / INDEX).read_text())
-    except (OSError, ValueError):
-        return {}
+    index = index_of(source)
     kind, third = str(index.get("_class_name")), ("text_encoder_3", "tokenizer_3")
     if "transformer" in index:
         _check_kind(source, kind)  # before its weights are read

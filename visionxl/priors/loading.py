@@ -1,12 +1,14 @@
 """Reading models in diffusers' folder layout, with errors that say what to do."""
 
+import json
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from visionxl.errors import InputError
 
@@ -57,6 +59,9 @@ def load_pipeline(
 ) -> Any:
     """The diffusers pipeline of a hub id or folder, from safetensors alone.
 
+    What encodes text is on the device, and the other networks wait for :func:`without_encoders`:
+    together they could take twice the memory of either.
+
     Args:
         source: hub id or folder.
         dtype: of the networks.
@@ -69,11 +74,13 @@ def load_pipeline(
 
     check_place(dtype, device)
     _check_source("prior", source, INDEX)
-    options = {"use_safetensors": True, "variant": _variant(Path(source) / denoiser)}
+    index = index_of(source)
+    _check_text("prior", source, str(index.get("_class_name")))  # before its weights are fetched
+    if "safety_checker" in index:  # of pictures, not of restorations
+        components = {"safety_checker": None, "requires_safety_checker": False, **components}
+    options = {"use_safetensors": True, **dtype_keyword(dtype), **components}
     try:
-        pipeline = DiffusionPipeline.from_pretrained(
-            source, **options, **dtype_keyword(dtype), **components
-        )
+        pipeline = _any_variant(DiffusionPipeline.from_pretrained, source, options)
     except UNREADABLE as error:
         raise _not_loaded("prior", source, error) from error
     kind = "latent diffusion model with a U-Net" if denoiser == "unet" else "flow model"
@@ -86,13 +93,71 @@ def load_pipeline(
             )
     if lora is not None:
         _fuse(pipeline, lora)
-    return pipeline.to(device)
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module) and name not in (denoiser, "vae"):
+            part.to(device)
+    return pipeline
+
+
+def without_encoders(pipeline: Any, denoiser: str, device: torch.device | str) -> None:
+    """Let go of what has encoded the text, and then put the networks that work on the device."""
+    for name, part in pipeline.components.items():
+        if isinstance(part, nn.Module) and name not in (denoiser, "vae"):
+            setattr(pipeline, name, None)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    for name in (denoiser, "vae"):
+        getattr(pipeline, name).to(device)
+
+
+def index_of(source: str | Path) -> dict[str, Any]:
+    """What a pipeline is made of, by its index; nothing where that cannot be read."""
+    from huggingface_hub import hf_hub_download
+
+    file = Path(source) / INDEX
+    try:
+        if not Path(source).is_dir():
+            file = Path(hf_hub_download(str(source), INDEX))
+        index = json.loads(file.read_text())
+    except (OSError, ValueError):  # loading it will say why
+        return {}
+    return index if isinstance(index, dict) else {}
+
+
+def _check_text(name: str, source: str | Path, kind: str) -> None:
+    """Raise InputError for a pipeline of diffusers that is not told a text."""
+    import diffusers
+
+    pipeline = getattr(diffusers, kind, None)
+    if pipeline is not None and not hasattr(pipeline, "encode_prompt"):
+        raise InputError(
+            f"{name} {str(source)!r} is a {kind}, which is not told a text but something else: "
+            "give a model of Stable Diffusion's, SDXL's or Stable Diffusion 3's layout, or one "
+            "without any condition (docs, Your prior)"
+        )
+
+
+VARIANT = re.compile(r"\.(fp16|bf16)[.-]")  # in the name of a file of weights, whole or in shards
+
+
+def _any_variant(load: Any, source: str | Path, options: dict[str, Any]) -> Any:
+    """What ``load`` makes of the weights as they are, or of those in half precision where there are
+    no others."""
+    try:
+        return load(source, variant=_variant(Path(source)), **options)
+    except OSError as error:  # of the hub it is known only now
+        if Path(source).is_dir() or "safetensors" not in str(error):
+            raise
+        return load(source, variant="fp16", **options)
 
 
 def _variant(folder: Path) -> str | None:
-    """``fp16``, where a folder has the weights in no other way."""
-    files = [file.name for file in folder.glob("*.safetensors")] if folder.is_dir() else []
-    return "fp16" if files and all(".fp16." in name for name in files) else None
+    """``fp16`` or ``bf16``, where the folder, or one inside, has its weights in no other way."""
+    for part in (folder, *sorted(folder.glob("*/"))) if folder.is_dir() else ():
+        found = [VARIANT.search(file.name) for file in part.glob("*.safetensors")]
+        if found and all(found):
+            return next(match[1] for match in found if match)
+    return None
 
 
 def embedded_guidance(pipeline: Any, guidance: float | None, like: Tensor) -> dict[str, Tensor]:
@@ -176,8 +241,8 @@ def load_autoencoder(source: str | Path, dtype: torch.dtype) -> Any:
                 f"autoencoder {str(source)!r} is a {kind}: give an AutoencoderKL or AutoencoderTiny"
             )
         autoencoder: Any = getattr(diffusers, kind)
-        options = {"use_safetensors": True, "variant": _variant(Path(source))}
-        return autoencoder.from_pretrained(source, **options, **dtype_keyword(dtype))
+        options = {"use_safetensors": True, **dtype_keyword(dtype)}
+        return _any_variant(autoencoder.from_pretrained, source, options)
     except InputError:
         raise
     except UNREADABLE as error:
@@ -200,8 +265,8 @@ def load_unet(source: str | Path, base: str | Path, dtype: torch.dtype) -> Any:
     try:
         if Path(source).suffix not in WEIGHTS:
             _check_source("unet", source, "config.json")
-            options = {"use_safetensors": True, "variant": _variant(Path(source))}
-            return network.from_pretrained(source, **options, **dtype_keyword(dtype))
+            options = {"use_safetensors": True, **dtype_keyword(dtype)}
+            return _any_variant(network.from_pretrained, source, options)
         weights = load_file(_weights_file("unet", source))
         with torch.device("meta"):  # no memory for values that are replaced at once
             model = network.from_config(_unet_config(base))
@@ -244,14 +309,6 @@ def _weights_file(name: str, source: str | Path) -> Path:
     return Path(hf_hub_download("/".join(path.parts[:2]), path.parts[2]))
 
 
-def release(pipeline: Any, *names: str) -> None:
-    """Let go of parts that are not needed any more, and of their memory."""
-    for name in names:
-        setattr(pipeline, name, None)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 def _check_source(name: str, source: str | Path, index: str) -> None:
     path = Path(source)
     if path.is_dir() and not (path / index).is_file():
@@ -275,7 +332,13 @@ def _not_loaded(name: str, source: str | Path, error: Exception) -> InputError:
             f"{name} {str(source)!r} cannot be read ({reason}): download it again, or save it "
             "again with save_pretrained, which writes safetensors"
         )
-    if Path(source).exists():
+    words = str(error).lower()
+    if any(word in words for word in ("gated", "restricted", "401 client", "403 client")):
+        return InputError(
+            f"{name} {str(source)!r} is not given to everyone ({reason}): accept its licence on "
+            "its page of the hub, log in (hf auth login, or HF_TOKEN), and check the id"
+        )
+    if Path(source).exists() or not isinstance(error, OSError):  # it came, and does not fit
         return InputError(
             f"{name} {str(source)!r} cannot be read ({reason}): download it again, or give one "
             "that was made for this model"

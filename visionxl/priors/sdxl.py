@@ -13,7 +13,7 @@ from visionxl.priors.loading import (
     load_autoencoder,
     load_pipeline,
     load_unet,
-    release,
+    without_encoders,
 )
 
 FP16_SAFE_AUTOENCODER = "madebyollin/sdxl-vae-fp16-fix"
@@ -93,7 +93,7 @@ class SDXLPrior(DiffusersPrior):
         )
         if "timestep_cond" in conditional.arguments:
             guidance = None
-        release(pipeline, "text_encoder", "text_encoder_2")
+        without_encoders(pipeline, "unet", device)
         prior = cls.assemble(
             pipeline.unet,
             pipeline.vae,

@@ -7,7 +7,7 @@ The first restores clips of 25 to 1000 frames with a prior that needs no weights
 in a process of its own, and prints the seconds per frame and the process's peak memory. With
 ``--seams`` the demo's clip, played to and fro, is restored with the pocket prior as a whole and in
 windows, for ``deblur+`` with noise 0.01, and the least PSNR of a frame between the two is printed
-for every context.
+for every context; with ``--texture``, too, it is a moving texture.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from visionxl.files import whole
 from visionxl.measurements import generator_of
 from visionxl.memory import peak_bytes
 from visionxl.metrics import psnr
-from visionxl.operators import TASKS
+from visionxl.operators import TASKS, GaussianBlur
 from visionxl.protocols import Video
 from visionxl.sizes import cover
 from visionxl.solvers import METHODS
@@ -41,6 +42,15 @@ def to_and_fro(frames: int, height: int, width: int) -> Video:
     there = list(range(len(clip)))
     round_trip = there + there[-2:0:-1]
     return clip[[round_trip[i % len(round_trip)] for i in range(frames)]]
+
+
+def moving_texture(frames: int, height: int, width: int) -> Video:
+    """Random texture that moves by 3 pixels a frame, in height and in width."""
+    noise = torch.randn(1, 3, height, 4 * width, generator=generator_of(0))
+    texture = GaussianBlur(sigma=1.0).forward(noise)[0]
+    texture = (0.4 * texture / texture.std()).clamp(-1, 1)
+    moved = (texture.roll((3 * t, -3 * t), (-2, -1)) for t in range(frames))
+    return torch.stack([frame[..., :width] for frame in moved])
 
 
 def cost(frames: int, core: int, context: int) -> dict[str, Any]:
@@ -98,12 +108,13 @@ def seams(
     contexts: list[int],
     task: str,
     noise: float,
+    clip_of: Callable[[int, int, int], Video],
 ) -> list[dict[str, Any]]:
     """The least PSNR of a frame between the whole restoration and that in windows."""
     generator = generator_of(0)
     height, width = size
     operator = TASKS[task](frames, height, width, generator)
-    clip = to_and_fro(frames, height, width)
+    clip = clip_of(frames, height, width)
     problem = simulate(clip, operator, noise, generator=generator)
     prior, rows = PocketPrior.load(), []
     print(f"{task}, noise {noise}, {frames} frames of {size[0]}x{size[1]}, core {core}\n")
@@ -156,6 +167,7 @@ def main() -> None:
     parser.add_argument("--size", default="96x160", help="HEIGHTxWIDTH, of --seams")
     parser.add_argument("--task", default="deblur+", choices=list(TASKS), help="of --seams")
     parser.add_argument("--noise", type=float, default=0.01, help="of --seams")
+    parser.add_argument("--texture", action="store_true", help="moving texture, with --seams")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -167,7 +179,8 @@ def main() -> None:
         height, width = map(int, given.size.split("x"))
         frames = (given.frames or [160])[0]
         methods = given.method or ["vision_xl", "vision_tv"]
-        problem = given.task, given.noise
+        clip_of = moving_texture if given.texture else to_and_fro
+        problem = given.task, given.noise, clip_of
         rows = seams(methods, frames, (height, width), given.core, contexts, *problem)
     else:
         rows = costs(given.frames or [25, 100, 400, 1000], given.core, contexts[0])

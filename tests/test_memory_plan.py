@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
@@ -88,7 +89,7 @@ def test_a_part_without_a_hash_is_counted_too():
     assert own.consistency == known.consistency
 
 
-@pytest.mark.parametrize("name", cases(None, None))
+@pytest.mark.parametrize("name", cases(*[GaussianPrior.natural(8, 8)] * 2))
 def test_the_estimate_is_within_fifteen_percent(name, pocket, small):
     case = benchmark.Case(*cases(pocket, small)[name])
     resting = benchmark.weights(case)  # known exactly: what is estimated is the rest
@@ -558,6 +559,17 @@ def test_info_tells_plans(monkeypatch, capfd):
     assert 38e6 < told[0]["estimate_bytes"] < 1e9
     words = plan_told(monkeypatch, capfd, "--memory", "1").out
     assert "pocket on cuda, 1 GB: 4 frames at once, videos on cuda: about" in words
+    half = ("--memory", "1", "--json", "--dtype", "bfloat16")
+    less = json.loads(plan_told(monkeypatch, capfd, *half).out)
+    assert less[0]["prior"] == "pocket in bfloat16"
+    assert less[0]["estimate_bytes"] < told[0]["estimate_bytes"]
+
+
+def test_what_would_fit_fits(monkeypatch, capfd):
+    told = json.loads(plan_told(monkeypatch, capfd, "--memory", "0.01", "--json").out)
+    fitting = float(re.search(r"(\d+) MB would fit", told[0]["error"])[1])
+    told = json.loads(plan_told(monkeypatch, capfd, "--memory", str(fitting / 1e3), "--json").out)
+    assert "error" not in told[0]
 
 
 @pytest.mark.parametrize(
@@ -567,6 +579,8 @@ def test_info_tells_plans(monkeypatch, capfd):
         (("--memory", "-1"), "'--memory': -1 is out of range: give a finite number above 0"),
         (("--device", "gpu"), "--device 'gpu' is unknown"),
         (("--prior", "nothing"), "--prior 'nothing' is unknown"),
+        (("--prior", "own.py:prior"), "what a prior of your own takes cannot be counted"),
+        (("--dtype", "bfloat16"), "--dtype 'bfloat16' is of a --prior"),
     ],
 )
 def test_info_refuses_bad_plans(monkeypatch, capfd, words, message):

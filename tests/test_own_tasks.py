@@ -234,7 +234,7 @@ def back(frames, height, width, generator):
         (":too_few", ["broken.py:too_few raised TypeError", "(frames, height, width, generator)"]),
         (":fails", ["raised ZeroDivisionError: division by zero"]),
         (":nothing", ["returned None", "forward(video) and adjoint(measurement)"]),
-        (":kind", ["returned", "Identity", "no operator"]),
+        (":kind", ["returned the class Identity", "no value of it"]),
         (":one_way", ["returned One", "adjoint(measurement)"]),
         (":thirds", ["line 30 of broken.py, in forward, raised RuntimeError"]),
         (":arrays", ["forward of Arrays returned ndarray", "expected a tensor"]),

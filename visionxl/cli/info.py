@@ -149,6 +149,9 @@ def info(
         str | None,
         typer.Option(help="To plan for; without it the pocket prior and SDXL in bfloat16."),
     ] = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Of the prior's networks, as restore's; float32 without it.")
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="HEIGHTxWIDTH to plan for; without it 768x1280.")
     ] = None,
@@ -166,9 +169,10 @@ def info(
 ) -> None:
     """What a report of a bug needs, tasks, methods and priors; or memory plans."""
     if plan:
-        say_plans(prior, size or "768x1280", frames or 25, memory, device or "cuda", json_)
+        say_plans(prior, dtype, size or "768x1280", frames or 25, memory, device or "cuda", json_)
         return
-    given = {"prior": prior, "size": size, "frames": frames, "memory": memory, "device": device}
+    given = {"prior": prior, "dtype": dtype, "size": size, "frames": frames}
+    given |= {"memory": memory, "device": device}
     for name, value in given.items():
         if value is not None:
             raise InputError(f"--{name} is to plan for: add --plan")

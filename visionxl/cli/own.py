@@ -4,7 +4,7 @@ import ast
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -82,23 +82,35 @@ def made_by_own(option: str, name: str, answer: str, kind: type, **arguments: An
     """
     signature = f"({', '.join(arguments)})"
     found = find_own(option, name, signature, answer)
+    call = partial(found.function, **arguments)
+    return answered(call, f"{option} {found.label}", signature, answer, kind)
+
+
+def answered(call: Callable[[], Any], whose: str, signature: str, answer: str, kind: Any) -> Any:
+    """What a call of somebody's own function returns, or an error that says what to mend.
+
+    Args:
+        call: of the function.
+        whose: the option and the function, for words; and so the next two.
+        signature: how it is called.
+        answer: what it returns.
+        kind: of what it returns, a type or several.
+    """
     try:
-        made = found.function(**arguments)
+        made = call()
     except (InputError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         raise InputError(
-            f"{option} {found.label} raised {type(error).__name__}: {error}; it is called as "
-            f"{signature}, and returns {answer}"
+            f"{whose} raised {type(error).__name__}: {error}; it is called as {signature}, and "
+            f"returns {answer}"
         ) from error
     if isinstance(made, type) or not isinstance(made, kind):
-        raise InputError(
-            f"{option} {found.label} returned {_described(made, kind)}: make it return {answer}"
-        )
+        raise InputError(f"{whose} returned {_described(made, kind)}: make it return {answer}")
     return made
 
 
-def _described(made: object, kind: type) -> str:
+def _described(made: object, kind: Any) -> str:
     """What it is, and what it lacks of a protocol."""
     if isinstance(made, type):
         return f"the class {made.__name__} and no value of it"

@@ -1,6 +1,7 @@
 """Tasks by name: the library's, or ``FILE.py:FUNCTION``, one of somebody's own."""
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from attrs import frozen
 from torch import Generator
 
-from visionxl.cli.own import find_own, is_own, place_in
+from visionxl.cli.own import answered, find_own, is_own, place_in
 from visionxl.errors import InputError, name_of
 from visionxl.operators import task_named
 from visionxl.protocols import ForwardOperator, NonlinearOperator
@@ -41,31 +42,20 @@ def find_task(name: str) -> FoundTask:
     if not is_own(name):
         return FoundTask(name, task_named(name))
     found = find_own("--task", name, "(frames, height, width, generator)", "an operator")
-    return FoundTask(found.label, _checked(found.function, *found.label.split(":")), found.code)
+    return FoundTask(found.label, _checked(found.function, found.label), found.code)
 
 
-def _checked(make: Callable[..., Any], file: str, function: str) -> Callable[..., Any]:
+def _checked(make: Callable[..., Any], label: str) -> Callable[..., Any]:
     """The function, whose answer is an operator or an error that says what to mend."""
-    signature = f"{function}(frames, height, width, generator)"
 
     def checked(frames: int, height: int, width: int, generator: Generator) -> Any:
-        try:
-            operator = make(frames, height, width, generator)
-        except (InputError, MemoryError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            raise InputError(
-                f"--task {file}:{function} raised {type(error).__name__}: {error}; it is called as "
-                f"{signature}, and returns an operator"
-            ) from error
-        kinds = ForwardOperator | NonlinearOperator
-        if isinstance(operator, type) or not isinstance(operator, kinds):
-            raise InputError(
-                f"--task {file}:{function} returned {name_of(operator)}, which is no operator: "
-                f"make {signature} return a value with the methods forward(video) and "
-                "adjoint(measurement)"
-            )
-        return operator
+        return answered(
+            partial(make, frames, height, width, generator),
+            f"--task {label}",
+            "(frames, height, width, generator)",
+            "an operator, with the methods forward(video) and adjoint(measurement)",
+            ForwardOperator | NonlinearOperator,
+        )
 
     return checked
 

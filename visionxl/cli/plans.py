@@ -23,7 +23,13 @@ LARGEST = 2**15  # pixels a side
 
 
 def say_plans(
-    prior: str | None, size: str, frames: int, budget: float | None, device: str, as_json: bool
+    prior: str | None,
+    dtype: str | None,
+    size: str,
+    frames: int,
+    budget: float | None,
+    device: str,
+    as_json: bool,
 ) -> None:
     """The plans for one or more priors and budgets, in words or as JSON."""
     height, width = height_and_width(size)
@@ -37,7 +43,7 @@ def say_plans(
         raise InputError(f"--device {device!r} is none to plan for: give cuda, cpu or mps")
     video = f"{frames} frames of {height}x{width}"
     entries = []
-    for name, structure in _priors(prior).items():
+    for name, structure in _priors(prior, dtype).items():
         prior_for(structure, height, width)  # says what is too small
         options = _kept(plans(structure, height, width, frames, device=place))
         entries += [
@@ -57,15 +63,18 @@ def say_plans(
         print(f"{entry['prior']} on {entry['device']}, {entry['budget_gb']:g} GB: {plan}{words}")
 
 
-def _priors(name: str | None) -> dict[str, NetworkPrior]:
+def _priors(name: str | None, dtype: str | None) -> dict[str, NetworkPrior]:
     quiet_diffusers()
+    if name is None and dtype is not None:
+        raise InputError(f"--dtype {dtype!r} is of a --prior: name one, or leave it out")
     if name is not None and is_own(name):
         raise InputError(
             f"--prior {name!r}: what a prior of your own takes cannot be counted; give pocket, a "
             "folder in diffusers' layout or a hub id"
         )
     if name is not None:
-        return {name: prior_named(name)}
+        label = name if dtype is None else f"{name} in {dtype}"
+        return {label: prior_named(name, dtype=dtype or "float32")}
     return {"pocket": prior_named("pocket"), "sdxl in bfloat16": sdxl_structure()}
 
 

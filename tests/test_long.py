@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -160,7 +161,10 @@ def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
     assert answer.code == 0, answer.err
 
 
-def test_an_interrupted_long_clip_goes_on_within_its_window(here, finished, monkeypatch, capfd):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_an_interrupted_long_clip_goes_on_within_its_window(
+    damaged, here, finished, monkeypatch, capfd
+):
     save = long.save_state
 
     def save_and_stop(folder, kind, state, trace):
@@ -179,9 +183,13 @@ def test_an_interrupted_long_clip_goes_on_within_its_window(here, finished, monk
         "step-00001-0002",
     }
     monkeypatch.setattr(long, "save_state", save)
+    if damaged:  # the window before: it alone begins anew
+        (FOLDER / "window-00000.safetensors").write_bytes(b"")
     answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
     assert answer.code == 0, answer.err
-    assert "went on after 1 of 3 windows, and step 2 of the next" in answer.out
+    assert f"went on after {1 - damaged} of 3 windows, and step 2 of window 2" in answer.out
+    made = re.findall(r"step (\d)/3 of", answer.err)
+    assert made == [*"123" * damaged, "3", *"123"]
     assert Path("x.mkv").read_bytes() == finished
 
 

@@ -248,7 +248,7 @@ class DataConsistency(Protocol):
 
     It may say of itself ``takes_nonlinear = True``, where it also solves for a
     :class:`NonlinearOperator`, and ``fits_noise = True``, where its answers end no farther from the
-    measurement than the noise: a result that does is warned of.
+    measurement than the noise: a result that ends farther is then warned of.
     """
 
     @abstractmethod

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from itertools import groupby, islice
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,8 @@ def restored_in_windows(
         run.group.check_same(videos=words_of_place(plan))
     missing, begun = run.group.share(_what_is_missing(run.checkpoints, windows, notes))
     earlier = sum(step.seconds for _, trace in begun.values() for step in trace)
-    steps_before = sum(len(trace) for _, trace in begun.values())
+    steps = len(sampler.times)
+    to_make = steps * len(missing) - sum(len(trace) for _, trace in begun.values())
     if len(windows) == 1:
         notes.append(
             f"the clip is one window, of {counted(frames)}: --windows {core} cuts clips of more "
@@ -77,9 +78,13 @@ def restored_in_windows(
     began = time.perf_counter()
     console = Console(stderr=True, quiet=not (run.show and run.group.first))
     now: dict[str, Any] = {}
-    with StepBar(console, len(sampler.times), longest, done=steps_before) as bar:
+    done = len(begun[missing[0]][1]) if missing and missing[0] in begun else 0
+    made = 0
+    with StepBar(console, steps, longest, done=done) as bar:
 
         def observe(step: Step) -> None:
+            nonlocal made
+            made += 1
             now["trace"].append(step.record)
             if run.checkpoints is not None and step.following is not None:
                 kind = f"step-{now['index']:05d}"
@@ -89,8 +94,7 @@ def restored_in_windows(
         def shared(prior: LatentPrior) -> LatentPrior:
             return shared_by(run.group, Around(prior, bar.stage), plan.frames_at_once)
 
-        done = 0
-        for first, stop in _stretches(missing):
+        for first, stop in _stretches(missing, begun):
             state, trace = begun.get(first, (None, []))
             now = {"index": first, "trace": trace}
             found = restore_windows(
@@ -113,10 +117,8 @@ def restored_in_windows(
                 if run.checkpoints is not None:
                     _keep(run.checkpoints, restored, now["trace"])
                 now = {"index": restored.index + 1, "trace": []}
-                done += 1
                 seconds = time.perf_counter() - began
-                made = done - steps_before / len(sampler.times)
-                left = seconds / made * (len(missing) - done)
+                left = seconds / made * (to_make - made)
                 console.print(
                     f"window {restored.index + 1}/{len(windows)}: {restored.window.stop} of "
                     f"{frames} frames restored, about {left:.0f} s left"
@@ -208,7 +210,7 @@ def _what_is_missing(
         notes += words
         if state is not None:
             begun[index] = state, trace
-            within = f", and step {state.index} of the next"
+            within = f", and step {state.index} of window {index + 1}"
     done = len(windows) - len(missing)
     if not missing:
         notes.append(f"all {done} windows were finished")
@@ -217,11 +219,15 @@ def _what_is_missing(
     return missing, begun
 
 
-def _stretches(indices: list[int]) -> Iterator[tuple[int, int]]:
-    """Indices that follow one another, as (first, stop)."""
-    for _, group in groupby(enumerate(indices), lambda pair: pair[1] - pair[0]):
-        stretch = [index for _, index in group]
-        yield stretch[0], stretch[-1] + 1
+def _stretches(missing: list[int], begun: Collection[int]) -> list[tuple[int, int]]:
+    """Windows that are made one after another, as (first, stop); one that was begun is a first."""
+    found: list[tuple[int, int]] = []
+    for index in missing:
+        if found and found[-1][1] == index and index not in begun:
+            found[-1] = found[-1][0], index + 1
+        else:
+            found.append((index, index + 1))
+    return found
 
 
 def _name(index: int) -> str:

@@ -332,16 +332,16 @@ def _not_loaded(name: str, source: str | Path, error: Exception) -> InputError:
             f"{name} {str(source)!r} cannot be read ({reason}): download it again, or save it "
             "again with save_pretrained, which writes safetensors"
         )
+    if Path(source).exists() or not isinstance(error, OSError):  # it came, and does not fit
+        return InputError(
+            f"{name} {str(source)!r} cannot be read ({reason}): download it again, or give one "
+            "that was made for this model"
+        )
     words = str(error).lower()
     if any(word in words for word in ("gated", "restricted", "401 client", "403 client")):
         return InputError(
             f"{name} {str(source)!r} is not given to everyone ({reason}): accept its licence on "
             "its page of the hub, log in (hf auth login, or HF_TOKEN), and check the id"
-        )
-    if Path(source).exists() or not isinstance(error, OSError):  # it came, and does not fit
-        return InputError(
-            f"{name} {str(source)!r} cannot be read ({reason}): download it again, or give one "
-            "that was made for this model"
         )
     reason = reason.partition(" (")[0]  # after it, of calls that nobody sees
     return InputError(

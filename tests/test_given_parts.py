@@ -16,10 +16,11 @@ from visionxl import (
     PocketPrior,
     restore,
     simulate,
+    trajectory,
     vision_xl,
 )
 from visionxl.errors import NotFiniteError
-from visionxl.init import EncodedBackProjection
+from visionxl.init import CorrectedInversion, EncodedBackProjection
 from visionxl.metrics import check_same_shape, difference_psnr, psnr, ssim
 from visionxl.operators import (
     TASK_NAMES,
@@ -141,6 +142,39 @@ def test_a_solver_that_breaks_down_at_a_nan_stops_the_run(problem, prior):
     sampler = vision_xl(consistency=PlainCG(3))
     with pytest.raises(NotFiniteError, match="consistency answered NaN"):
         restore(evolve(problem, operator=Failing(2)), prior, sampler, generator=seeded())
+
+
+class Spoiling:
+    """It answers NaN for one frame, from some call on."""
+
+    def __init__(self, method, sound):
+        self.method, self.sound, self.calls = method, sound, 0
+
+    def answered(self, method, values):
+        self.calls += method == self.method
+        if method == self.method and self.calls > self.sound:
+            values = values.clone()
+            values[1] = math.nan
+        return values
+
+    def forward(self, video):
+        return self.answered("forward", 0.5 * video)
+
+    def adjoint(self, measurement):
+        return self.answered("adjoint", 0.5 * measurement)
+
+
+@pytest.mark.parametrize("method", ["forward", "adjoint"])
+def test_a_solver_that_meets_nan_names_the_frame(method, problem, prior):
+    operator = Spoiling(method, 12)
+    wrong = InverseProblem(operator, problem.operator.adjoint(problem.measurement), 0.02)
+    with pytest.raises(NotFiniteError, match=r"consistency answered NaN.*step \d, frame 1, "):
+        restore(wrong, prior, vision_xl(consistency=PlainCG(3)), generator=seeded())
+    # For the start, before the first step:
+    operator.calls, operator.sound = 0, {"forward": 2, "adjoint": 3}[method]  # those of the lift
+    sampler = vision_xl(initializer=CorrectedInversion(PlainCG(3)))
+    with pytest.raises(NotFiniteError, match=r"^consistency answered NaN or infinity \(frame 1, "):
+        list(trajectory(wrong, prior, sampler, generator=seeded()))
 
 
 def test_a_wrong_adjoint_is_told_where_a_run_begins(prior):

@@ -275,6 +275,11 @@ def test_windows_get_smaller_where_memory_runs_out():
         found = ByWindow(cramped, "cpu", core=FRAMES).correct(TRUTH, problem, LEVEL)
     assert cramped.asked == [FRAMES, 27, 27]
     assert torch.equal(found.video, 2 * TRUTH)
+    told = []
+    told_size = WindowSize(FRAMES, told.append)
+    ByWindow(Cramped(30), "cpu", told_size).correct(TRUTH, problem, LEVEL)
+    assert told == [f"memory ran out with windows of {FRAMES} frames: went on with 20"]
+    assert told_size.core == 20
     smallest = Cramped(3)
     with pytest.raises(torch.OutOfMemoryError):
         ByWindow(smallest, "cpu").correct(TRUTH, problem, LEVEL)

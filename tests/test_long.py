@@ -20,9 +20,10 @@ from visionxl.cli import long
 from visionxl.cli.jobs import LongClip
 from visionxl.cli.memory import working_bytes
 from visionxl.metrics import psnr
+from visionxl.planning import MemoryPlan
 from visionxl.priors import DiffusersPrior
 from visionxl.report import measures
-from visionxl.solvers import windows
+from visionxl.solvers import NoiseAware, windows
 from visionxl.solvers.windows import CONTEXT
 from visionxl.streaming import TensorFrames, VideoFrames
 from visionxl.video import read_clip
@@ -331,6 +332,26 @@ def test_a_run_that_is_out_of_memory_goes_on_with_a_smaller_plan(here, monkeypat
     assert "memory ran out in decode with 7 frames at once" in notes
     assert "went on with 4 frames at once" in notes
     assert "went on with 2 frames at once" in notes
+
+
+def test_a_window_whose_consistency_runs_out_of_memory_goes_on_elsewhere(
+    here, finished, monkeypatch, capfd
+):
+    correct, asked = NoiseAware.correct, []
+
+    def failing(self, estimate, problem, level):
+        asked.append(level.time)
+        if len(asked) == 6:
+            raise torch.OutOfMemoryError("out of memory")
+        return correct(self, estimate, problem, level)
+
+    monkeypatch.setattr(NoiseAware, "correct", failing)
+    monkeypatch.setattr(MemoryPlan, "on_host", lambda plan: plan)
+    answer = visionxl(monkeypatch, capfd, *RESTORE)
+    assert answer.code == 0, answer.err
+    assert "note: memory ran out with the videos on cpu" in answer.out
+    assert "went on after 1 of" in answer.out
+    assert Path("x.mkv").read_bytes() == finished
 
 
 def test_the_residual_of_a_long_clip_counts_every_frame_once(here, monkeypatch, capfd):

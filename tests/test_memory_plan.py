@@ -35,6 +35,7 @@ from visionxl.planning import (
     plan_memory,
     planned,
     ran_out_of_memory,
+    repeated,
 )
 from visionxl.planning.choice import coded_at_once, fastest, plans, uncounted
 from visionxl.planning.counts import count_held, count_networks, weight_bytes
@@ -453,6 +454,40 @@ def test_with_nothing_smaller_the_error_comes_through():
     with pytest.raises(RuntimeError, match="can't allocate"):
         persistent.decode(torch.zeros(4, 3, 16, 16))
     assert persistent.plan == MemoryPlan(1)
+
+
+def test_what_runs_out_beside_the_networks_is_repeated_with_the_videos_in_host_memory():
+    plans_seen, sentences = [], []
+
+    def attempt(plan):
+        plans_seen.append(plan)
+        if plan.video_device.type == "cuda":
+            raise ERRORS[0]
+        return "restored"
+
+    first = MemoryPlan(frames_at_once=4, vae_frames=1, video_device="cuda", core=30)
+    assert repeated(attempt, first, sentences.append) == "restored"
+    assert plans_seen == [first, evolve(first, video_device="cpu", core=DEVICE_CORE)]
+    assert sentences == ["memory ran out with the videos on cuda: went on with them in host memory"]
+    with pytest.raises(RuntimeError, match="broken"):
+        repeated(lambda plan: broken(), first)
+
+
+def broken():
+    raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+def test_videos_that_are_in_host_memory_have_nowhere_to_go(error):
+    asked = []
+
+    def attempt(plan):
+        asked.append(plan)
+        raise error
+
+    with pytest.raises(type(error)):
+        repeated(attempt, MemoryPlan(4))
+    assert asked == [MemoryPlan(4)]
 
 
 def test_other_errors_are_not_taken_for_it():

@@ -26,7 +26,8 @@ from visionxl.cli import outputs as cli_outputs
 from visionxl.cli import restore_one, running
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
-from visionxl.solvers import loop
+from visionxl.planning import MemoryPlan
+from visionxl.solvers import SpaceTimeTV, loop
 
 SCRIPT = Path(sys.executable).with_name("visionxl")
 RESTORE = ["restore", "y.safetensors", "--output", "x.mkv", "--seed", "3"]
@@ -244,6 +245,31 @@ def test_a_run_whose_memory_ran_out_goes_on_with_fewer_frames_at_once(
     assert answer.code == 0, answer.err
     assert "went on after step 2 of 4" in answer.out
     assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+
+
+def test_a_step_whose_consistency_runs_out_of_memory_is_repeated_elsewhere(
+    here, finished, monkeypatch, capfd
+):
+    """On a GPU its videos go to host memory; here they are, and have to be let go again."""
+    correct, asked = SpaceTimeTV.correct, []
+
+    def failing(self, estimate, problem, level):
+        asked.append(level.time)
+        if len(asked) == 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return correct(self, estimate, problem, level)
+
+    monkeypatch.setattr(SpaceTimeTV, "correct", failing)
+    monkeypatch.setattr(MemoryPlan, "on_host", lambda plan: plan)
+    answer = visionxl(monkeypatch, capfd, *RESTORE)
+    assert answer.code == 0, answer.err
+    assert "note: memory ran out with the videos on cpu: went on with them in" in answer.out
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+    record, before = (json.loads((f / "x.json").read_text()) for f in (here, finished))
+    assert [s["index"] for s in record["trace"]] == [s["index"] for s in before["trace"]]
+    assert record["data_residual"] == before["data_residual"]
+    assert None not in record["stages"]
+    assert asked.count(asked[2]) == 2
 
 
 def test_an_output_of_another_command_that_may_be_overwritten_is_made_anew(

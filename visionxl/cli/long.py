@@ -19,6 +19,7 @@ from visionxl.cli.running import Run, about_residual, place_for, ready, shared_b
 from visionxl.errors import InputError, told_of
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
+from visionxl.planning import MemoryPlan, repeated
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import measures_in_pieces, write_page
 from visionxl.report.record import versions
@@ -61,10 +62,9 @@ def restored_in_windows(
     plan, notes = networks.plan, networks.notes
     if run.group.size > 1:
         run.group.check_same(videos=words_of_place(plan))
-    missing, begun = run.group.share(_what_is_missing(run.checkpoints, windows, notes))
-    earlier = sum(step.seconds for _, trace in begun.values() for step in trace)
-    steps = len(sampler.times)
-    to_make = steps * len(missing) - sum(len(trace) for _, trace in begun.values())
+    found = run.group.share(_what_is_missing(run.checkpoints, windows, notes))
+    before = set(range(len(windows))) - set(found[0])
+    earlier = sum(step.seconds for _, trace in found[1].values() for step in trace)
     if len(windows) == 1:
         notes.append(
             f"the clip is one window, of {counted(frames)}: --windows {core} cuts clips of more "
@@ -77,56 +77,68 @@ def restored_in_windows(
         )
     began = time.perf_counter()
     console = Console(stderr=True, quiet=not (run.show and run.group.first))
-    now: dict[str, Any] = {}
-    done = len(begun[missing[0]][1]) if missing and missing[0] in begun else 0
-    made = 0
-    with StepBar(console, steps, longest, done=done) as bar:
+    steps = len(sampler.times)
 
-        def observe(step: Step) -> None:
-            nonlocal made
-            made += 1
-            now["trace"].append(step.record)
-            if run.checkpoints is not None and step.following is not None:
-                kind = f"step-{now['index']:05d}"
-                save_state(run.checkpoints, kind, step.following, now["trace"])
-            bar.observe(step)
+    def attempt(plan: MemoryPlan) -> None:
+        nonlocal found
+        # What an attempt before this one has finished is in the checkpoints.
+        missing, begun = found or _what_is_missing(run.checkpoints, windows, notes)
+        found = None
+        to_make = steps * len(missing) - sum(len(trace) for _, trace in begun.values())
+        now: dict[str, Any] = {}
+        done = len(begun[missing[0]][1]) if missing and missing[0] in begun else 0
+        made, since = 0, time.perf_counter()
+        with StepBar(console, steps, longest, done=done) as bar:
 
-        def shared(prior: LatentPrior) -> LatentPrior:
-            return shared_by(run.group, Around(prior, bar.stage), plan.frames_at_once)
+            def observe(step: Step) -> None:
+                nonlocal made
+                made += 1
+                now["trace"].append(step.record)
+                if run.checkpoints is not None and step.following is not None:
+                    kind = f"step-{now['index']:05d}"
+                    save_state(run.checkpoints, kind, step.following, now["trace"])
+                bar.observe(step)
 
-        for first, stop in _stretches(missing, begun):
-            state, trace = begun.get(first, (None, []))
-            now = {"index": first, "trace": trace}
-            found = restore_windows(
-                operator,
-                source,
-                description.noise_std,
-                shared(networks.full),
-                sampler,
-                windows,
-                generator=generator_of(run.seed),
-                begin=first,
-                frames_at_once=None,
-                observe=observe,
-                inner=None if networks.quick is None else shared(networks.quick),
-                device=plan.video_device,
-                place=place_for(run, plan),
-                state=state,
-            )
-            for restored in islice(found, stop - first):
-                if run.checkpoints is not None:
-                    _keep(run.checkpoints, restored, now["trace"])
-                now = {"index": restored.index + 1, "trace": []}
-                seconds = time.perf_counter() - began
-                left = seconds / made * (to_make - made)
-                console.print(
-                    f"window {restored.index + 1}/{len(windows)}: {restored.window.stop} of "
-                    f"{frames} frames restored, about {left:.0f} s left"
+            def shared(prior: LatentPrior) -> LatentPrior:
+                return shared_by(run.group, Around(prior, bar.stage), plan.frames_at_once)
+
+            for first, stop in _stretches(missing, begun):
+                state, trace = begun.get(first, (None, []))
+                now = {"index": first, "trace": trace}
+                restored = restore_windows(
+                    operator,
+                    source,
+                    description.noise_std,
+                    shared(networks.full),
+                    sampler,
+                    windows,
+                    generator=generator_of(run.seed),
+                    begin=first,
+                    frames_at_once=None,
+                    observe=observe,
+                    inner=None if networks.quick is None else shared(networks.quick),
+                    device=plan.video_device,
+                    place=place_for(run, plan, notes),
+                    state=state,
                 )
-                bar.again()
-                del restored
+                for one in islice(restored, stop - first):
+                    if run.checkpoints is not None:
+                        _keep(run.checkpoints, one, now["trace"])
+                    now = {"index": one.index + 1, "trace": []}
+                    left = (time.perf_counter() - since) / made * (to_make - made)
+                    console.print(
+                        f"window {one.index + 1}/{len(windows)}: {one.window.stop} of "
+                        f"{frames} frames restored, about {left:.0f} s left"
+                    )
+                    bar.again()
+                    del one
+
+    if run.group.size > 1:
+        attempt(plan)
+    else:
+        repeated(attempt, plan, notes.append)
     record = _record(operator, source, sampler, windows, run)
-    finished = (entry["trace"] for i, entry in enumerate(record["windows"]) if i not in missing)
+    finished = (entry["trace"] for i, entry in enumerate(record["windows"]) if i in before)
     earlier += sum(step["seconds"] for trace in finished for step in trace)
     record["seconds"] = round(earlier + time.perf_counter() - began, 3)
     record["memory_plan"] = str(plan)

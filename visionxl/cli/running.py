@@ -20,15 +20,24 @@ from visionxl.errors import InputError, told_of
 from visionxl.files import checksum_of
 from visionxl.measurements import generator_of
 from visionxl.operators import TASK_NAMES, TASKS, lift, task_named
-from visionxl.planning import MemoryPlan, Persistent
+from visionxl.planning import MemoryPlan, Persistent, repeated
 from visionxl.planning.choice import VIDEO_DEVICES, fastest, plans, uncounted
 from visionxl.planning.obey import networks_of
 from visionxl.priors import warm_up
 from visionxl.priors.network import NetworkPrior
-from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
+from visionxl.protocols import (
+    InverseProblem,
+    LatentPrior,
+    Restoration,
+    State,
+    Step,
+    StepRecord,
+    Video,
+)
 from visionxl.report import Album, Look, run_record
 from visionxl.solvers import Around, FrameByFrame, Sampler, hosted, restore
 from visionxl.solvers.long import Place
+from visionxl.solvers.placing import WindowSize
 from visionxl.solvers.residual import is_near
 
 STEPS = "step"  # what checkpoints of a run's steps are called
@@ -146,14 +155,13 @@ def restored(
         )
     networks = ready(prior, sampler, shape, run)
     plan, notes = networks.plan, networks.notes
-    problem = evolve(problem, measurement=problem.measurement.to(plan.video_device))
     if run.group.size > 1:
         run.group.check_same(
             problem=checksum_of(problem.measurement),
             operator=told_of(problem.operator),
             videos=words_of_place(plan),
         )
-    state, trace = _where_it_stopped(run, plan.video_device, len(sampler.times), notes)
+    state, trace = _where_it_stopped(run, len(sampler.times), notes)
     earlier = sum(step.seconds for step in trace)  # of a run that was interrupted
     album = Album(plan.video_device, run.checkpoints, len(trace), run.truth)
     if album.missing:
@@ -165,8 +173,10 @@ def restored(
     with bar if watching is None else nullcontext(watching) as shown:
 
         def observe(step: Step) -> None:
+            nonlocal state
             album.observe(step)
             trace.append(step.record)
+            state = step.following or state
             if run.checkpoints is not None and step.following is not None:
                 save_state(run.checkpoints, STEPS, step.following, trace)
                 album.keep()
@@ -176,22 +186,30 @@ def restored(
             watched = Around(prior, shown.stage)
             return album.timed(shared_by(run.group, watched, plan.frames_at_once))
 
-        place = place_for(run, plan)
-        there, method = (problem, sampler) if place is None else place(problem, sampler)
-        result = restore(
-            there,
-            shared(networks.full),
-            method,
-            generator=generator_of(run.seed),
-            frames_at_once=None,
-            observe=observe,
-            inner=None if networks.quick is None else shared(networks.quick),
-            state=state,
-        )
+        def attempt(plan: MemoryPlan) -> Restoration:
+            device, done = plan.video_device, 0 if state is None else state.index
+            del trace[done:]
+            album.forget(done)
+            there = evolve(problem, measurement=problem.measurement.to(device))
+            method, begun = sampler, state and evolve(state, latent=state.latent.to(device))
+            if (place := place_for(run, plan, notes)) is not None:
+                there, method = place(there, sampler)
+            return restore(
+                there,
+                shared(networks.full),
+                method,
+                generator=generator_of(run.seed),
+                frames_at_once=None,
+                observe=observe,
+                inner=None if networks.quick is None else shared(networks.quick),
+                state=begun,
+            )
+
+        result = attempt(plan) if run.group.size > 1 else repeated(attempt, plan, notes.append)
     seconds = earlier + time.perf_counter() - began
     result = evolve(result, trace=tuple(trace))
     record = run_record(
-        problem,
+        evolve(problem, measurement=problem.measurement.to(result.video.device)),
         sampler,
         result,
         seconds,
@@ -226,11 +244,12 @@ def words_of_place(plan: MemoryPlan) -> str:
     return f"on {plan.video_device.type}, windows of {plan.core} frames"
 
 
-def place_for(run: Run, plan: MemoryPlan) -> Place | None:
+def place_for(run: Run, plan: MemoryPlan, notes: list[str]) -> Place | None:
     """What has a GPU compute videos that are in host memory; None where they are elsewhere."""
     if run.device.type in ("cpu", plan.video_device.type, *VIDEO_DEVICES):
         return None
-    return partial(hosted, device=str(run.device), core=plan.core)
+    core = WindowSize(plan.core, notes.append)
+    return partial(hosted, device=str(run.device), core=core)
 
 
 def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) -> MemoryPlan:
@@ -270,7 +289,7 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
 
 
 def _where_it_stopped(
-    run: Run, device: torch.device, steps: int, notes: list[str]
+    run: Run, steps: int, notes: list[str]
 ) -> tuple[State | None, list[StepRecord]]:
     """What the first process finds in the checkpoints, for all of them."""
     found: tuple[State | None, list[StepRecord]] = (None, [])
@@ -281,7 +300,6 @@ def _where_it_stopped(
     state, trace = run.group.share(found)
     if state is not None:
         notes.append(f"went on after step {state.index} of {steps}")
-        state = evolve(state, latent=state.latent.to(device))
     return state, trace
 
 

@@ -7,6 +7,7 @@ from attrs import field, frozen
 from torch import Generator
 
 from visionxl.errors import InputError, NotFiniteError
+from visionxl.operators.finite import broken_frame
 from visionxl.operators.lifting import lift
 from visionxl.protocols import (
     NOT_A_NUMBER,
@@ -124,7 +125,8 @@ class CorrectedInversion:
         if corrected.stopped == NOT_A_NUMBER:  # the solver kept what it had before
             dtype = str(corrected.video.dtype).removeprefix("torch.")
             way_out = "look at the operator (visionxl.testing.check_operator)"
-            raise NotFiniteError("consistency", None, dtype, way_out)
+            frame = broken_frame(problem.operator, lifted)
+            raise NotFiniteError("consistency", frame, dtype, way_out)
         latent = prior.encode(corrected.video)
         if self.at_once:
             noise = prior.denoise(latent, levels[0]).noise

@@ -46,7 +46,9 @@ def lift(operator: ForwardOperator | NonlinearOperator, measurement: Measurement
     if not math.isfinite(largest) or not bool(gain.isfinite().all()):
         name = str(gain.dtype).removeprefix("torch.")
         way_out = "the operator is not finite where a video is: mend its forward and adjoint"
-        raise NotFiniteError("lift", None, name, way_out)
+        wrong = ~(gain.isfinite() & terms.isfinite())
+        frame = int(wrong.flatten(1).any(1).nonzero()[0])
+        raise NotFiniteError("lift", frame, name, way_out)
     return divide_where_seen(projected, gain, largest)
 
 

@@ -5,7 +5,7 @@ from visionxl.planning.choice import plan_memory
 from visionxl.planning.estimating import Estimate, estimate
 from visionxl.planning.obey import planned
 from visionxl.planning.plan import MemoryPlan
-from visionxl.planning.retry import Persistent
+from visionxl.planning.retry import Persistent, repeated
 
 __all__ = [
     "Estimate",
@@ -15,4 +15,5 @@ __all__ = [
     "plan_memory",
     "planned",
     "ran_out_of_memory",
+    "repeated",
 ]

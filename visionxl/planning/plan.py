@@ -80,6 +80,13 @@ class MemoryPlan:
             parts.append(f"total variation of {self.core} frames at once")
         return ", ".join(parts)
 
+    def on_host(self) -> "MemoryPlan | None":
+        """The plan with its videos in host memory, in the smallest windows; None where they are
+        there."""
+        if self.video_device.type == "cpu":
+            return None
+        return evolve(self, video_device="cpu", core=DEVICE_CORE)
+
     def smaller(
         self, *, tiles: bool = True, offload: bool = True, autoencoder: bool = True
     ) -> "MemoryPlan | None":

@@ -18,6 +18,34 @@ from visionxl.solvers.frames import FrameByFrame
 T = TypeVar("T")
 
 
+def repeated(
+    attempt: Callable[[MemoryPlan], T],
+    plan: MemoryPlan,
+    tell: Callable[[str], object] = lambda sentence: None,
+) -> T:
+    """``attempt(plan)``, and where memory runs out, once more with the videos in host memory.
+
+    For what runs out between the networks, in the consistency, where :class:`Persistent` cannot
+    help. An attempt that goes on from the last step repeats no more than one.
+
+    Args:
+        attempt: a run with a plan; it places the videos where the plan says.
+        plan: to begin with.
+        tell: called with a sentence where it has to be repeated.
+    """
+    try:
+        return attempt(plan)
+    except (RuntimeError, MemoryError) as error:
+        other = plan.on_host()
+        if other is None or not ran_out_of_memory(error):
+            raise
+    # Only here is the error gone, and with it the tensors that its frames held.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    tell(f"memory ran out with the videos on {plan.video_device}: went on with them in host memory")
+    return attempt(other)
+
+
 class Persistent:
     """A prior that obeys a plan, and where memory runs out repeats the call with a smaller one.
 

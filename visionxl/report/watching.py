@@ -127,6 +127,11 @@ class Album:
         )
         return (estimate, corrected) if math.isfinite(estimate + corrected) else None
 
+    def forget(self, done: int) -> None:
+        """Let go of the looks at all steps but the first ``done``: they are made again."""
+        self.looks = [look for look in self.looks if look.index < done]
+        self._calls.clear()
+
     def keep(self) -> None:
         """Write the last look beside the checkpoints: after the state that the run goes on from."""
         if self._kept is not None:

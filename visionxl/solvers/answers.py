@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from visionxl.errors import InputError, NotFiniteError, name_of
+from visionxl.errors import InputError, name_of
 from visionxl.memory import ran_out_of_memory
 from visionxl.operators.lifting import lift
 from visionxl.protocols import (
@@ -17,8 +17,7 @@ from visionxl.protocols import (
     NoiseSchedule,
     Video,
 )
-from visionxl.solvers.conjugate_gradient import NOT_A_NUMBER
-from visionxl.solvers.finite import WAYS_OUT, check_finite
+from visionxl.solvers.finite import check_finite, check_solved
 
 
 def check_answer(part: object, method: str, given: Tensor, answer: object) -> Tensor:
@@ -48,7 +47,9 @@ def check_frames(prior: object, method: str, given: Tensor, answer: object) -> T
     return checked
 
 
-def check_correction(consistency: object, estimate: Tensor, correction: object) -> None:
+def check_correction(
+    consistency: object, estimate: Tensor, correction: object, problem: InverseProblem
+) -> None:
     """Raise InputError where a consistency did not return a Correction of the estimate's kind."""
     if not isinstance(correction, Correction):
         raise InputError(
@@ -63,9 +64,7 @@ def check_correction(consistency: object, estimate: Tensor, correction: object) 
         )
     check_finite("decode", estimate)
     check_finite("consistency", video)
-    if correction.stopped == NOT_A_NUMBER:  # the solver kept what it had before
-        dtype = str(video.dtype).removeprefix("torch.")
-        raise NotFiniteError("consistency", None, dtype, WAYS_OUT["consistency"])
+    check_solved(correction, estimate, problem)
 
 
 def check_decoded(

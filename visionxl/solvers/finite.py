@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from visionxl.errors import NotFiniteError
+from visionxl.operators.finite import broken_frame
+from visionxl.protocols import NOT_A_NUMBER, Correction, InverseProblem, Video
 
 WAYS_OUT = {
     "start": "try another initializer, such as Noise(), to see whether the networks are sound",
@@ -52,12 +54,22 @@ def check_finite(
     return answer
 
 
-def check_number(residual: float, dtype: torch.dtype) -> float:
-    """The residual. Raises NotFiniteError where a correction is so large that it is none."""
+def check_residual(residual: float, video: Video, problem: InverseProblem) -> float:
+    """The residual. Raises NotFiniteError where a correction is so large that it is none, or the
+    operator has no number for it."""
     if not math.isfinite(residual):
-        name = str(dtype).removeprefix("torch.")
-        raise NotFiniteError("consistency", None, name, WAYS_OUT["consistency"])
+        name = str(video.dtype).removeprefix("torch.")
+        frame = broken_frame(problem.operator, video)
+        raise NotFiniteError("consistency", frame, name, WAYS_OUT["consistency"])
     return residual
+
+
+def check_solved(correction: Correction, estimate: Video, problem: InverseProblem) -> None:
+    """Raises NotFiniteError where a solver met NaN or infinity, and kept what it had before."""
+    if correction.stopped == NOT_A_NUMBER:
+        dtype = str(correction.video.dtype).removeprefix("torch.")
+        frame = broken_frame(problem.operator, estimate)
+        raise NotFiniteError("consistency", frame, dtype, WAYS_OUT["consistency"])
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class HostedLowPass:
 
 
 def hosted(
-    problem: InverseProblem, sampler: Sampler, device: str, core: int = DEVICE_CORE
+    problem: InverseProblem, sampler: Sampler, device: str, core: int | WindowSize = DEVICE_CORE
 ) -> tuple[InverseProblem, Sampler]:
     """The same problem and method, for videos that stay in host memory, computed on a device.
 
@@ -69,14 +69,15 @@ def hosted(
         sampler: the method.
         device: such as ``cuda``, but not ``mps``: it has no float64, in which sums are taken.
         core: frames of a window that are kept. The 7 on either side are computed twice, or more,
-            where the operator sees farther: larger windows are faster, and take more memory.
+            where the operator sees farther: larger windows are faster, and take more memory. Where
+            it runs out they are halved; a :class:`WindowSize` tells.
     """
     operator = uncut(problem.operator)[0]
     if not has_reach(operator) or not isinstance(operator, ForwardOperator):
         return problem, sampler
     if goes_round(problem.operator):
         return problem, sampler
-    start, windows = sampler.initializer, WindowSize(core)
+    start, windows = sampler.initializer, WindowSize.of(core)
     if isinstance(start, CorrectedInversion):
         start = evolve(start, consistency=_hosted(start.consistency, problem, device, windows))
     low_pass = sampler.low_pass

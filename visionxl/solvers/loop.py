@@ -47,7 +47,7 @@ from visionxl.solvers.contract import (
     check_problem,
     check_state,
 )
-from visionxl.solvers.finite import check_number, step_named
+from visionxl.solvers.finite import check_residual, step_named
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.precision import check_precision, no_autocast
 from visionxl.solvers.residual import check_result, data_residual
@@ -216,7 +216,7 @@ def _steps(
                 check_decoded(prior, sampler.initializer, problem, decoded)
             version = None if decoded.is_inference() else decoded._version
             corrected = sampler.consistency.correct(decoded, problem, level)
-            check_correction(sampler.consistency, decoded, corrected)
+            check_correction(sampler.consistency, decoded, corrected, problem)
             if version is not None and decoded._version != version:
                 raise InputError(
                     f"{name_of(sampler.consistency)}: correct changed its estimate in place, which "
@@ -246,7 +246,8 @@ def _steps(
                 check_same_shape("renoise", sampler.renoise, clean, latent)
                 chance = generator.get_state()
                 following = State(index + 1, latent, chance, sampler.times[index + 1])
-            residual = check_number(data_residual(problem, corrected.video), corrected.video.dtype)
+            residual = data_residual(problem, corrected.video)
+            check_residual(residual, corrected.video, problem)
         record = StepRecord(
             index=index,
             time=level.time,
@@ -266,7 +267,7 @@ def _finished(
 ) -> Correction:
     """The finished video, with what the consistency told, unless the finish broke down."""
     last = finish.correct(corrected.video, problem, level)
-    check_correction(finish, corrected.video, last)
+    check_correction(finish, corrected.video, last, problem)
     return last if last.broke_down else evolve(corrected, video=last.video)
 
 

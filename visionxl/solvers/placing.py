@@ -1,6 +1,7 @@
 """Consistency on another device than the videos, by windows of frames."""
 
 import warnings
+from collections.abc import Callable
 
 import torch
 from attrs import define, evolve, field, frozen
@@ -16,14 +17,23 @@ from visionxl.transfer import room
 DEVICE_CORE, DEVICE_CONTEXT = 11, 7
 
 
+def _warn(sentence: str) -> None:
+    warnings.warn(sentence, stacklevel=4)
+
+
 @define(eq=False)
 class WindowSize:
     """The frames of a window that are kept: fewer, from where the device's memory ran out on.
 
     Several consistencies of a run may share one.
+
+    Args:
+        core: the frames.
+        tell: called with a sentence each time they get fewer; by default it is a warning.
     """
 
     core: int
+    tell: Callable[[str], object] = _warn
 
     @classmethod
     def of(cls, core: "int | WindowSize") -> "WindowSize":
@@ -68,8 +78,7 @@ class ByWindow:
             # Only here is the error gone, and with it the tensors that its frames held.
             torch.cuda.empty_cache()
             self.core.core = smaller = max(core // 2, DEVICE_CORE)
-            words = "the device's memory ran out with windows of {} frames: went on with {}"
-            warnings.warn(words.format(core, smaller), stacklevel=2)
+            self.core.tell(f"memory ran out with windows of {core} frames: went on with {smaller}")
 
     def _correct(
         self, core: int, estimate: Video, problem: InverseProblem, level: NoiseLevel

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import huggingface_hub
 import models
 import pytest
 import torch
@@ -18,7 +19,7 @@ from diffusers import (
 )
 
 from visionxl import InputError, PocketPrior
-from visionxl.priors import DiffusersPrior, FlowPrior, SDXLPrior, loading
+from visionxl.priors import DiffusersPrior, FlowPrior, SDXLPrior, index, loading, sdxl
 from visionxl.priors.pocket import WEIGHTS
 
 
@@ -148,10 +149,95 @@ def test_a_model_of_the_hub_that_does_not_come_says_what_to_do(error, words, mon
     def load(*_, **__):
         raise error
 
-    monkeypatch.setattr(loading, "index_of", lambda source: {})
     monkeypatch.setattr(DiffusionPipeline, "from_pretrained", load)
     with pytest.raises(InputError, match=words):
         DiffusersPrior.from_pretrained("owner/name")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """The hub, whose models are folders here; what is asked of it beside its small files fails."""
+    folders = {}
+
+    def download(repository, name):
+        file = folders[repository] / name
+        if not file.exists():
+            raise FileNotFoundError(name)
+        return str(file)
+
+    def fetched(*_, **__):
+        raise OSError("it was fetched")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.setattr(DiffusionPipeline, "from_pretrained", fetched)
+    return folders
+
+
+def test_what_no_prior_is_made_of_is_refused_before_it_is_fetched(tmp_path, hub):
+    folder = models.stable_diffusion(tmp_path)
+    hub["owner/text"], hub["owner/painting"] = folder, shutil.copytree(folder, tmp_path / "9")
+    config = tmp_path / "9" / "unet" / "config.json"
+    config.write_text(config.read_text().replace('"in_channels": 4', '"in_channels": 9'))
+    with pytest.raises(InputError, match="it was fetched"):
+        DiffusersPrior.from_pretrained("owner/text")
+    with pytest.raises(InputError, match=r"takes 9 channels .* latents of 4: one for"):
+        DiffusersPrior.from_pretrained("owner/painting")
+    with pytest.raises(InputError, match=r"not SDXL: use DiffusersPrior\.from_pretrained"):
+        SDXLPrior.from_pretrained("owner/text")
+    (tmp_path / "9" / index.INDEX).write_text(
+        '{"_class_name": "IFPipeline", "unet": ["diffusers", "X"]}'
+    )
+    with pytest.raises(InputError, match="is a IFPipeline without vae: expected a latent"):
+        DiffusersPrior.from_pretrained("owner/painting")
+
+
+@pytest.mark.parametrize(
+    ("changes", "taken"),
+    [({}, True), ({"latents_mean": [0.0] * 4}, False), ({"scaling_factor": 0.5}, False)],
+)
+def test_in_half_precision_the_safe_autoencoder_is_taken_for_sdxls_latents_alone(
+    changes, taken, tmp_path, hub, monkeypatch
+):
+    asked = []
+
+    def autoencoder(source, dtype):
+        asked.append(source)
+
+    hub["owner/name"] = models.sdxl(tmp_path)
+    config = hub["owner/name"] / "vae" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **changes}))
+    monkeypatch.setattr(sdxl, "load_autoencoder", autoencoder)
+    with pytest.raises(InputError, match="it was fetched"):
+        SDXLPrior.from_pretrained("owner/name", dtype=torch.float16)
+    assert asked == ["madebyollin/sdxl-vae-fp16-fix"] * taken
+
+
+def test_a_file_of_weights_may_be_in_a_folder_of_the_hub(tmp_path, hub):
+    hub["owner/name"] = models.sdxl(tmp_path)
+    found = loading.load_unet(
+        "owner/name/unet/diffusion_pytorch_model.safetensors", hub["owner/name"], torch.float32
+    )
+    assert type(found).__name__ == "UNet2DConditionModel"
+
+
+def test_a_file_of_clean_latents_is_told_by_its_name(sdxl_folder, tmp_path):
+    weights = sdxl_folder / "unet" / "diffusion_pytorch_model.safetensors"
+    latent = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    answers = []
+    for name in ("sdxl_1step_unet_x0", "sdxl_2step_unet"):
+        shutil.copy(weights, tmp_path / f"{name}.safetensors")
+        prior = SDXLPrior.from_pretrained(sdxl_folder, unet=tmp_path / f"{name}.safetensors")
+        level = prior.schedule.level(0.9)
+        answers.append(prior.denoise(latent, level).clean)
+    clean, noise = answers[0], (latent - level.signal * answers[1]) / level.noise
+    torch.testing.assert_close(clean, noise)
+
+
+def test_a_text_that_is_cut_is_told(sdxl_folder):
+    short = "ab"  # its letters are a token each, and two begin and end it
+    SDXLPrior.from_pretrained(sdxl_folder, prompt=short)
+    with pytest.warns(UserWarning, match=r"prompt 'abc.*' has 32 tokens, .* reads the first 16"):
+        SDXLPrior.from_pretrained(sdxl_folder, prompt="abcdefghijklmnopqrstuvwxyzabcd")
 
 
 @pytest.mark.parametrize(

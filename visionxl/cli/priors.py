@@ -16,7 +16,8 @@ from visionxl.priors import (
     PocketPrior,
     SDXLPrior,
 )
-from visionxl.priors.loading import check_place, index_of, load_autoencoder, without_text
+from visionxl.priors.index import index_of
+from visionxl.priors.loading import check_place, load_autoencoder, without_text
 from visionxl.priors.network import NetworkPrior
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import LatentPrior

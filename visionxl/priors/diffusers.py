@@ -9,7 +9,9 @@ from attrs import evolve, field, frozen
 from visionxl.errors import InputError, nearest
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
 from visionxl.priors.conditioning import Conditioning, guided, needed
+from visionxl.priors.index import check_channels, has_part, index_of
 from visionxl.priors.loading import (
+    check_texts,
     embedded_guidance,
     load_parts,
     load_pipeline,
@@ -99,9 +101,10 @@ class DiffusersPrior:
                         "it out"
                     )
             return cls.assemble(*load_parts(source, dtype, device))
-        pipeline = load_pipeline(source, dtype, device, lora=lora)
-        if getattr(pipeline, "text_encoder_2", None) is not None:
+        if has_part(index_of(source), "text_encoder_2"):
             raise InputError(f"prior {str(source)!r} has SDXL's two text encoders: use SDXLPrior")
+        pipeline = load_pipeline(source, dtype, device, lora=lora)
+        check_texts(pipeline, prompt=prompt, negative_prompt=negative_prompt)
         with torch.no_grad():  # the graph would hold on to the text encoder
             positive, negative = pipeline.encode_prompt(
                 prompt, device, 1, do_classifier_free_guidance=True, negative_prompt=negative_prompt
@@ -153,13 +156,7 @@ class DiffusersPrior:
                 "a model that is told a text alone, or nothing"
             )
         told = getattr(unet.config, "in_channels", None)
-        made = getattr(vae.config, "latent_channels", told)
-        if told not in (None, made):
-            raise InputError(
-                f"unet {type(unet).__name__} takes {told} channels and the autoencoder makes "
-                f"latents of {made}: one for inpainting or upscaling is told more than latents; "
-                "give the base model"
-            )
+        check_channels(unet, told, getattr(vae.config, "latent_channels", None))
         for network in (unet, vae):
             with_large_norms(network.eval().requires_grad_(False))
             network.to(memory_format=torch.channels_last)

@@ -9,7 +9,8 @@ from attrs import evolve, field, frozen
 from visionxl.errors import InputError
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
 from visionxl.priors.conditioning import Conditioning, guided, needed
-from visionxl.priors.loading import index_of, load_pipeline, without_encoders
+from visionxl.priors.index import has_part, index_of
+from visionxl.priors.loading import check_texts, load_pipeline, without_encoders
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
 from visionxl.validators import above_zero
@@ -90,6 +91,7 @@ class FlowPrior:
         left_out = _left_out(source)
         pipeline = load_pipeline(source, dtype, device, denoiser="transformer", **left_out)
         _check_kind(source, type(pipeline).__name__)
+        check_texts(pipeline, prompt=prompt, negative_prompt=negative_prompt)
         with torch.no_grad():  # the graph would hold on to the text encoders
             texts = pipeline.encode_prompt(
                 prompt, None, None, device, negative_prompt=negative_prompt
@@ -205,4 +207,4 @@ def _left_out(source: str | Path) -> dict[str, None]:
         _check_kind(source, kind)  # before its weights are read
     if kind != "StableDiffusion3Pipeline":
         return {}
-    return {name: None for name in third if not (index.get(name) or [None])[0]}
+    return {name: None for name in third if not has_part(index, name)}

@@ -1,7 +1,7 @@
 """Reading models in diffusers' folder layout, with errors that say what to do."""
 
-import json
 import re
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from visionxl.errors import InputError
+from visionxl.priors.index import INDEX, check_index, without
 
 UNREADABLE = (
     OSError,
@@ -23,7 +24,6 @@ UNREADABLE = (
 )
 """What diffusers, transformers and safetensors raise for a model that is not whole."""
 
-INDEX = "model_index.json"  # of a pipeline
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 """How files of weights alone end; all but the first may hold pickles."""
 
@@ -74,8 +74,7 @@ def load_pipeline(
 
     check_place(dtype, device)
     _check_source("prior", source, INDEX)
-    index = index_of(source)
-    _check_text("prior", source, str(index.get("_class_name")))  # before its weights are fetched
+    index = check_index(source, denoiser, set(components))
     if "safety_checker" in index:  # of pictures, not of restorations
         components = {"safety_checker": None, "requires_safety_checker": False, **components}
     options = {"use_safetensors": True, **dtype_keyword(dtype), **components}
@@ -83,20 +82,30 @@ def load_pipeline(
         pipeline = _any_variant(DiffusionPipeline.from_pretrained, source, options)
     except UNREADABLE as error:
         raise _not_loaded("prior", source, error) from error
-    kind = "latent diffusion model with a U-Net" if denoiser == "unet" else "flow model"
     for name in (denoiser, "vae", "scheduler"):
         if getattr(pipeline, name, None) is None:
-            raise InputError(
-                f"prior {str(source)!r} is a {type(pipeline).__name__} without {name}: expected a "
-                f"{kind}, an autoencoder and a scheduler; a model of pixels is wrapped in a few "
-                "lines of Python (docs, Your prior)"
-            )
+            raise without(source, type(pipeline).__name__, name, denoiser)
     if lora is not None:
         _fuse(pipeline, lora)
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module) and name not in (denoiser, "vae"):
             part.to(device)
     return pipeline
+
+
+def check_texts(pipeline: Any, **texts: str | None) -> None:
+    """Warn of a text of which the model's text encoders read the beginning alone."""
+    parts = pipeline.components.items()
+    tokenizers = [part for name, part in parts if part and name.startswith("tokenizer")]
+    for name, text in texts.items():
+        counted = [(len(t(text or "").input_ids), t.model_max_length) for t in tokenizers]
+        if counted and all(tokens > most for tokens, most in counted):
+            tokens, most = max(counted, key=lambda both: both[1])
+            warnings.warn(
+                f"{name} {text!r} has {tokens} tokens, of which the model reads the first {most}: "
+                "make it shorter",
+                stacklevel=3,
+            )
 
 
 def without_encoders(pipeline: Any, denoiser: str, device: torch.device | str) -> None:
@@ -108,33 +117,6 @@ def without_encoders(pipeline: Any, denoiser: str, device: torch.device | str) -
         torch.cuda.empty_cache()
     for name in (denoiser, "vae"):
         getattr(pipeline, name).to(device)
-
-
-def index_of(source: str | Path) -> dict[str, Any]:
-    """What a pipeline is made of, by its index; nothing where that cannot be read."""
-    from huggingface_hub import hf_hub_download
-
-    file = Path(source) / INDEX
-    try:
-        if not Path(source).is_dir():
-            file = Path(hf_hub_download(str(source), INDEX))
-        index = json.loads(file.read_text())
-    except (OSError, ValueError):  # loading it will say why
-        return {}
-    return index if isinstance(index, dict) else {}
-
-
-def _check_text(name: str, source: str | Path, kind: str) -> None:
-    """Raise InputError for a pipeline of diffusers that is not told a text."""
-    import diffusers
-
-    pipeline = getattr(diffusers, kind, None)
-    if pipeline is not None and not hasattr(pipeline, "encode_prompt"):
-        raise InputError(
-            f"{name} {str(source)!r} is a {kind}, which is not told a text but something else: "
-            "give a model of Stable Diffusion's, SDXL's or Stable Diffusion 3's layout, or one "
-            "without any condition (docs, Your prior)"
-        )
 
 
 VARIANT = re.compile(r"\.(fp16|bf16)[.-]")  # in the name of a file of weights, whole or in shards
@@ -302,11 +284,11 @@ def _weights_file(name: str, source: str | Path) -> Path:
         )
     if path.is_file():
         return path
-    if path.is_absolute() or len(path.parts) != 3:
+    if path.is_absolute() or len(path.parts) < 3:
         raise InputError(
             f"{name} {str(source)!r} is no file: give one, or the hub's owner/name/file.safetensors"
         )
-    return Path(hf_hub_download("/".join(path.parts[:2]), path.parts[2]))
+    return Path(hf_hub_download("/".join(path.parts[:2]), "/".join(path.parts[2:])))
 
 
 def _check_source(name: str, source: str | Path, index: str) -> None:

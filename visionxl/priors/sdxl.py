@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from attrs import evolve
 
 from visionxl.errors import InputError
 from visionxl.priors.conditioning import Conditioning
 from visionxl.priors.diffusers import DiffusersPrior
+from visionxl.priors.index import config_of, has_part, index_of
 from visionxl.priors.loading import (
+    check_texts,
     embedded_guidance,
     load_autoencoder,
     load_pipeline,
@@ -17,6 +20,7 @@ from visionxl.priors.loading import (
 )
 
 FP16_SAFE_AUTOENCODER = "madebyollin/sdxl-vae-fp16-fix"
+SDXL_SCALING = 0.13025  # of its latents, to unit variance
 
 
 @final
@@ -55,11 +59,13 @@ class SDXLPrior(DiffusersPrior):
                 an embedded guidance (LCM) it is the embedded scale, 1 if None.
             autoencoder: hub id or folder of another autoencoder (``AutoencoderKL`` or
                 ``AutoencoderTiny``). SDXL's own overflows in float16: where ``dtype`` is float16
-                and this is None, a model of the hub gets the fp16-safe one, and the autoencoder
-                of a folder that says ``force_upcast`` runs in float32.
+                and this is None, a model of the hub with SDXL's latents gets the fp16-safe one, and
+                another that says ``force_upcast`` runs in float32.
             unet: of a distilled checkpoint, in the place of the model's own: a folder or hub id
                 (LCM), or a safetensors file, there or of the hub as ``owner/name/file``
                 (Lightning). They answer in 2 to 8 evaluations: :func:`~visionxl.solvers.latino`.
+                A file whose name ends in ``_x0`` predicts the clean latents, as Lightning's own
+                of one evaluation does.
             lora: a LoRA to add to the weights, such as a few-step one (DMD2, LCM, Lightning): a
                 safetensors file, there or of the hub as ``owner/name/file``. It needs the package
                 peft.
@@ -69,23 +75,18 @@ class SDXLPrior(DiffusersPrior):
         Raises:
             InputError: no SDXL model there, or it cannot be reached.
         """
-        half = dtype == torch.float16
+        index, half = index_of(source), dtype == torch.float16
+        if index and not has_part(index, "text_encoder_2"):
+            raise InputError(
+                f"prior {str(source)!r} is a {index.get('_class_name')}, not SDXL: "
+                "use DiffusersPrior.from_pretrained"
+            )
         if autoencoder is None and half and not Path(source).is_dir():
-            autoencoder = FP16_SAFE_AUTOENCODER
+            autoencoder = FP16_SAFE_AUTOENCODER if _has_sdxl_latents(source) else None
         parts = {} if autoencoder is None else {"vae": load_autoencoder(autoencoder, dtype)}
         if unet is not None:
             parts["unet"] = load_unet(unet, source, dtype)
         pipeline = load_pipeline(source, dtype, device, lora=lora, **parts)
-        if getattr(pipeline, "text_encoder_2", None) is None:
-            raise InputError(
-                f"prior {str(source)!r} is a {type(pipeline).__name__}, not SDXL: "
-                "use DiffusersPrior.from_pretrained"
-            )
-        if pipeline.config.get("requires_aesthetics_score"):
-            raise InputError(
-                f"prior {str(source)!r} is SDXL's refiner, which is told other things than the "
-                "base model: give that one"
-            )
         if half and getattr(pipeline.vae.config, "force_upcast", False):
             pipeline.vae.to(torch.float32)
         conditional, unconditional = _conditionings(
@@ -103,12 +104,20 @@ class SDXLPrior(DiffusersPrior):
             guidance=guidance,
         )
         assert isinstance(prior, SDXLPrior)  # assemble makes the class it is called on
-        return prior
+        clean = unet is not None and Path(unet).stem.endswith("_x0")
+        return evolve(prior, prediction_type="sample") if clean else prior
+
+
+def _has_sdxl_latents(source: str | Path) -> bool:
+    """Whether a model's autoencoder is SDXL's, and not one of its own, as Playground's is."""
+    config = config_of(source, "vae")
+    return config.get("scaling_factor") == SDXL_SCALING and config.get("latents_mean") is None
 
 
 def _conditionings(
     pipeline: Any, prompt: str, negative: str | None, guidance: float | None, device: Any
 ) -> tuple[Conditioning, Conditioning]:
+    check_texts(pipeline, prompt=prompt, negative_prompt=negative)
     with torch.no_grad():  # the graph would hold on to the text encoders
         embeds, negative_embeds, pooled, negative_pooled = pipeline.encode_prompt(
             prompt, device=device, do_classifier_free_guidance=True, negative_prompt=negative

@@ -1,0 +1,102 @@
+"""What a model in diffusers' layout is made of, read before its weights are."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from visionxl.errors import InputError
+
+INDEX = "model_index.json"  # of a pipeline
+
+
+def index_of(source: str | Path) -> dict[str, Any]:
+    """What a pipeline is made of, by its index; nothing where that cannot be read."""
+    return _read(source, INDEX)
+
+
+def config_of(source: str | Path, part: str) -> dict[str, Any]:
+    """The configuration of a pipeline's part; nothing where that cannot be read."""
+    return _read(source, f"{part}/config.json")
+
+
+def check_index(source: str | Path, denoiser: str, replaced: set[str]) -> dict[str, Any]:
+    """The index. Raises InputError for a model that no prior is made of, before it is fetched.
+
+    Args:
+        source: hub id or folder.
+        denoiser: the pipeline's name for its denoiser, ``unet`` or ``transformer``.
+        replaced: parts that are not those of ``source``.
+    """
+    index = index_of(source)
+    if not index:  # loading it will say why
+        return index
+    kind = str(index.get("_class_name"))
+    _check_text(source, kind)
+    for name in (denoiser, "vae", "scheduler"):
+        if name not in replaced and not has_part(index, name):
+            raise without(source, kind, name, denoiser)
+    if index.get("requires_aesthetics_score"):
+        raise InputError(
+            f"prior {str(source)!r} is SDXL's refiner, which is told other things than the "
+            "base model: give that one"
+        )
+    if denoiser not in replaced and "vae" not in replaced:
+        network, vae = config_of(source, denoiser), config_of(source, "vae")
+        check_channels(network, network.get("in_channels"), vae.get("latent_channels"))
+    return index
+
+
+def has_part(index: dict[str, Any], name: str) -> bool:
+    """Whether a pipeline has a part: one that was saved without it says null."""
+    return bool((index.get(name) or [None])[0])
+
+
+def without(source: str | Path, kind: str, name: str, denoiser: str) -> InputError:
+    """The error for a model that lacks a network."""
+    expected = "latent diffusion model with a U-Net" if denoiser == "unet" else "flow model"
+    return InputError(
+        f"prior {str(source)!r} is a {kind} without {name}: expected a {expected}, an autoencoder "
+        "and a scheduler; a model of pixels is wrapped in a few lines of Python (docs, Your prior)"
+    )
+
+
+def check_channels(network: Any, told: int | None, made: int | None) -> None:
+    """Raise InputError for a denoiser that is told more than the latents, as for inpainting.
+
+    Args:
+        network: it, or its configuration.
+        told: channels that it takes.
+        made: channels of the autoencoder's latents.
+    """
+    if None not in (told, made) and told != made:
+        kind = network["_class_name"] if isinstance(network, dict) else type(network).__name__
+        raise InputError(
+            f"{kind} takes {told} channels and the autoencoder makes latents of {made}: one for "
+            "inpainting or upscaling is told more than latents; give the base model"
+        )
+
+
+def _check_text(source: str | Path, kind: str) -> None:
+    """Raise InputError for a pipeline of diffusers that is not told a text."""
+    import diffusers
+
+    pipeline = getattr(diffusers, kind, None)
+    if pipeline is not None and not hasattr(pipeline, "encode_prompt"):
+        raise InputError(
+            f"prior {str(source)!r} is a {kind}, which is not told a text but something else: "
+            "give a model of Stable Diffusion's, SDXL's or Stable Diffusion 3's layout, or one "
+            "without any condition (docs, Your prior)"
+        )
+
+
+def _read(source: str | Path, name: str) -> dict[str, Any]:
+    from huggingface_hub import hf_hub_download
+
+    file = Path(source) / name
+    try:
+        if not Path(source).is_dir():
+            file = Path(hf_hub_download(str(source), name))
+        read = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return read if isinstance(read, dict) else {}

@@ -349,10 +349,10 @@ def test_a_picture_is_restored_into_a_picture_beside_its_comparison(place, monke
 def test_compiled_networks_give_the_same_to_rounding_and_the_warm_up_is_told(
     place, monkeypatch, capfd
 ):
-    words = ["simulate", "clip.mkv", "--task", "deblur", "--noise", "0.05", "--frames", "2"]
+    words = ["simulate", "clip.mkv", "--task", "deblur", "--noise", "0.05", "--frames", "1"]
     assert visionxl(monkeypatch, capfd, *words, "--output", "y.safetensors").code == 0
     monkeypatch.setattr(order, "compiled", partial(compiled, backend="eager"))
-    words = ["restore", "y.safetensors", "--method", "vision_xl", "--frames-at-once", "2"]
+    words = ["restore", "y.safetensors", "--method", "vision_xl", "--steps", "10"]
     for name, more in {"plain": [], "compiled": ["--compile"]}.items():
         more = [*more, "--output", f"{name}.safetensors", "--json"]
         answer = visionxl(monkeypatch, capfd, *words, *more)

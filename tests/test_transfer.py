@@ -1,10 +1,12 @@
 """Tensors written into the memory of another device, values and dtype as ``to`` has them."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from dense import generator
 
-from visionxl.transfer import moved, room
+from visionxl.transfer import Downloads, moved, room
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -35,6 +37,79 @@ def test_from_another_device_into_host_memory():
     assert got.device.type == "cpu"
     assert got.is_contiguous()
     assert torch.equal(got, tensor.double())
+
+
+class OnGPU(torch.Tensor):
+    """A tensor that says it is on a GPU."""
+
+    is_cuda = True
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+
+class Stream:
+    """One that tells what it is asked."""
+
+    def __init__(self, device=None):
+        self.told = []
+
+    def wait_stream(self, other):
+        self.told.append("waits for the computation")
+
+    def record_event(self):
+        number = sum(word == "waits for the computation" for word in self.told)
+        told = self.told
+
+        class Event:
+            def synchronize(self):
+                told.append(f"copy {number} awaited")
+
+        return Event()
+
+
+@pytest.fixture
+def streams(monkeypatch):
+    made = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: made.append(Stream()) or made[-1])
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    return made
+
+
+def test_downloads_are_made_beside_the_computation_and_all_awaited(streams):
+    values, target = torch.randn(3, 4, generator=generator()), torch.zeros(3, 4)
+    with Downloads() as copies:
+        for row, value in zip(target, values, strict=True):
+            copies.add(row, value.as_subclass(OnGPU))
+    (stream,) = streams
+    begins = "waits for the computation"
+    assert stream.told == [
+        *[begins, begins, "copy 1 awaited"],  # at most two are under way
+        *[begins, "copy 2 awaited"],
+        "copy 3 awaited",
+    ]
+    assert torch.equal(target, values)
+
+
+def test_downloads_are_awaited_where_the_computation_fails(streams):
+    def fails():
+        with Downloads() as copies:
+            copies.add(torch.zeros(2), torch.ones(2).as_subclass(OnGPU))
+            raise RuntimeError("of the computation")
+
+    with pytest.raises(RuntimeError, match="of the computation"):
+        fails()
+    assert streams[0].told[-1] == "copy 1 awaited"
+
+
+def test_elsewhere_and_for_gradients_downloads_are_plain_copies(streams):
+    target, followed = torch.zeros(2), torch.ones(2, requires_grad=True)
+    with Downloads() as copies:
+        copies.add(target, torch.full((2,), 3.0))
+        assert torch.equal(target, torch.full((2,), 3.0))
+        copies.add(target, followed)
+    target.sum().backward()
+    assert torch.equal(followed.grad, torch.ones(2))
+    assert not streams
 
 
 def test_without_pinned_memory_room_is_made_all_the_same(monkeypatch):

@@ -7,6 +7,8 @@ cores.
 """
 
 import math
+from collections import deque
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +34,50 @@ def pinned(tensor: Tensor) -> Tensor:
         return tensor
     there = room(tensor, *tensor.shape)
     return there.copy_(tensor) if there.is_pinned() else tensor
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device. From pinned memory a GPU fetches it before what is computed next, and
+    nobody waits for that: it must not be written to until something else was waited for."""
+    unwatched = torch.cuda.is_initialized() and tensor.is_pinned()
+    return tensor.to(device, non_blocking=unwatched)
+
+
+class Downloads:
+    """Copies from a GPU into host memory, made while the GPU computes what is copied next.
+
+    ``with Downloads() as copies`` ends when all are made. Anywhere else they are made at once.
+    """
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+        self._under_way: deque[tuple[Any, Tensor]] = deque()
+
+    def __enter__(self) -> "Downloads":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._under_way:
+            self._wait()
+
+    def add(self, target: Tensor, source: Tensor) -> None:
+        """Copy ``source`` into ``target``, of the same shape and dtype, after what is computed."""
+        if not source.is_cuda or target.device.type != "cpu" or source.requires_grad:
+            target.copy_(source)
+            return
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(source.device)
+        self._stream.wait_stream(torch.cuda.current_stream(source.device))
+        with torch.cuda.stream(self._stream):
+            target.copy_(source, non_blocking=True)
+        # The source stays until it is copied, and so that there are few, the second is waited for.
+        self._under_way.append((self._stream.record_event(), source))
+        if len(self._under_way) > 1:
+            self._wait()
+
+    def _wait(self) -> None:
+        event, _ = self._under_way.popleft()
+        event.synchronize()
 
 
 def moved(tensor: Tensor, like: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch.nn.functional import pixel_shuffle, pixel_unshuffle
 
 from visionxl.errors import InputError
 from visionxl.protocols import Latent, Video
-from visionxl.transfer import moved, room
+from visionxl.transfer import Downloads, moved, room, sent
 from visionxl.validators import from_one
 
 
@@ -76,11 +76,12 @@ class AutoencoderCodec:
         if size >= len(frames):
             return moved(action(frames), frames)
         result = None
-        for first in range(0, len(frames), size):
-            part = action(frames[first : first + size]).to(frames.dtype)
-            if result is None:
-                result = room(frames, len(frames), *part.shape[1:])
-            result[first : first + size] = part
+        with Downloads() as copies:
+            for first in range(0, len(frames), size):
+                part = action(frames[first : first + size]).to(frames.dtype)
+                if result is None:
+                    result = room(frames, len(frames), *part.shape[1:])
+                copies.add(result[first : first + size], part)
         assert result is not None  # there is at least one frame
         return result
 
@@ -100,7 +101,7 @@ class AutoencoderCodec:
     def _to_network(self, tensor: Tensor) -> Tensor:
         like = next(self.vae.parameters())
         # Converted there: of two dtypes a copy goes by way of memory that is not pinned.
-        return tensor.to(like.device).to(like.dtype, memory_format=torch.channels_last)
+        return sent(tensor, like.device).to(like.dtype, memory_format=torch.channels_last)
 
     def _shift_and_scale(self, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
         config = self.vae.config

@@ -13,13 +13,14 @@ from rich.console import Console
 
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import outputs
-from visionxl.cli.outputs import beside, counted
+from visionxl.cli.outputs import beside
 from visionxl.cli.progress import StepBar
 from visionxl.cli.running import Run, about_residual, place_for, ready, shared_by, words_of_place
 from visionxl.errors import InputError, told_of
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
 from visionxl.planning import MemoryPlan, repeated
+from visionxl.planning.plan import counted
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import measures_in_pieces, write_page
 from visionxl.report.record import versions

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from visionxl.files import whole
 from visionxl.operators import lift
+from visionxl.planning.plan import counted
 from visionxl.protocols import InverseProblem, Video
 from visionxl.report import Look, measures, write_page
 from visionxl.report.record import versions
@@ -45,10 +46,6 @@ def is_finished(record: Path, output: Path) -> bool:
     """Whether a record stands beside its output: it is written last."""
     written = read_json(record).get("outputs", [])
     return output.exists() and output.name in (Path(path).name for path in written)
-
-
-def counted(frames: int) -> str:
-    return f"{frames} frame{'' if frames == 1 else 's'}"
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:

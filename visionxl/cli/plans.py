@@ -13,6 +13,7 @@ from visionxl.cli.reading import height_and_width
 from visionxl.errors import InputError
 from visionxl.planning import Estimate, MemoryPlan
 from visionxl.planning.choice import fastest, plans
+from visionxl.planning.plan import counted
 from visionxl.planning.structures import sdxl_structure
 from visionxl.priors.network import NetworkPrior
 
@@ -41,7 +42,7 @@ def say_plans(
         raise InputError(f"--device {device!r} is unknown: give cuda, cpu or mps") from error
     if place.type not in ("cuda", "cpu", "mps"):
         raise InputError(f"--device {device!r} is none to plan for: give cuda, cpu or mps")
-    video = f"{frames} frames of {height}x{width}"
+    video = f"{counted(frames)} of {height}x{width}"
     entries = []
     for name, structure in _priors(prior, dtype).items():
         prior_for(structure, height, width)  # says what is too small

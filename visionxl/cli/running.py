@@ -23,6 +23,7 @@ from visionxl.operators import TASK_NAMES, TASKS, lift, task_named
 from visionxl.planning import MemoryPlan, Persistent, repeated
 from visionxl.planning.choice import VIDEO_DEVICES, fastest, plans, uncounted
 from visionxl.planning.obey import networks_of
+from visionxl.planning.plan import counted
 from visionxl.priors import warm_up
 from visionxl.priors.network import NetworkPrior
 from visionxl.protocols import (
@@ -258,13 +259,13 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
     Where neither was said, a GPU's own memory is what has to be enough.
     """
     frames, _, height, width = shape
-    memory, counted = run.memory, networks_of(prior) is not None
-    if memory is not None and not counted:
+    memory, countable = run.memory, networks_of(prior) is not None
+    if memory is not None and not countable:
         raise InputError(
             "--memory: what a prior of your own takes cannot be counted; leave it out, or say "
             "--frames-at-once"
         )
-    if memory is None and counted and run.frames_at_once is None and run.device.type == "cuda":
+    if memory is None and countable and run.frames_at_once is None and run.device.type == "cuda":
         memory = round(SHARE * torch.cuda.get_device_properties(run.device).total_memory)
     if memory is None:
         return uncounted(prior, height, width, run.frames_at_once or 1, run.device)
@@ -281,7 +282,7 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
         frames_at_once=run.frames_at_once,
     )
     try:
-        return fastest(options(), memory, f"{frames} frames of {height}x{width}")[0]
+        return fastest(options(), memory, f"{counted(frames)} of {height}x{width}")[0]
     except InputError as error:
         if run.memory is not None:
             raise InputError(str(error).replace("budget", "--memory", 1)) from error

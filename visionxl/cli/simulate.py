@@ -22,7 +22,6 @@ from visionxl.cli.options import (
     examples,
     say,
 )
-from visionxl.cli.outputs import counted
 from visionxl.cli.own_tasks import check_answers, find_task
 from visionxl.cli.reading import clip_in_frames, read_mask
 from visionxl.errors import InputError, name_of
@@ -31,6 +30,7 @@ from visionxl.measurements import Description, generator_of, save_measurement
 from visionxl.operators import TASK_NAMES, Mask, TemporalAverage
 from visionxl.operators.composition import find_parts
 from visionxl.operators.reach import has_reach
+from visionxl.planning.plan import counted
 from visionxl.protocols import Measurement
 from visionxl.solvers.long import simulate_long
 from visionxl.solvers.windows import FrameSource

@@ -11,7 +11,7 @@ from visionxl.operators.tasks import TASKS, Task
 from visionxl.planning.counts import Networks, count_held, count_networks, required_networks
 from visionxl.planning.estimating import HOST, Estimate, added, host_of, place_of
 from visionxl.planning.obey import networks_of
-from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, gigabytes
+from visionxl.planning.plan import LEAST_TILE, MOST_TILE, MemoryPlan, counted, gigabytes
 from visionxl.priors.tiling import striped, unstriped
 from visionxl.protocols import LatentPrior
 from visionxl.solvers.loop import Sampler, unconditioned
@@ -105,7 +105,7 @@ def plan_memory(
         dtype=dtype,
         frames_at_once=frames_at_once,
     )
-    return fastest(options, budget, f"{frames} frames of {height}x{width}")[0]
+    return fastest(options, budget, f"{counted(frames)} of {height}x{width}")[0]
 
 
 def fastest(

@@ -62,8 +62,7 @@ class MemoryPlan:
 
     def __str__(self) -> str:
         """The plan, for people."""
-        plural = "frame" if self.frames_at_once == 1 else "frames"
-        parts = [f"{self.frames_at_once} {plural} at once"]
+        parts = [f"{counted(self.frames_at_once)} at once"]
         if self.vae_frames is not None and self.vae_frames < self.frames_at_once:
             parts[0] += f", {self.vae_frames} in the autoencoder"
         if self.dtype is not None:
@@ -111,6 +110,11 @@ class MemoryPlan:
         if tiles and self.vae_tile is not None and self.vae_tile > LEAST_TILE:
             return evolve(self, vae_tile=max(LEAST_TILE, self.vae_tile // 2))
         return None
+
+
+def counted(frames: int) -> str:
+    """Frames for people: ``25 frames``, ``1 frame``."""
+    return f"{frames} frame{'' if frames == 1 else 's'}"
 
 
 def gigabytes(count: int) -> str:

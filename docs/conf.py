@@ -27,8 +27,9 @@ extensions = [
 ]
 exclude_patterns = ["_build", "gallery"]  # of the gallery, what its scripts make is built
 nitpicky = True
-# Only our own names are pages here; those of torch, typing and the like are not looked up.
-nitpick_ignore_regex = [("py:.*", r"(?!visionxl\.).*")]
+# Only our own names are pages here; those of torch, typing and the like are not looked up, nor T,
+# which stands for any type.
+nitpick_ignore_regex = [("py:.*", r"(?!visionxl\.).*|visionxl\.[\w.]+\.T")]
 
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",

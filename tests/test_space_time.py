@@ -58,10 +58,11 @@ from visionxl.solvers.gain import gain_of, is_fine
 from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
-from visionxl.solvers.space_time import has_holes, variation_weight
+from visionxl.solvers.space_time import has_holes, variation_weight, without_ends
 from visionxl.solvers.spread import LEAST_NOISE
 from visionxl.solvers.total_variation import total_variation
 from visionxl.solvers.trajectories import Trajectories
+from visionxl.solvers.windows import windows_of
 from visionxl.video import DEMO_CLIP, read_clip
 
 LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)
@@ -120,6 +121,21 @@ def test_an_operator_without_factors_has_no_modes():
 
 MODES = modes_of(GaussianBlur(1.0), noise(*SHAPE))
 SCENE = moving_scene(*SHAPE[:1], *SHAPE[2:]).double()
+
+
+def test_windows_have_the_weight_of_the_clip():
+    """The frames that a window leaves out at its ends would make it smaller."""
+    video = noise(60, 1, 8, 12)
+    operator = GaussianBlur(1.0) @ TemporalAverage(7)
+    expected = variation_weight(modes_of(operator, video), video, 0.01)
+    for window in windows_of(operator, 60, core=10, context=20):
+        cut = window.problem(operator, video, 0.01).operator
+        part = window.cut(video)
+        for own in (cut, HostedOperator(cut, "cpu")):
+            found = variation_weight(modes_of(without_ends(own), part), part, 0.01)
+            assert found == pytest.approx(expected, rel=3e-3)
+        assert variation_weight(modes_of(cut, part), part, 0.01) < 0.99 * expected
+    assert without_ends(operator) is operator
 
 
 def test_the_weight_grows_with_the_noise():

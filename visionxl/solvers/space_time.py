@@ -43,15 +43,21 @@ def variation_weight(data: DataTerm, video: Video, noise_std: float) -> float:
     return 0.6 * noise_std**2 * math.sqrt(share)
 
 
+def without_ends(operator: ForwardOperator) -> ForwardOperator:
+    """The operator that measures all frames, also those that a window leaves out at its ends: what
+    follows from it is then the same for every window of a clip."""
+    if isinstance(operator, HostedOperator):
+        return HostedOperator(uncut(operator.operator)[0], operator.device)
+    return uncut(operator)[0]
+
+
 def has_holes(operator: ForwardOperator, video: Video) -> bool:
     """Whether there are pixels that no measurement sees, such as those of a mask.
 
     The frames that a window of a clip leaves out at its ends do not count. Found by whether
     ``A^T r`` is 0 at a pixel for random ``r > 0``, which no pixel that is measured has by chance.
     """
-    if isinstance(operator, HostedOperator):
-        operator = HostedOperator(uncut(operator.operator)[0], operator.device)
-    operator, _ = uncut(operator)
+    operator = without_ends(operator)
     measured = operator.forward(torch.ones_like(video))
     probe = draw_uniform(torch.Generator().manual_seed(0), *measured.shape).to(measured)
     return bool((operator.adjoint(probe.add_(0.5)) == 0).any())
@@ -109,7 +115,10 @@ class SpaceTimeTV:
         least = gain * (max(self.least_noise, LEAST_NOISE) if modes is None else self.least_noise)
         data = modes or Iterated(problem.operator, estimate)
         noise = max(problem.noise_std, least)
-        weight = self.strength * variation_weight(data, estimate, noise)
+        whole, every = without_ends(problem.operator), data
+        if whole is not problem.operator:
+            every = Modes.of(whole, estimate) or Iterated(whole, estimate)
+        weight = self.strength * variation_weight(every, estimate, noise)
         damping = damping_of(problem, level, self.spread, least)
         # What is found without an estimate is rough: a fine search would follow its errors.
         fine = damping > 0 and self.motion and is_fine(problem.operator, estimate, gain)

@@ -25,6 +25,7 @@ from visionxl.operators import AveragePool, GaussianBlur, TemporalAverage
 from visionxl.planning import MemoryPlan, planned
 from visionxl.planning.counts import count_networks
 from visionxl.priors import FlowPrior, FlowSchedule, compiled
+from visionxl.priors.index import index_of
 from visionxl.solvers import ConstantSpread, latino
 from visionxl.video import read_clip
 
@@ -209,7 +210,7 @@ def test_the_largest_frames_that_the_transformer_has_places_for_are_taken(prior)
 def test_only_a_stable_diffusion_3_may_be_without_its_third_encoder(sdxl_folder, flow_folder):
     from visionxl.priors.flow import _left_out
 
-    assert _left_out(Path(sdxl_folder)) == {}
+    assert _left_out(index_of(sdxl_folder)) == {}
 
 
 def test_a_second_evaluation_holds_the_firsts_answer(prior):

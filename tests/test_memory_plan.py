@@ -477,6 +477,19 @@ def broken():
     raise RuntimeError("broken")
 
 
+@pytest.mark.parametrize("error", ERRORS[1:], ids=lambda e: type(e).__name__)
+def test_where_host_memory_ran_out_nothing_is_sent_there(error):
+    asked = []
+
+    def attempt(plan):
+        asked.append(plan)
+        raise error
+
+    with pytest.raises(type(error)):
+        repeated(attempt, MemoryPlan(4, video_device="cuda"))
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
 def test_videos_that_are_in_host_memory_have_nowhere_to_go(error):
     asked = []

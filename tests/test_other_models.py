@@ -12,6 +12,7 @@ from diffusers import (
     AutoencoderKL,
     DDPMScheduler,
     DiffusionPipeline,
+    EDMEulerScheduler,
     FlowMatchEulerDiscreteScheduler,
     StableDiffusionPipeline,
     StableDiffusionXLImg2ImgPipeline,
@@ -184,6 +185,12 @@ def test_what_no_prior_is_made_of_is_refused_before_it_is_fetched(tmp_path, hub)
         DiffusersPrior.from_pretrained("owner/painting")
     with pytest.raises(InputError, match=r"not SDXL: use DiffusersPrior\.from_pretrained"):
         SDXLPrior.from_pretrained("owner/text")
+    EDMEulerScheduler().save_pretrained(folder / "scheduler")
+    told = json.loads((folder / index.INDEX).read_text())
+    told["scheduler"] = ["diffusers", "EDMEulerScheduler"]
+    (folder / index.INDEX).write_text(json.dumps(told))
+    with pytest.raises(InputError, match="EDMEulerScheduler has no alphas_cumprod"):
+        DiffusersPrior.from_pretrained("owner/text")
     (tmp_path / "9" / index.INDEX).write_text(
         '{"_class_name": "IFPipeline", "unet": ["diffusers", "X"]}'
     )
@@ -191,9 +198,23 @@ def test_what_no_prior_is_made_of_is_refused_before_it_is_fetched(tmp_path, hub)
         DiffusersPrior.from_pretrained("owner/painting")
 
 
+def test_in_half_precision_nothing_is_fetched_before_it_is_refused(tmp_path, hub, monkeypatch):
+    monkeypatch.setattr(sdxl, "load_autoencoder", lambda *_: pytest.fail("it was fetched"))
+    hub["owner/name"] = models.sdxl(tmp_path)
+    config = hub["owner/name"] / "unet" / "config.json"
+    config.write_text(config.read_text().replace('"in_channels": 4', '"in_channels": 9'))
+    with pytest.raises(InputError, match="takes 9 channels"):
+        SDXLPrior.from_pretrained("owner/name", dtype=torch.float16)
+
+
 @pytest.mark.parametrize(
     ("changes", "taken"),
-    [({}, True), ({"latents_mean": [0.0] * 4}, False), ({"scaling_factor": 0.5}, False)],
+    [
+        ({}, True),
+        ({"latents_mean": [0.0] * 4}, False),
+        ({"scaling_factor": 0.5}, False),
+        (None, True),  # a cache of a model that was loaded with the safe one lacks it
+    ],
 )
 def test_in_half_precision_the_safe_autoencoder_is_taken_for_sdxls_latents_alone(
     changes, taken, tmp_path, hub, monkeypatch
@@ -205,7 +226,10 @@ def test_in_half_precision_the_safe_autoencoder_is_taken_for_sdxls_latents_alone
 
     hub["owner/name"] = models.sdxl(tmp_path)
     config = hub["owner/name"] / "vae" / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), **changes}))
+    told = json.loads(config.read_text())
+    config.unlink()
+    if changes is not None:
+        config.write_text(json.dumps({**told, **changes}))
     monkeypatch.setattr(sdxl, "load_autoencoder", autoencoder)
     with pytest.raises(InputError, match="it was fetched"):
         SDXLPrior.from_pretrained("owner/name", dtype=torch.float16)
@@ -229,6 +253,10 @@ def test_a_file_of_clean_latents_is_told_by_its_name(sdxl_folder, tmp_path):
         prior = SDXLPrior.from_pretrained(sdxl_folder, unet=tmp_path / f"{name}.safetensors")
         level = prior.schedule.level(0.9)
         answers.append(prior.denoise(latent, level).clean)
+    shutil.copytree(sdxl_folder / "unet", tmp_path / "lcm_x0")  # a folder tells it itself
+    assert SDXLPrior.from_pretrained(sdxl_folder, unet=tmp_path / "lcm_x0").prediction_type == (
+        "epsilon"
+    )
     clean, noise = answers[0], (latent - level.signal * answers[1]) / level.noise
     torch.testing.assert_close(clean, noise)
 

@@ -90,6 +90,64 @@ def test_it_measures_and_restores_and_the_record_tells_it(place, run):
     assert "nothing to resume" in again.out
 
 
+DROPPING = """
+class DropThird:
+    def __init__(self, frames):
+        self.frames, self.kept = frames, [t for t in range(frames) if t % 3 != 2]
+
+    def forward(self, video):
+        return video[self.kept]
+
+    def adjoint(self, measurement):
+        video = measurement.new_zeros(self.frames, *measurement.shape[1:])
+        video[self.kept] = measurement
+        return video
+
+
+def make(frames, height, width, generator):
+    return DropThird(frames)
+
+
+def nine(frames, height, width, generator):
+    return DropThird(9)
+"""
+
+
+@pytest.mark.parametrize(("function", "frames"), [("make", 8), ("nine", 9)])
+def test_of_a_recording_with_fewer_frames_the_shortest_video_is_restored(
+    function, frames, place, monkeypatch, capfd
+):
+    Path("drop.py").write_text(DROPPING)
+    task, noise = f"drop.py:{function}", ["--noise", "0.01"]
+    words = ["simulate", "clip.mkv", "--task", task, *noise, "--output", "y.mkv"]
+    answer = visionxl(monkeypatch, capfd, *words)
+    assert answer.code == 0, answer.err
+    assert "nor how many frames the clip had" in answer.out
+    words = ["restore", "y.mkv", "--task", task, *noise, "--truth", "clip.mkv", "--steps", "10"]
+    answer = visionxl(monkeypatch, capfd, *words, "--output", "x.mkv")
+    assert answer.code == 0, answer.err
+    assert f"y.mkv has 6 frames, and the shortest video that is measured so has {frames}" in (
+        " ".join(answer.out.split())
+    )
+    assert len(read_clip("x.mkv").video) == frames
+
+
+def test_what_a_part_of_ones_own_prints_is_not_among_the_json(place, monkeypatch, capfd):
+    Path("loud.py").write_text(
+        "from visionxl import PocketPrior\n"
+        "def make(device, dtype):\n"
+        "    print('loaded')\n"
+        "    return PocketPrior.load(device=device, dtype=dtype)\n"
+    )
+    words = ["simulate", "clip.mkv", "--task", "deblur", "--noise", "0.05", "--frames", "1"]
+    assert visionxl(monkeypatch, capfd, *words, "--output", "y.safetensors").code == 0
+    words = ["restore", "y.safetensors", "--prior", "loud.py:make", "--steps", "10"]
+    answer = visionxl(monkeypatch, capfd, *words, "--output", "x.mkv", "--json")
+    assert answer.code == 0, answer.err
+    assert json.loads(answer.out)["settings"]["prior"] == "loud.py:make"
+    assert "loaded" in answer.err
+
+
 def test_it_measures_videos_and_is_cut_into_windows(place, run):
     assert run(MEASURE.replace("y.safetensors", "y.mkv")).code == 0
     answer = run(f"restore y.mkv {OWN} --noise 0.02 --windows 2 --output x.mkv")

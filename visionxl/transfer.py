@@ -65,6 +65,8 @@ class Downloads:
         if not source.is_cuda or target.device.type != "cpu" or source.requires_grad:
             target.copy_(source)
             return
+        # Else the copy would make one, in memory that no other stream can use again.
+        source = source.contiguous()
         if self._stream is None:
             self._stream = torch.cuda.Stream(source.device)
         self._stream.wait_stream(torch.cuda.current_stream(source.device))

@@ -1,11 +1,11 @@
 """What restore does with one measurement: as a whole, or a window at a time.
 
-Both kinds have the ``operator``, what is ``shown``, measured frames that may tell their noise,
-``drawn``, a mask that nobody told, and the same methods: ``checksum`` of the measurement and the
-mask; ``truth``, which reads the original clip in the size that was measured, or tells where it is,
-with words on it; ``run``, whose answer has a ``record`` and ``notes``; and ``write``, which takes
-the answer and the truth, and tells the files that it wrote: the video, a picture, a page and the
-record.
+Both kinds have the ``operator``, the number of ``measured_frames``, what is ``shown``, frames that
+may tell their noise, ``drawn``, a mask that nobody told, and the same methods: ``checksum`` of the
+measurement and the mask; ``truth``, which reads the original clip in the size that was measured, or
+tells where it is, with words on it; ``run``, whose answer has a ``record`` and ``notes``; and
+``write``, which takes the answer and the truth, and tells the files that it wrote: the video, a
+picture, a page and the record.
 """
 
 import hashlib
@@ -88,6 +88,10 @@ class WholeClip:
         return self.problem.operator
 
     @property
+    def measured_frames(self) -> int:
+        return len(self.problem.measurement)
+
+    @property
     def shown(self) -> Measurement | None:
         return shown(self.problem.measurement, self.problem.operator)
 
@@ -165,6 +169,10 @@ class LongClip:
             source = masked(read, mask.mask)
         drawn = drawn_mask(operator, measurement, description)
         return cls(measurement, source, operator, description, drawn)
+
+    @property
+    def measured_frames(self) -> int:
+        return len(self.source)
 
     @property
     def shown(self) -> FrameStream | None:

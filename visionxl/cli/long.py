@@ -15,11 +15,19 @@ from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import outputs
 from visionxl.cli.outputs import beside
 from visionxl.cli.progress import StepBar
-from visionxl.cli.running import Run, about_residual, place_for, ready, shared_by, words_of_place
+from visionxl.cli.running import (
+    Run,
+    about_residual,
+    place_for,
+    ready,
+    repeated_in,
+    shared_by,
+    words_of_place,
+)
 from visionxl.errors import InputError, told_of
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
-from visionxl.planning import MemoryPlan, repeated
+from visionxl.planning import MemoryPlan
 from visionxl.planning.plan import counted
 from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import measures_in_pieces, write_page
@@ -78,10 +86,11 @@ def restored_in_windows(
         )
     began = time.perf_counter()
     console = Console(stderr=True, quiet=not (run.show and run.group.first))
-    steps = len(sampler.times)
+    steps, device = len(sampler.times), plan.video_device
 
     def attempt(plan: MemoryPlan) -> None:
-        nonlocal found
+        nonlocal found, device
+        device = plan.video_device
         # What an attempt before this one has finished is in the checkpoints.
         missing, begun = found or _what_is_missing(run.checkpoints, windows, notes)
         found = None
@@ -118,7 +127,7 @@ def restored_in_windows(
                     frames_at_once=None,
                     observe=observe,
                     inner=None if networks.quick is None else shared(networks.quick),
-                    device=plan.video_device,
+                    device=device,
                     place=place_for(run, plan, notes),
                     state=state,
                 )
@@ -134,10 +143,7 @@ def restored_in_windows(
                     bar.again()
                     del one
 
-    if run.group.size > 1:
-        attempt(plan)
-    else:
-        repeated(attempt, plan, notes.append)
+    repeated_in(run, attempt, networks, console)
     record = _record(operator, source, sampler, windows, run)
     finished = (entry["trace"] for i, entry in enumerate(record["windows"]) if i in before)
     earlier += sum(step["seconds"] for trace in finished for step in trace)
@@ -146,7 +152,7 @@ def restored_in_windows(
     record["context"] = context
     record["video_shape"] = [frames, *shape[1:]]
     record["noise_std"] = description.noise_std
-    record["device"] = str(plan.video_device)
+    record["device"] = str(device)
     notes += about_residual(record["data_residual"], description.noise_std)
     if run.warm:
         record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)

@@ -9,6 +9,7 @@ from visionxl.errors import InputError
 from visionxl.measurements import CODEC, ROUNDING, estimate_noise, least_noise
 from visionxl.operators import Composition, Mask
 from visionxl.operators.reach import has_reach, reach_of
+from visionxl.planning.plan import counted
 from visionxl.streaming import FrameStream
 
 ENOUGH = 25  # frames to estimate the noise from
@@ -78,6 +79,17 @@ def about_time(operator: object, path: Path) -> list[str]:
         "the task takes the first frame to follow the last, as the paper's average does: of a "
         "recording the frames near both ends are restored wrongly; give --task FILE.py:FUNCTION, "
         f'with TemporalAverage({frames}, "reflect") in it'
+    ]
+
+
+def about_frames(path: Path, frames: int, measured: int) -> list[str]:
+    """A word where a recording has fewer frames than the video that is restored of it: how many
+    that had, only a file of simulate tells."""
+    if path.suffix.lower() == ".safetensors" or frames == measured:
+        return []
+    return [
+        f"{path.name} has {counted(measured)}, and the shortest video that is measured so has "
+        f"{frames}: those were restored; a .safetensors file of simulate tells how many there were"
     ]
 
 

@@ -6,7 +6,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
@@ -147,6 +147,11 @@ def say(
         print(f"note: {note}")
     for path in written:
         print(f"wrote {path}")
+
+
+def for_people(as_json: bool) -> AbstractContextManager[object]:
+    """Around what may print, as parts of one's own do: beside JSON it is on standard error."""
+    return redirect_stdout(sys.stderr) if as_json else nullcontext()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 from fractions import Fraction
 from itertools import islice
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from visionxl.cli.checking import check_there
 from visionxl.cli.measurement_options import MeasurementOptions
 from visionxl.cli.memory import check_memory
 from visionxl.cli.own import is_own
-from visionxl.cli.own_tasks import FoundTask, find_task
+from visionxl.cli.own_tasks import LARGEST, FoundTask, find_task
 from visionxl.errors import InputError
 from visionxl.measurements import (
     ROUNDING,
@@ -37,6 +38,8 @@ class Clip(NamedTuple):
     sound: Path | None
 
 
+MOST_TIMES = 8  # the frames of a video, for each that a measurement has
+REFUSALS = (InputError, RuntimeError, ValueError, IndexError)  # of frames that an operator lacks
 KNOWN_AS = {"task": "task", "noise": "noise_std", "window": "window"}  # option: description
 
 
@@ -161,9 +164,7 @@ def described(
         noise = least_noise(path)
     elif path.suffix.lower() != ".safetensors":
         noise = max(noise, ROUNDING)
-    frames, _, height, width = shape
-    operator = found.make(frames, height, width, generator_of(options.seed))
-    height, width = _size_of(operator, shape)
+    frames, height, width = _video_of(found, shape, options.seed)
     mask = options.mask if options.mask is None or options.mask.ndim == 2 else options.mask[:frames]
     return Description(
         task=found.name,
@@ -201,10 +202,30 @@ def _with_code(path: Path, stored: Description, found: FoundTask | None) -> Desc
     return evolve(stored, make=found.make)
 
 
-def _size_of(operator: ForwardOperator | NonlinearOperator, shape: tuple[int, ...]) -> torch.Size:
-    """Height and width of the video that was measured."""
+def _video_of(found: FoundTask, shape: tuple[int, ...], seed: int) -> tuple[int, int, int]:
+    """Frames, height and width of the shortest video whose measurement has that shape."""
+    measured, _, height, width = shape
+    most = MOST_TIMES * measured if prod(shape) <= LARGEST else measured
+    refused: Exception | None = None
+    for frames in range(measured, most + 1):
+        try:
+            operator = found.make(frames, height, width, generator_of(seed))
+            return _lifted_shape(operator, shape)
+        except REFUSALS as error:
+            refused = refused or error
+    assert refused is not None  # there is at least one frame
+    raise refused
+
+
+def _lifted_shape(
+    operator: ForwardOperator | NonlinearOperator, shape: tuple[int, ...]
+) -> tuple[int, int, int]:
+    """Frames, height and width of the video that an operator makes of a measurement."""
     try:
         one = lift(operator, torch.zeros(1, *shape[1:]))
-    except InputError:  # it needs all frames
-        one = lift(operator, torch.zeros(shape))
-    return one.shape[-2:]
+    except REFUSALS:  # it needs all frames
+        one = None
+    each = one is not None and len(one) == 1
+    video = one if one is not None and each else lift(operator, torch.zeros(shape))
+    height, width = video.shape[-2:]
+    return shape[0] if each else len(video), height, width

@@ -23,6 +23,7 @@ from visionxl.cli.options import (
     err,
     examples,
     explanation,
+    for_people,
     integer,
     real,
     say,
@@ -154,13 +155,16 @@ def restore(
     )
     with processes(device) as group:
         order = evolve(order, device=str(group.device))
-        order.sampler()  # what is wrong with it is told before weights are loaded
+        with for_people(json_):
+            order.sampler()  # what is wrong with it is told before weights are loaded
         priors = cache(order.priors)
         if len(measurement) > 1:
             _many(measurement, output, order, priors, json_, group)
             return
         target = target_of(output, measurement[0])
-        _say(restore_one(measurement[0], target, order, priors, group), json_)
+        with for_people(json_):
+            answer = restore_one(measurement[0], target, order, priors, group)
+        _say(answer, json_)
 
 
 def _number(noise: str | None) -> float | None:
@@ -240,7 +244,8 @@ def _many(
             err.print(f"{index}/{len(measurements)}: {path}", markup=False, soft_wrap=True)
         try:
             target = target_of(output, path)
-            answer = restore_one(path, target, order, priors, group)
+            with for_people(as_json):
+                answer = restore_one(path, target, order, priors, group)
         except Exception as error:
             if group.size > 1:  # the others have to end as well
                 raise

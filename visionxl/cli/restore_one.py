@@ -25,7 +25,13 @@ from visionxl.cli import outputs
 from visionxl.cli.checking import check_apart, check_there
 from visionxl.cli.jobs import LongClip, WholeClip
 from visionxl.cli.long import WINDOW
-from visionxl.cli.measurement_options import MeasurementOptions, about_mask, about_noise, about_time
+from visionxl.cli.measurement_options import (
+    MeasurementOptions,
+    about_frames,
+    about_mask,
+    about_noise,
+    about_time,
+)
 from visionxl.cli.options import explanation, stoppable
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import beside, summary
@@ -118,6 +124,8 @@ def restore_one(
             answer = job.run(order, settings, priors, checkpoints, group, truth)
             answer.notes.extend(damaged + about_truth + about_rate(measurement))
             answer.notes.extend(about_time(job.operator, measurement))
+            frames = job.description.frames
+            answer.notes.extend(about_frames(measurement, frames, job.measured_frames))
             answer.notes.extend(told)
             mask = None if options.mask is None else job.description.mask
             answer.notes.extend(about_mask(mask, job.drawn, order.seed))

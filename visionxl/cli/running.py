@@ -1,10 +1,10 @@
 """One run of a method for the command line, and what it leaves behind."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from attrs import evolve, field, frozen
@@ -41,6 +41,7 @@ from visionxl.solvers.long import Place
 from visionxl.solvers.placing import WindowSize
 from visionxl.solvers.residual import is_near
 
+T = TypeVar("T")
 STEPS = "step"  # what checkpoints of a run's steps are called
 SHARE = 0.85  # of a GPU's memory: kernels need room that no count sees, and so may others
 
@@ -190,7 +191,7 @@ def restored(
         def attempt(plan: MemoryPlan) -> Restoration:
             device, done = plan.video_device, 0 if state is None else state.index
             del trace[done:]
-            album.forget(done)
+            album.again(done, device)
             there = evolve(problem, measurement=problem.measurement.to(device))
             method, begun = sampler, state and evolve(state, latent=state.latent.to(device))
             if (place := place_for(run, plan, notes)) is not None:
@@ -206,7 +207,7 @@ def restored(
                 state=begun,
             )
 
-        result = attempt(plan) if run.group.size > 1 else repeated(attempt, plan, notes.append)
+        result = repeated_in(run, attempt, networks, quiet)
     seconds = earlier + time.perf_counter() - began
     result = evolve(result, trace=tuple(trace))
     record = run_record(
@@ -223,6 +224,20 @@ def restored(
         record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)
     notes += about_residual(record["data_residual"], problem.noise_std)
     return result.video.cpu(), record, notes, album.looks
+
+
+def repeated_in(
+    run: Run, attempt: Callable[[MemoryPlan], T], networks: Ready, console: Console
+) -> T:
+    """:func:`repeated`, where it can be: by one process, with networks that say where they are."""
+    if run.group.size > 1 or networks_of(networks.full.prior) is None:
+        return attempt(networks.plan)
+
+    def tell(sentence: str) -> None:
+        networks.notes.append(sentence)
+        console.print(sentence, soft_wrap=True, highlight=False)
+
+    return repeated(attempt, networks.plan, tell)
 
 
 def about_residual(residual: float, noise_std: float) -> list[str]:

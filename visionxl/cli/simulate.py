@@ -136,9 +136,10 @@ def simulate(
                 f"up to {share:.1%} of the values lie beyond [-1, 1] and were clipped in "
                 f"{output.name}, so it is not what {task} measures: take a .safetensors file"
             )
+        many = "" if measured == count else ", nor how many frames the clip had"
         notes.append(
-            f"{output.name} holds 8-bit values{lossy}, and does not tell how it was measured: give "
-            f"restore --task{again}; a .safetensors file keeps all"
+            f"{output.name} holds 8-bit values{lossy}, and does not tell how it was measured"
+            f"{many}: give restore --task{again}; a .safetensors file keeps all"
         )
     facts = {
         "task": task,

@@ -266,6 +266,8 @@ def _own_device(device: str, number: int) -> str:
     if device != "cuda":
         raise InputError(f"device {device!r} for several processes: give cuda, each takes its own")
     if number >= torch.cuda.device_count():
+        if not torch.cuda.device_count():
+            raise InputError("device cuda: this machine has no GPU; leave it out for the CPU")
         raise InputError(
             f"process {number} of this machine has no GPU, for there are "
             f"{torch.cuda.device_count()}: start as many processes as GPUs, and let each see all "

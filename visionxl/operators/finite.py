@@ -1,5 +1,6 @@
 """Where an operator answers what is not finite."""
 
+from visionxl.operators.cutting import uncut
 from visionxl.protocols import ForwardOperator, NonlinearOperator, Video
 
 
@@ -8,8 +9,9 @@ def broken_frame(operator: ForwardOperator | NonlinearOperator, video: Video) ->
 
     None where they have none, or where they are no frames of the video.
     """
+    every, cut = uncut(operator)
     seen = operator.forward(video)
-    answers = [seen]
+    answers = [seen if cut is None else every.forward(video)]
     if isinstance(operator, ForwardOperator):
         answers.append(operator.adjoint(seen))
     for answer in answers:

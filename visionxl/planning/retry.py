@@ -16,6 +16,7 @@ from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseS
 from visionxl.solvers.frames import FrameByFrame
 
 T = TypeVar("T")
+HOST_MEMORY = "DefaultCPUAllocator"  # in the error of PyTorch where it was that which ran out
 
 
 def repeated(
@@ -35,9 +36,9 @@ def repeated(
     """
     try:
         return attempt(plan)
-    except (RuntimeError, MemoryError) as error:
+    except RuntimeError as error:
         other = plan.on_host()
-        if other is None or not ran_out_of_memory(error):
+        if other is None or not ran_out_of_memory(error) or HOST_MEMORY in str(error):
             raise
     # Only here is the error gone, and with it the tensors that its frames held.
     if torch.cuda.is_available():

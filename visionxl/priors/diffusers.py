@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 from visionxl.errors import InputError, nearest
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
 from visionxl.priors.conditioning import Conditioning, guided, needed
-from visionxl.priors.index import check_channels, has_part, index_of
+from visionxl.priors.index import check_denoiser, check_index, check_scheduler, has_part, told
 from visionxl.priors.loading import (
     check_texts,
     embedded_guidance,
@@ -101,9 +101,10 @@ class DiffusersPrior:
                         "it out"
                     )
             return cls.assemble(*load_parts(source, dtype, device))
-        if has_part(index_of(source), "text_encoder_2"):
+        index = check_index(source, "unet", set())
+        if has_part(index, "text_encoder_2"):
             raise InputError(f"prior {str(source)!r} has SDXL's two text encoders: use SDXLPrior")
-        pipeline = load_pipeline(source, dtype, device, lora=lora)
+        pipeline = load_pipeline(source, index, dtype, device, lora=lora)
         check_texts(pipeline, prompt=prompt, negative_prompt=negative_prompt)
         with torch.no_grad():  # the graph would hold on to the text encoder
             positive, negative = pipeline.encode_prompt(
@@ -136,27 +137,14 @@ class DiffusersPrior:
         The networks themselves are changed: to evaluation mode, without gradients, in channels-last
         order, and with a group normalisation that is quicker on a GPU, the same to rounding.
         """
-        if not hasattr(scheduler, "alphas_cumprod"):
-            raise InputError(
-                f"scheduler {type(scheduler).__name__} has no alphas_cumprod: where its model "
-                "is a discrete variance-preserving one, give DDIMScheduler; another (EDM, a flow) "
-                "is no model for this prior"
-            )
+        check_scheduler(scheduler)
         for name, network in (("unet", unet), ("vae", vae)):
             if not hasattr(network, "config"):
                 raise InputError(
                     f"{name} {type(network).__name__} is no network of diffusers: a model of "
                     "pixels has no autoencoder, and is wrapped in a few lines (docs, Your prior)"
                 )
-        if getattr(unet.config, "class_embed_type", None) or getattr(
-            unet.config, "num_class_embeds", None
-        ):
-            raise InputError(
-                f"unet {type(unet).__name__} is told a class or an image (class_embed_type): give "
-                "a model that is told a text alone, or nothing"
-            )
-        told = getattr(unet.config, "in_channels", None)
-        check_channels(unet, told, getattr(vae.config, "latent_channels", None))
+        check_denoiser(type(unet).__name__, told(unet.config), told(vae.config))
         for network in (unet, vae):
             with_large_norms(network.eval().requires_grad_(False))
             network.to(memory_format=torch.channels_last)

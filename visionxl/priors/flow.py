@@ -9,7 +9,7 @@ from attrs import evolve, field, frozen
 from visionxl.errors import InputError
 from visionxl.priors.codec import AutoencoderCodec, check_multiple
 from visionxl.priors.conditioning import Conditioning, guided, needed
-from visionxl.priors.index import has_part, index_of
+from visionxl.priors.index import check_index, has_part, index_of
 from visionxl.priors.loading import check_texts, load_pipeline, without_encoders
 from visionxl.priors.normalising import with_large_norms
 from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
@@ -88,8 +88,12 @@ class FlowPrior:
         Raises:
             InputError: no such model there, or it cannot be reached.
         """
-        left_out = _left_out(source)
-        pipeline = load_pipeline(source, dtype, device, denoiser="transformer", **left_out)
+        index = index_of(source)
+        if "transformer" in index:
+            _check_kind(source, str(index.get("_class_name")))  # before its weights are read
+        check_index(source, "transformer", set(), index)
+        left_out = _left_out(index)
+        pipeline = load_pipeline(source, index, dtype, device, denoiser="transformer", **left_out)
         _check_kind(source, type(pipeline).__name__)
         check_texts(pipeline, prompt=prompt, negative_prompt=negative_prompt)
         with torch.no_grad():  # the graph would hold on to the text encoders
@@ -199,12 +203,9 @@ def _check_kind(source: str | Path, kind: str) -> None:
         )
 
 
-def _left_out(source: str | Path) -> dict[str, None]:
+def _left_out(index: dict[str, Any]) -> dict[str, None]:
     """The parts that a saved Stable Diffusion 3 may be without, and is."""
-    index = index_of(source)
-    kind, third = str(index.get("_class_name")), ("text_encoder_3", "tokenizer_3")
-    if "transformer" in index:
-        _check_kind(source, kind)  # before its weights are read
-    if kind != "StableDiffusion3Pipeline":
+    third = ("text_encoder_3", "tokenizer_3")
+    if index.get("_class_name") != "StableDiffusion3Pipeline":
         return {}
     return {name: None for name in third if not has_part(index, name)}

@@ -1,6 +1,7 @@
 """What a model in diffusers' layout is made of, read before its weights are."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,18 @@ def config_of(source: str | Path, part: str) -> dict[str, Any]:
     return _read(source, f"{part}/config.json")
 
 
-def check_index(source: str | Path, denoiser: str, replaced: set[str]) -> dict[str, Any]:
+def check_index(
+    source: str | Path, denoiser: str, replaced: set[str], index: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """The index. Raises InputError for a model that no prior is made of, before it is fetched.
 
     Args:
         source: hub id or folder.
         denoiser: the pipeline's name for its denoiser, ``unet`` or ``transformer``.
         replaced: parts that are not those of ``source``.
+        index: where it was read already.
     """
-    index = index_of(source)
+    index = index_of(source) if index is None else index
     if not index:  # loading it will say why
         return index
     kind = str(index.get("_class_name"))
@@ -40,10 +44,32 @@ def check_index(source: str | Path, denoiser: str, replaced: set[str]) -> dict[s
             f"prior {str(source)!r} is SDXL's refiner, which is told other things than the "
             "base model: give that one"
         )
-    if denoiser not in replaced and "vae" not in replaced:
-        network, vae = config_of(source, denoiser), config_of(source, "vae")
-        check_channels(network, network.get("in_channels"), vae.get("latent_channels"))
+    if denoiser == "unet":
+        _check_saved_scheduler(source, str(index["scheduler"][1]))
+    if denoiser not in replaced:
+        network = config_of(source, denoiser)
+        kind = str(network.get("_class_name", denoiser))
+        check_denoiser(kind, network, config_of(source, "vae"))
     return index
+
+
+def _check_saved_scheduler(source: str | Path, kind: str) -> None:
+    import diffusers
+
+    config = _read(source, "scheduler/scheduler_config.json")
+    scheduler: Any = getattr(diffusers, kind, None)
+    if config and scheduler is not None:
+        check_scheduler(scheduler.from_config(config))
+
+
+def check_scheduler(scheduler: object) -> None:
+    """Raise InputError for a scheduler of another kind of model than a prior with a U-Net has."""
+    if not hasattr(scheduler, "alphas_cumprod"):
+        raise InputError(
+            f"scheduler {type(scheduler).__name__} has no alphas_cumprod: where its model "
+            "is a discrete variance-preserving one, give DDIMScheduler; another (EDM, a flow) "
+            "is no model for this prior"
+        )
 
 
 def has_part(index: dict[str, Any], name: str) -> bool:
@@ -60,18 +86,28 @@ def without(source: str | Path, kind: str, name: str, denoiser: str) -> InputErr
     )
 
 
-def check_channels(network: Any, told: int | None, made: int | None) -> None:
-    """Raise InputError for a denoiser that is told more than the latents, as for inpainting.
+def told(config: Any) -> dict[str, Any]:
+    """A network's configuration, also where it is not one of diffusers."""
+    return dict(config) if isinstance(config, Mapping) else dict(vars(config))
+
+
+def check_denoiser(kind: str, network: dict[str, Any], vae: dict[str, Any]) -> None:
+    """Raise InputError for a denoiser that is told more than the latents and a text.
 
     Args:
-        network: it, or its configuration.
-        told: channels that it takes.
-        made: channels of the autoencoder's latents.
+        kind: its class.
+        network: its configuration.
+        vae: that of the autoencoder.
     """
-    if None not in (told, made) and told != made:
-        kind = network["_class_name"] if isinstance(network, dict) else type(network).__name__
+    if network.get("class_embed_type") or network.get("num_class_embeds"):
         raise InputError(
-            f"{kind} takes {told} channels and the autoencoder makes latents of {made}: one for "
+            f"{kind} is told a class or an image (class_embed_type): give a model that is told a "
+            "text alone, or nothing"
+        )
+    taken, made = network.get("in_channels"), vae.get("latent_channels")
+    if None not in (taken, made) and taken != made:
+        raise InputError(
+            f"{kind} takes {taken} channels and the autoencoder makes latents of {made}: one for "
             "inpainting or upscaling is told more than latents; give the base model"
         )
 

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from visionxl.errors import InputError
-from visionxl.priors.index import INDEX, check_index, without
+from visionxl.priors.index import INDEX, without
 
 UNREADABLE = (
     OSError,
@@ -24,6 +24,7 @@ UNREADABLE = (
 )
 """What diffusers, transformers and safetensors raise for a model that is not whole."""
 
+MOST_TOKENS = 256  # of a text that diffusers has T5 read
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 """How files of weights alone end; all but the first may hold pickles."""
 
@@ -51,6 +52,7 @@ def check_place(dtype: object, device: object) -> None:
 
 def load_pipeline(
     source: str | Path,
+    index: dict[str, Any],
     dtype: torch.dtype,
     device: torch.device | str,
     denoiser: str = "unet",
@@ -64,6 +66,7 @@ def load_pipeline(
 
     Args:
         source: hub id or folder.
+        index: of ``source``, checked.
         dtype: of the networks.
         device: of the networks.
         denoiser: the pipeline's name for its denoiser, ``unet`` or ``transformer``.
@@ -74,7 +77,6 @@ def load_pipeline(
 
     check_place(dtype, device)
     _check_source("prior", source, INDEX)
-    index = check_index(source, denoiser, set(components))
     if "safety_checker" in index:  # of pictures, not of restorations
         components = {"safety_checker": None, "requires_safety_checker": False, **components}
     options = {"use_safetensors": True, **dtype_keyword(dtype), **components}
@@ -95,10 +97,15 @@ def load_pipeline(
 
 def check_texts(pipeline: Any, **texts: str | None) -> None:
     """Warn of a text of which the model's text encoders read the beginning alone."""
-    parts = pipeline.components.items()
-    tokenizers = [part for name, part in parts if part and name.startswith("tokenizer")]
+    parts = pipeline.components
+    limits = {
+        parts[name]: min(parts[name].model_max_length, MOST_TOKENS)
+        for name in parts
+        if name.startswith("tokenizer")
+        and parts.get(name.replace("tokenizer", "text_encoder")) is not None
+    }
     for name, text in texts.items():
-        counted = [(len(t(text or "").input_ids), t.model_max_length) for t in tokenizers]
+        counted = [(len(t(text or "").input_ids), most) for t, most in limits.items()]
         if counted and all(tokens > most for tokens, most in counted):
             tokens, most = max(counted, key=lambda both: both[1])
             warnings.warn(
@@ -327,6 +334,6 @@ def _not_loaded(name: str, source: str | Path, error: Exception) -> InputError:
         )
     reason = reason.partition(" (")[0]  # after it, of calls that nobody sees
     return InputError(
-        f"{name} {str(source)!r} cannot be had from the hub ({reason}): check the id and the "
-        "network, or download it elsewhere and give the folder"
+        f"{name} {str(source)!r} is not here, and cannot be had from the hub ({reason}): check the "
+        "id and the network, or download it elsewhere and give the folder"
     )

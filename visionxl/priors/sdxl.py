@@ -9,7 +9,7 @@ from attrs import evolve
 from visionxl.errors import InputError
 from visionxl.priors.conditioning import Conditioning
 from visionxl.priors.diffusers import DiffusersPrior
-from visionxl.priors.index import config_of, has_part, index_of
+from visionxl.priors.index import check_index, config_of, has_part
 from visionxl.priors.loading import (
     check_texts,
     embedded_guidance,
@@ -75,7 +75,8 @@ class SDXLPrior(DiffusersPrior):
         Raises:
             InputError: no SDXL model there, or it cannot be reached.
         """
-        index, half = index_of(source), dtype == torch.float16
+        index = check_index(source, "unet", {"unet"} if unet is not None else set())
+        half = dtype == torch.float16
         if index and not has_part(index, "text_encoder_2"):
             raise InputError(
                 f"prior {str(source)!r} is a {index.get('_class_name')}, not SDXL: "
@@ -86,7 +87,7 @@ class SDXLPrior(DiffusersPrior):
         parts = {} if autoencoder is None else {"vae": load_autoencoder(autoencoder, dtype)}
         if unet is not None:
             parts["unet"] = load_unet(unet, source, dtype)
-        pipeline = load_pipeline(source, dtype, device, lora=lora, **parts)
+        pipeline = load_pipeline(source, index, dtype, device, lora=lora, **parts)
         if half and getattr(pipeline.vae.config, "force_upcast", False):
             pipeline.vae.to(torch.float32)
         conditional, unconditional = _conditionings(
@@ -104,14 +105,15 @@ class SDXLPrior(DiffusersPrior):
             guidance=guidance,
         )
         assert isinstance(prior, SDXLPrior)  # assemble makes the class it is called on
-        clean = unet is not None and Path(unet).stem.endswith("_x0")
+        clean = unet is not None and Path(unet).name.endswith("_x0.safetensors")
         return evolve(prior, prediction_type="sample") if clean else prior
 
 
 def _has_sdxl_latents(source: str | Path) -> bool:
     """Whether a model's autoencoder is SDXL's, and not one of its own, as Playground's is."""
-    config = config_of(source, "vae")
-    return config.get("scaling_factor") == SDXL_SCALING and config.get("latents_mean") is None
+    config = config_of(source, "vae")  # not in every cache, for the safe one stood for this one
+    own = config.get("scaling_factor") != SDXL_SCALING or config.get("latents_mean") is not None
+    return not config or not own
 
 
 def _conditionings(

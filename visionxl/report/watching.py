@@ -127,10 +127,11 @@ class Album:
         )
         return (estimate, corrected) if math.isfinite(estimate + corrected) else None
 
-    def forget(self, done: int) -> None:
-        """Let go of the looks at all steps but the first ``done``: they are made again."""
+    def again(self, done: int, device: torch.device) -> None:
+        """The steps after the first ``done`` are made, maybe again, with videos on a device."""
         self.looks = [look for look in self.looks if look.index < done]
         self._calls.clear()
+        self._device, self._peak = device, peak_bytes(device)
 
     def keep(self) -> None:
         """Write the last look beside the checkpoints: after the state that the run goes on from."""

@@ -60,14 +60,14 @@ class _NoFactorsError(Exception):
     """An operator has none for this shape: raised, and not returned, so that it is not kept."""
 
 
-@lru_cache(maxsize=6)
+@lru_cache(maxsize=8)
 def decompose(
     operator: Factored, shape: Shape, dtype: torch.dtype, device: torch.device
 ) -> Spectrum:
     """The singular value decomposition of every axis, and the mask as the operator has it.
 
-    Kept for the last six operators, because every step needs it again: the windows of a clip have
-    four by turns, with and without their ends. As usual tensors, whatever mode the caller is in.
+    Kept for the last eight operators, because every step needs it again, and the windows of a clip
+    have several by turns. As usual tensors, whatever mode the caller is in.
     """
     with torch.inference_mode(False), torch.no_grad():
         factors = factors_of(operator, shape)

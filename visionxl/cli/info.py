@@ -163,7 +163,8 @@ def info(
         typer.Option(parser=real(0.0, above=True), help="GB to plan for; without it 8, 12 and 24."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="cpu, mps, or, without it, cuda; and without --memory this CPU.")
+        str | None,
+        typer.Option(help="cpu, mps, or, without it, cuda; and without --memory this CPU."),
     ] = None,
     json_: JsonOption = False,
 ) -> None:

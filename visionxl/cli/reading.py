@@ -3,7 +3,6 @@
 import re
 from fractions import Fraction
 from itertools import islice
-from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from visionxl.cli.checking import check_there
 from visionxl.cli.measurement_options import MeasurementOptions
 from visionxl.cli.memory import check_memory
 from visionxl.cli.own import is_own
-from visionxl.cli.own_tasks import LARGEST, FoundTask, find_task
+from visionxl.cli.own_tasks import FoundTask, find_task
 from visionxl.errors import InputError
 from visionxl.measurements import (
     ROUNDING,
@@ -204,14 +203,17 @@ def _with_code(path: Path, stored: Description, found: FoundTask | None) -> Desc
 
 def _video_of(found: FoundTask, shape: tuple[int, ...], seed: int) -> tuple[int, int, int]:
     """Frames, height and width of the shortest video whose measurement has that shape."""
-    measured, _, height, width = shape
-    most = MOST_TIMES * measured if prod(shape) <= LARGEST else measured
+    measured, channels, height, width = shape
     refused: Exception | None = None
-    for frames in range(measured, most + 1):
+    for frames in range(measured, MOST_TIMES * measured + 1):
+        operator = found.make(frames, height, width, generator_of(seed))
         try:
-            operator = found.make(frames, height, width, generator_of(seed))
             return _lifted_shape(operator, shape)
         except REFUSALS as error:
+            video = torch.zeros(frames, channels, height, width)
+            # Others than those that lose frames have another reason, which more will not mend.
+            if refused is None and len(operator.forward(video)) >= measured:
+                raise
             refused = refused or error
     assert refused is not None  # there is at least one frame
     raise refused

@@ -64,16 +64,18 @@ def killed_after(folder: Path, seconds: float, *words: str) -> bool:
         cwd=folder,
         env=environment(),
         stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
-        process.wait(seconds)
+        told = process.communicate(timeout=seconds)[1]
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        process.communicate()
         return True
     if process.returncode:
-        raise RuntimeError(f"visionxl {' '.join(words)} ended with {process.returncode}")
+        command = f"visionxl {' '.join(words)}"
+        raise RuntimeError(f"{command} ended with {process.returncode}: {told}")
     return False
 
 

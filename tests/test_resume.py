@@ -272,6 +272,17 @@ def test_a_step_whose_consistency_runs_out_of_memory_is_repeated_elsewhere(
     assert asked.count(asked[2]) == 2
 
 
+def test_what_safetensors_leaves_where_it_is_killed_is_no_hindrance(
+    interrupted, finished, monkeypatch, capfd
+):
+    """It writes beside the file that it is told, under a name of its own."""
+    (FOLDER / ".tmpa1B2c3").write_bytes(b"half")
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+    assert not FOLDER.exists()
+
+
 def test_an_output_of_another_command_that_may_be_overwritten_is_made_anew(
     here, finished, monkeypatch, capfd
 ):

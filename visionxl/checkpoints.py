@@ -21,6 +21,7 @@ RUN, LOCK, WRITING = "run.json", "lock", "writing"
 OURS = re.compile(  # the files of such a folder, and what a writer of one that was killed leaves
     r"lock|writing|run\.json|[a-z]+-\d+(-\d+)?\.(json|safetensors)"
     r"|\.(run|[a-z]+-\d+(-\d+)?)\.\d+\.part\.(json|safetensors)"
+    r"|\.tmp\w{6}"  # safetensors' own, while it writes
 )
 
 

@@ -27,28 +27,39 @@ from visionxl.measurements import estimate_noise
 from visionxl.operators import (
     AveragePool,
     BlockCosine,
+    Blur,
+    Clip,
     DropFrames,
     ExposureBracket,
     Factors,
     GaussianBlur,
+    Mask,
+    MotionBlur,
+    Reach,
+    Scale,
     Shift,
+    Snapshot,
     Stack,
     TemporalAverage,
     VaryingBlur,
     check_adjoint,
     dithered,
+    lift,
 )
+from visionxl.planning import MemoryPlan
 from visionxl.priors import AutoencoderCodec, DiscreteSchedule
 from visionxl.report.page import render
-from visionxl.solvers import diffpir, estimate_kernel, leading_times
+from visionxl.solvers import PlainCG, diffpir, estimate_kernel, leading_times
 from visionxl.solvers.answers import check_decoded
 from visionxl.solvers.long import simulate_long
+from visionxl.testing import check_consistency
 from visionxl.video import DEMO_CLIP, read_clip
 
 
 def plain(function):
     """Without the checks of types that the tests switch on, as users have it."""
-    return inspect.unwrap(function)
+    bare, owner = inspect.unwrap(function), getattr(function, "__self__", None)
+    return bare if owner is None else bare.__get__(owner)
 
 
 def seeded(seed=0):
@@ -159,7 +170,7 @@ def test_values_are_shown_in_a_line():
         (lambda: BlockCosine(8), "steps 8: expected positive numbers"),
         (lambda: DropFrames(5), "kept 5: expected one flag a frame"),
         (lambda: Shift([1, 2]), r"offsets \[1, 2\]: expected a pair of numbers"),
-        (lambda: Factors((torch.eye(3),)), "axes are 1 matrices: expected four"),
+        (lambda: Factors((torch.eye(3),)), r"axes \(Tensor\): expected a tuple of four"),
         (lambda: check_adjoint(Fourier(), (2, 3, 8, 8)), "forward of Fourier.*complex numbers"),
         (
             lambda: plain(dithered)(CLIP.byte(), OPERATOR, 0.1, generator=seeded()),
@@ -173,6 +184,8 @@ def test_values_are_shown_in_a_line():
             lambda: plain(dithered)(CLIP, OPERATOR, 0.1, generator=None),
             "generator None is no torch",
         ),
+        (lambda: plain(lift)(CLIP, OPERATOR), "operator is a tensor: give lift an operator first"),
+        (lambda: plain(lift)(OPERATOR, None), "measurement None: expected a tensor"),
         (lambda: long_of(CLIP, "deblur"), "operator 'deblur' is a name"),
         (lambda: long_of(CLIP, AveragePool), r"operator AveragePool is a class"),
         (lambda: long_of(CLIP + torch.nan, OPERATOR), "1536 values that are not finite"),
@@ -182,6 +195,59 @@ def test_values_are_shown_in_a_line():
 def test_parts_of_a_wrong_kind_are_told(make, told, monkeypatch):
     with pytest.raises(InputError, match=told):
         make()
+
+
+def first_frames(frames):
+    return plain(read_clip)(DEMO_CLIP, frames)
+
+
+def examined(shape):
+    plain(check_consistency)(PlainCG(2), OPERATOR, shape)
+
+
+MAKERS = {
+    Blur: {"kernel": [[0.25, 0.5, 0.25]]},
+    Clip: {"low": -1.0, "high": 1.0},
+    DropFrames: {"kept": [True, False]},
+    DropFrames.random: {"keep": 0.5, "frames": 3, "generator": seeded()},
+    Factors: {"axes": (None,) * 4},
+    GaussianBlur: {"sigma": 1.0},
+    GaussianPrior: {"spectrum": torch.ones(8, 8), "mean": 0.0},
+    Mask: {"mask": torch.ones(8, 8)},
+    Mask.random: {"keep": 0.5, "height": 8, "width": 8, "generator": seeded()},
+    MemoryPlan: {"frames_at_once": 1, "offload": False, "attention": "fused"},
+    MotionBlur: {"length": 5.0, "angle": 30.0},
+    Reach: {"frames": 1, "circular": False},
+    Scale: {"gain": 2.0},
+    Shift.random: {"reach": 2.0, "frames": 3, "generator": seeded()},
+    Snapshot: {"codes": torch.ones(2, 8, 8)},
+    Snapshot.random: {"length": 2, "height": 8, "width": 8, "generator": seeded()},
+    VaryingBlur: {"blurs": (GaussianBlur(1.0),), "weights": torch.ones(1, 8, 8)},
+    check_adjoint: {"operator": OPERATOR, "shape": (2, 3, 8, 8)},
+    diffpir: {"zeta": 0.5},
+    examined: {"shape": (2, 3, 8, 8)},
+    first_frames: {"frames": 2},
+    fit_to: {"video": CLIP, "height": 8, "width": 8},
+}
+"""What makes values, with arguments that do."""
+
+WRONG = ("x", float("nan"), object(), ["a"], dict, torch.zeros(5))
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=["str", "nan", "object", "list", "class", "tensor"])
+@pytest.mark.parametrize(
+    ("make", "argument"),
+    [(make, name) for make, given in MAKERS.items() for name in given],
+    ids=lambda part: getattr(part, "__qualname__", part),
+)
+def test_what_cannot_be_used_is_refused_by_its_name(make, argument, wrong):
+    with pytest.raises(InputError, match=rf"\b{argument}\b"):
+        plain(make)(**{**MAKERS[make], argument: wrong})
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__qualname__)
+def test_and_what_can_be_is_taken(make):
+    plain(make)(**MAKERS[make])
 
 
 class Fourier:
@@ -268,3 +334,13 @@ def test_a_measurement_that_memory_cannot_hold_is_no_wrong_shape():
 def test_more_that_is_no_such_value_is_told(make, told):
     with pytest.raises(InputError, match=told):
         make()
+
+
+def test_a_part_that_is_empty_is_a_part():
+    class Pipeline(list):
+        """A low-pass of several, of which there are none."""
+
+        def __call__(self, video, level):
+            return video
+
+    assert vision_xl(low_pass=Pipeline()).low_pass == Pipeline()

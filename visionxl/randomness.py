@@ -3,6 +3,8 @@
 import torch
 from torch import Generator, Tensor
 
+from visionxl.errors import InputError
+
 
 def draw_noise(like: Tensor, frames: int, generator: Generator) -> Tensor:
     """White Gaussian noise for ``frames`` frames of the size, dtype and device of ``like``.
@@ -19,3 +21,11 @@ def draw_noise(like: Tensor, frames: int, generator: Generator) -> Tensor:
 def draw_uniform(generator: Generator, *shape: int) -> Tensor:
     """Numbers from 0 to 1, in float32 on the generator's device, whatever the default dtype."""
     return torch.rand(*shape, dtype=torch.float32, generator=generator, device=generator.device)
+
+
+def check_generator(generator: object) -> None:
+    """Raise InputError for what draws nothing."""
+    if not isinstance(generator, Generator):
+        raise InputError(
+            f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"
+        )

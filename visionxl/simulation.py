@@ -12,7 +12,7 @@ from visionxl.protocols import (
     Video,
     check_noise_std,
 )
-from visionxl.randomness import draw_noise
+from visionxl.randomness import check_generator, draw_noise
 
 
 def simulate(
@@ -71,14 +71,6 @@ def check_measures(operator: object) -> None:
         raise InputError(f"operator {name} is a class: give a value of it, as {name}(...)")
     if not hasattr(operator, "forward"):
         raise InputError(f"operator {name_of(operator)} has no method forward(video): give one")
-
-
-def check_generator(generator: object) -> None:
-    """Raise InputError for what draws nothing."""
-    if not isinstance(generator, Generator):
-        raise InputError(
-            f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"
-        )
 
 
 def check_truth(video: object) -> None:

@@ -32,6 +32,9 @@ def fit_to(
             f"size {height!r} x {width!r}: expected a height and a width in pixels, whole numbers "
             "from 1"
         )
+    if not isinstance(video, Tensor) or video.ndim != 4:
+        seen = tuple(video.shape) if isinstance(video, Tensor) else type(video).__name__
+        raise InputError(f"video {seen}: expected a tensor (frames, channels, height, width)")
     for dim, wanted in ((-2, height), (-1, width)):
         size = video.shape[dim]
         if size > wanted:

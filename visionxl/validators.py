@@ -5,15 +5,17 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import Any, TypeVar
 
-from visionxl.errors import InputError
+import torch
+from torch import Tensor
+
+from visionxl.errors import InputError, name_of
 
 Entry = TypeVar("Entry")
 
 
 def from_one(_: object, attribute: Any, value: Any) -> None:
     """A whole number from 1."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{attribute.name} {value!r} is not a whole number from 1")
+    check_count(attribute.name, value)
 
 
 def count(_: object, attribute: Any, value: object) -> None:
@@ -24,17 +26,22 @@ def count(_: object, attribute: Any, value: object) -> None:
 
 def from_zero(_: object, attribute: Any, value: Any) -> None:
     """A finite number from 0."""
-    _check(lambda: 0 <= value < math.inf, attribute, value, "a number from 0")
+    check_number(attribute.name, value, lambda v: 0 <= v < math.inf, "a number from 0")
+
+
+def finite(_: object, attribute: Any, value: Any) -> None:
+    """A finite number."""
+    check_number(attribute.name, value, lambda v: -math.inf < v < math.inf, "a finite number")
 
 
 def share(_: object, attribute: Any, value: Any) -> None:
     """A number from 0 to 1."""
-    _check(lambda: 0 <= value <= 1, attribute, value, "a number from 0 to 1")
+    check_number(attribute.name, value, lambda v: 0 <= v <= 1, "a number from 0 to 1")
 
 
 def above_zero(_: object, attribute: Any, value: Any) -> None:
     """A finite number above 0."""
-    _check(lambda: 0 < value < math.inf, attribute, value, "a number above 0")
+    check_number(attribute.name, value, lambda v: 0 < v < math.inf, "a number above 0")
 
 
 def flag(_: object, attribute: Any, value: object) -> None:
@@ -69,10 +76,25 @@ def entries(name: str, values: Any, of: Callable[[Any], Entry], expected: str) -
         raise InputError(f"{name} {values!r}: expected {expected}") from None
 
 
-def _check(holds: Callable[[], bool], attribute: Any, value: object, expected: str) -> None:
+def array(name: str, value: Any, expected: str, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor of an array of numbers. Raises InputError where that cannot be."""
     try:
-        if holds():
+        return torch.as_tensor(value, dtype=dtype)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{name} {name_of(value)}: expected {expected}") from None
+
+
+def check_number(name: str, value: Any, holds: Callable[[Any], bool], expected: str) -> None:
+    """Raise InputError for a number for which something does not hold, or for what is none."""
+    try:
+        if holds(value):
             return
     except (TypeError, ValueError, RuntimeError):  # what cannot be compared is no number
         pass
-    raise InputError(f"{attribute.name} {value!r} is not {expected}")
+    raise InputError(f"{name} {name_of(value)} is not {expected}")
+
+
+def check_count(name: str, value: Any) -> None:
+    """Raise InputError for what is no whole number from 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise InputError(f"{name} {name_of(value)} is not a whole number from 1")

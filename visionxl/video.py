@@ -15,6 +15,7 @@ from attrs import field, frozen
 from visionxl.errors import InputError
 from visionxl.pictures import IMAGES, LOSSY_IMAGES, frames_of_image, rate_of_image
 from visionxl.protocols import Video
+from visionxl.validators import check_count
 
 LOSSLESS = ("apng", "bmp", "ffv1", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo")
 LOSSLESS += ("tiff", "utvideo", "v210", "v410", "zlib")  # FFmpeg's names of codecs
@@ -58,8 +59,8 @@ def read_clip(path: str | Path, frames: int | None = None) -> Clip:
         InputError: missing, empty, truncated or no video; images of different sizes.
     """
     path = Path(path)
-    if frames is not None and frames < 1:
-        raise InputError(f"frames {frames}: expected a number from 1, or None for all")
+    if frames is not None:
+        check_count("frames", frames)
     if path.suffix.lower() == ".safetensors" and path.is_file() and path.stat().st_size:
         return _tensor(path, frames)
     pictures, rate, sound = clip_pictures(path, frames)

@@ -21,7 +21,7 @@ from visionxl.operators.filtering import (
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.reach import Reach
 from visionxl.protocols import Video
-from visionxl.validators import above_zero
+from visionxl.validators import above_zero, array, finite
 
 
 def gaussian_taps(sigma: float) -> list[float]:
@@ -68,7 +68,7 @@ class GaussianBlur(Composable):
 
 
 def _kernel(value: Any) -> tuple[tuple[float, ...], ...]:
-    kernel = torch.as_tensor(value, dtype=torch.float64)
+    kernel = array("kernel", value, "numbers, in a tensor, an array or lists", torch.float64)
     if kernel.ndim != 2 or kernel.shape[0] % 2 == 0 or kernel.shape[1] % 2 == 0:
         raise InputError(
             f"kernel of shape {tuple(kernel.shape)} has no centre: give two odd sizes, "
@@ -145,7 +145,7 @@ class MotionBlur(Composable):
     """
 
     length: float = field(validator=above_zero)
-    angle: float = 0.0
+    angle: float = field(default=0.0, validator=finite)
     boundary: Boundary = field(default="reflect", validator=check_boundary)
 
     def _blur(self) -> Blur:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import torch
 from torch import Generator, Tensor
@@ -46,9 +47,10 @@ def check_adjoint(
                 name = operator.__name__
                 raise InputError(f"operator {name} is a class: give a value of it, as {name}(...)")
             raise InputError(
-                f"{name_of(operator)} has no method {method}: give a value with forward(video) and "
-                "adjoint(measurement)"
+                f"operator {name_of(operator)} has no method {method}: give a value with "
+                "forward(video) and adjoint(measurement)"
             )
+    check_video_shape(shape)
     generator = torch.Generator().manual_seed(seed)
 
     def random(size: Sequence[int]) -> Tensor:
@@ -58,6 +60,18 @@ def check_adjoint(
 
     with torch.inference_mode(False):
         return max(0.0, *(_gap(operator, shape, random) for _ in range(trials)))
+
+
+def check_video_shape(shape: object, least: int = 1) -> None:
+    """Raise InputError for a shape that is not that of a video of ``least`` frames or more."""
+    sizes = shape if isinstance(shape, Sequence) and not isinstance(shape, str) else ()
+    if (
+        len(sizes) != 4
+        or not all(isinstance(size, Integral) and int(size) >= 1 for size in sizes)
+        or int(sizes[0]) < least
+    ):
+        more = "" if least == 1 else f" with {least} frames or more"
+        raise InputError(f"shape {shape!r}: expected (frames, channels, height, width){more}")
 
 
 def _gap(

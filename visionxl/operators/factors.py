@@ -41,11 +41,15 @@ class Factors:
     mask: Tensor | None = None
 
     def __attrs_post_init__(self) -> None:
-        if len(self.axes) != 4:
+        axes = self.axes if isinstance(self.axes, tuple) else (self.axes,)
+        if len(axes) != 4 or not all(isinstance(axis, Tensor | None) for axis in axes):
+            given = ", ".join(type(axis).__name__ for axis in axes)
             raise InputError(
-                f"axes are {len(self.axes)} matrices: expected four, for frames, channels, height "
+                f"axes ({given}): expected a tuple of four matrices, for frames, channels, height "
                 "and width, with None for an axis that is left alone"
             )
+        if not isinstance(self.mask, Tensor | None):
+            raise InputError(f"mask {self.mask!r} is no tensor: give one of four axes, or None")
         if self.mask is not None and (self.mask.ndim != 4 or _meet(self.axes, self.mask)):
             raise InputError(
                 f"mask of shape {tuple(self.mask.shape)}: expected four axes, and no matrix for "

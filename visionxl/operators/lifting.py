@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from visionxl.errors import NotFiniteError
+from visionxl.errors import InputError, NotFiniteError, name_of
 from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator, Video
 
 
@@ -36,6 +36,11 @@ def lift(operator: ForwardOperator | NonlinearOperator, measurement: Measurement
     Returns:
         A video of the size that was measured.
     """
+    if not isinstance(operator, ForwardOperator | NonlinearOperator):
+        words = name_of(operator) if not isinstance(operator, Tensor) else "is a tensor"
+        raise InputError(f"operator {words}: give lift an operator first, then its measurement")
+    if not isinstance(measurement, Tensor):
+        raise InputError(f"measurement {name_of(measurement)}: expected a tensor")
     if isinstance(operator, Liftable | NonlinearOperator):
         return operator.lift(measurement)
     projected = operator.adjoint(measurement)

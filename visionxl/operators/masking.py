@@ -12,11 +12,12 @@ from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape
 from visionxl.operators.reach import Reach
 from visionxl.protocols import Video
-from visionxl.randomness import draw_uniform
+from visionxl.randomness import check_generator, draw_uniform
+from visionxl.validators import array, check_count, check_number
 
 
 def _mask(value: Any) -> Tensor:
-    mask = torch.as_tensor(value)
+    mask = array("mask", value, "only 0 and 1, in a tensor or an array")
     if mask.ndim not in (2, 4) or not bool(((mask == 0) | (mask == 1)).all()):
         raise InputError(
             f"mask of shape {tuple(mask.shape)}: expected only 0 and 1 (or False and True) in the "
@@ -41,8 +42,10 @@ class Mask(Composable):
     @classmethod
     def random(cls, keep: float, height: int, width: int, generator: Generator) -> "Mask":
         """Each pixel is known with probability ``keep`` (the paper's: 0.5)."""
-        if not 0 < keep <= 1:
-            raise InputError(f"keep {keep} is not a share of the pixels: give 0 < keep <= 1")
+        check_number("keep", keep, lambda k: 0 < k <= 1, "a share of the pixels, 0 < keep <= 1")
+        check_count("height", height)
+        check_count("width", width)
+        check_generator(generator)
         return cls(draw_uniform(generator, height, width) < keep)
 
     @classmethod

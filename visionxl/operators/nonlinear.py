@@ -11,7 +11,7 @@ from visionxl.errors import InputError
 from visionxl.operators.composition import Composable, NonlinearComposable
 from visionxl.operators.masking import Mask
 from visionxl.protocols import ForwardOperator, Measurement, Video
-from visionxl.validators import above_zero
+from visionxl.validators import above_zero, check_number
 
 
 @frozen(eq=False, repr=False)
@@ -69,8 +69,13 @@ class Gamma(NonlinearComposable):
         return 2 * torch.where(v < value, toe + (v - value) / slope, u) - 1
 
 
-def _above(clip: "Clip", _: Any, value: float) -> None:
-    if not -math.inf <= clip.low < value <= math.inf:
+def _number(_: object, attribute: Any, value: Any) -> None:
+    check_number(attribute.name, value, lambda v: -math.inf <= v <= math.inf, "a number")
+
+
+def _above(clip: "Clip", attribute: Any, value: Any) -> None:
+    _number(clip, attribute, value)
+    if not clip.low < value:
         raise InputError(f"low {clip.low}, high {value}: expected low < high")
 
 
@@ -85,7 +90,7 @@ class Clip(NonlinearComposable):
         high: the largest value.
     """
 
-    low: float = -1.0
+    low: float = field(default=-1.0, validator=_number)
     high: float = field(default=1.0, validator=_above)
 
     def forward(self, video: Video) -> Video:

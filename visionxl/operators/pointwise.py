@@ -11,6 +11,7 @@ from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape, on_axis
 from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
+from visionxl.validators import check_number
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -32,9 +33,8 @@ class Identity(Composable):
         return Factors()
 
 
-def _finite(_: Any, __: Any, value: float) -> None:
-    if not math.isfinite(value) or value == 0:
-        raise InputError(f"gain {value} measures nothing: give a finite number other than 0")
+def _finite(_: Any, __: Any, value: Any) -> None:
+    check_number("gain", value, lambda v: v and math.isfinite(v), "a finite number other than 0")
 
 
 @frozen

@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from visionxl.errors import InputError, name_of
 from visionxl.protocols import ForwardOperator
+from visionxl.validators import count, flag
 
 
 @frozen
@@ -19,8 +20,8 @@ class Reach:
         circular: whether the clip's first frame follows its last.
     """
 
-    frames: int = 0
-    circular: bool = field(default=False, kw_only=True)
+    frames: int = field(default=0, validator=count)
+    circular: bool = field(default=False, kw_only=True, validator=flag)
 
 
 @runtime_checkable

@@ -19,8 +19,8 @@ from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.pooling import cubic
 from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
-from visionxl.randomness import draw_uniform
-from visionxl.validators import entries, from_one
+from visionxl.randomness import check_generator, draw_uniform
+from visionxl.validators import check_count, check_number, entries, from_one
 
 Offset = tuple[float, float]
 """(down, right), in pixels."""
@@ -91,6 +91,9 @@ class Shift(Composable):
         cls, reach: float, frames: int, generator: Generator, boundary: Boundary = "reflect"
     ) -> "Shift":
         """Offsets anywhere within ``reach`` pixels, each frame by itself; the first has none."""
+        check_number("reach", reach, lambda r: 0 <= r < math.inf, "a number from 0")
+        check_count("frames", frames)
+        check_generator(generator)
         draw = draw_uniform(generator, frames, 2).double()
         offsets = ((2 * draw - 1) * reach).tolist()
         return cls([(0.0, 0.0), *offsets[1:]], boundary)

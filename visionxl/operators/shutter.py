@@ -17,8 +17,8 @@ from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.reach import Reach
 from visionxl.operators.temporal import check_odd
 from visionxl.protocols import Measurement, Video
-from visionxl.randomness import draw_uniform
-from visionxl.validators import entries, from_zero
+from visionxl.randomness import check_generator, draw_uniform
+from visionxl.validators import check_count, check_number, entries, from_zero
 
 
 @lru_cache(maxsize=4)
@@ -82,8 +82,14 @@ class RollingShutter(Composable):
         return divide_where_seen(measurement, self.forward(torch.ones_like(measurement[:, :1])))
 
 
+def _flag(value: Any) -> bool:
+    if value not in (0, 1):
+        raise ValueError(value)
+    return bool(value)
+
+
 def _flags(value: Any) -> tuple[bool, ...]:
-    kept = entries("kept", value, bool, "one flag a frame, True where it is kept")
+    kept = entries("kept", value, _flag, "one flag a frame, True where it is kept")
     if not any(kept):
         raise InputError(f"kept {kept!r} keeps no frame: give one flag a frame, one of them True")
     return kept
@@ -104,8 +110,9 @@ class DropFrames(Composable):
     @classmethod
     def random(cls, keep: float, frames: int, generator: Generator) -> "DropFrames":
         """Each frame is kept with probability ``keep``; the first and the last always are."""
-        if not 0 < keep <= 1:
-            raise InputError(f"keep {keep} is not a share of the frames: give 0 < keep <= 1")
+        check_number("keep", keep, lambda k: 0 < k <= 1, "a share of the frames, 0 < keep <= 1")
+        check_count("frames", frames)
+        check_generator(generator)
         draw = draw_uniform(generator, frames) < keep
         return cls([flag or t in (0, frames - 1) for t, flag in enumerate(draw.tolist())])
 

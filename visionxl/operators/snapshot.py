@@ -11,12 +11,12 @@ from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.protocols import Measurement, Video
-from visionxl.randomness import draw_uniform
-from visionxl.validators import from_one
+from visionxl.randomness import check_generator, draw_uniform
+from visionxl.validators import array, check_count, from_one
 
 
 def _codes(value: Any) -> Tensor:
-    codes = torch.as_tensor(value).clone()
+    codes = array("codes", value, "numbers, in a tensor or an array").clone()
     if codes.ndim != 3 or not codes.numel() or not bool(torch.isfinite(codes).all()):
         raise InputError(
             f"codes of shape {tuple(codes.shape)}: expected finite numbers in the shape "
@@ -53,10 +53,10 @@ class Snapshot(Composable):
         frames: int | None = None,
     ) -> "Snapshot":
         """Each pixel of each frame is open with probability one half."""
-        return cls(
-            draw_uniform(generator, length, height, width) < 0.5,
-            frames,
-        )
+        for name, size in (("length", length), ("height", height), ("width", width)):
+            check_count(name, size)
+        check_generator(generator)
+        return cls(draw_uniform(generator, length, height, width) < 0.5, frames)
 
     def _count(self, exposures: int) -> int:
         length = len(self.codes)

@@ -13,8 +13,8 @@ from visionxl.operators.factors import Factors, Shape
 from visionxl.operators.pooling import check_divides
 from visionxl.operators.reach import Reach
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
-from visionxl.randomness import draw_uniform
-from visionxl.simulation import check_generator, check_measures, check_truth
+from visionxl.randomness import check_generator, draw_uniform
+from visionxl.simulation import check_measures, check_truth
 from visionxl.validators import entries
 
 # JPEG's luminance table (ITU-T T.81, table K.1) as a product of two alike axes, relative to the

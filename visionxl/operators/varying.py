@@ -14,7 +14,7 @@ from visionxl.operators.composition import Composable, find_parts
 from visionxl.operators.lifting import divide_where_seen, signs_like
 from visionxl.operators.reach import ByFrame, Reach, reach_of, unknown
 from visionxl.protocols import ForwardOperator, Video
-from visionxl.validators import entries
+from visionxl.validators import array, entries
 
 
 def _blurs(value: Any) -> tuple[Any, ...]:
@@ -22,7 +22,7 @@ def _blurs(value: Any) -> tuple[Any, ...]:
 
 
 def _weights(value: Any) -> Tensor:
-    weights = torch.as_tensor(value).clone()
+    weights = array("weights", value, "numbers >= 0, in a tensor or an array").clone()
     if weights.ndim != 3 or not weights.is_floating_point() or not bool((weights >= 0).all()):
         raise InputError(
             f"weights of shape {tuple(weights.shape)}: expected numbers >= 0 in the shape "
@@ -51,7 +51,7 @@ class VaryingBlur(Composable):
     def __attrs_post_init__(self) -> None:
         for blur in self.blurs:
             if not isinstance(blur, ForwardOperator):
-                raise InputError(f"{blur!r} is no blur: give operators such as GaussianBlur(1.5)")
+                raise InputError(f"blurs: {blur!r} is no blur: give GaussianBlur(1.5) or others")
         if len(self.blurs) != len(self.weights):
             raise InputError(
                 f"weights has {len(self.weights)} maps for {len(self.blurs)} blurs: give one each"

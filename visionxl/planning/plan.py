@@ -1,26 +1,36 @@
 """How a run uses memory, as a value."""
 
+from typing import Any
+
 import torch
 from attrs import evolve, field, frozen
 from attrs.validators import optional
 
 from visionxl.errors import InputError, nearest
 from visionxl.solvers.placing import DEVICE_CORE
-from visionxl.validators import from_one
+from visionxl.validators import flag, from_one
 
 ATTENTION = ("fused", "sliced")
 LEAST_TILE = 64  # rows: smaller strips save nothing worth having
 MOST_TILE = 256
 
 
-def _dtype(_: object, __: object, value: torch.dtype | None) -> None:
-    if value is not None and not value.is_floating_point:
-        raise InputError(f"dtype {value} is no floating point type: give torch.bfloat16, or None")
+def _dtype(_: object, __: object, value: object) -> None:
+    if value is None or (isinstance(value, torch.dtype) and value.is_floating_point):
+        return
+    raise InputError(f"dtype {value!r} is no floating point type: give torch.bfloat16, or None")
 
 
-def _attention(_: object, __: object, value: str) -> None:
+def _device(value: Any) -> torch.device:
+    try:
+        return torch.device(value)
+    except (RuntimeError, TypeError):
+        raise InputError(f"video_device {value!r} is no device: give 'cpu' or 'cuda'") from None
+
+
+def _attention(_: object, __: object, value: object) -> None:
     if value not in ATTENTION:
-        raise InputError(f"attention {value!r} is unknown: {nearest(value, ATTENTION)}")
+        raise InputError(f"attention {value!r} is unknown: {nearest(str(value), ATTENTION)}")
 
 
 @frozen
@@ -53,8 +63,8 @@ class MemoryPlan:
 
     frames_at_once: int = field(default=1, validator=from_one)
     vae_tile: int | None = field(default=None, validator=optional(from_one))
-    offload: bool = False
-    video_device: torch.device = field(factory=lambda: torch.device("cpu"), converter=torch.device)
+    offload: bool = field(default=False, validator=flag)
+    video_device: torch.device = field(factory=lambda: torch.device("cpu"), converter=_device)
     dtype: torch.dtype | None = field(default=None, validator=_dtype)
     attention: str = field(default="fused", validator=_attention)
     vae_frames: int | None = field(default=None, validator=optional(from_one))

@@ -9,9 +9,12 @@ from torch import Generator, Tensor
 from visionxl.errors import InputError
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.protocols import Denoised, Latent, NoiseLevel, NoiseSchedule, Video
+from visionxl.validators import finite, of_kind
 
 
-def _spectrum(_: Any, __: Any, value: Tensor) -> None:
+def _spectrum(_: Any, __: Any, value: Any) -> None:
+    if not isinstance(value, Tensor):
+        raise InputError(f"spectrum {value!r} is no tensor: give one of shape (height, width)")
     if value.ndim != 2 or not bool((value > 0).all()):
         raise InputError(
             f"spectrum of shape {tuple(value.shape)}: expected positive variances (height, width)"
@@ -37,8 +40,10 @@ class GaussianPrior:
     """
 
     spectrum: Tensor = field(validator=_spectrum, repr=lambda s: f"<{s.shape[0]}x{s.shape[1]}>")
-    mean: float = 0.0
-    schedule: NoiseSchedule = field(factory=DiscreteSchedule.stable_diffusion)
+    mean: float = field(default=0.0, validator=finite)
+    schedule: NoiseSchedule = field(
+        factory=DiscreteSchedule.stable_diffusion, validator=of_kind(NoiseSchedule)
+    )
 
     @classmethod
     def natural(

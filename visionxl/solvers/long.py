@@ -28,8 +28,8 @@ from visionxl.protocols import (
     Video,
     check_noise_std,
 )
-from visionxl.randomness import draw_uniform
-from visionxl.simulation import check_generator, check_measures, check_truth, noisy
+from visionxl.randomness import check_generator, draw_uniform
+from visionxl.simulation import check_measures, check_truth, noisy
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.loop import Sampler, restore

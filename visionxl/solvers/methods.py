@@ -44,10 +44,10 @@ def vision_xl(
     """
     return Sampler(
         times=leading_times(count, start),
-        initializer=initializer or BatchConsistentInversion(),
-        consistency=consistency or NoiseAware(),
-        low_pass=low_pass or ScheduledLowPass(),
-        renoise=renoise or SharedNoise(),
+        initializer=BatchConsistentInversion() if initializer is None else initializer,
+        consistency=NoiseAware() if consistency is None else consistency,
+        low_pass=ScheduledLowPass() if low_pass is None else low_pass,
+        renoise=SharedNoise() if renoise is None else renoise,
     )
 
 

@@ -5,11 +5,9 @@ pixels; with an autoencoder they take the round through it at every step, as thi
 """
 
 import math
-from numbers import Real
 
 from attrs import evolve
 
-from visionxl.errors import InputError
 from visionxl.init.noise import EncodedBackProjection, Noise
 from visionxl.solvers.conditioned import (
     GluedLikelihood,
@@ -23,6 +21,7 @@ from visionxl.solvers.null_space import NullSpace, NullSpaceNoise
 from visionxl.solvers.parts import leading_times, trailing_times
 from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, ResampledNoise
 from visionxl.solvers.spread import ScheduleSpread, Spread, WienerSpread
+from visionxl.validators import check_number
 
 
 def dds(*, count: int = 50, iterations: int = 5, eta: float = 0.85) -> Sampler:
@@ -73,8 +72,8 @@ def diffpir(*, count: int = 50, weight: float = 8.0, zeta: float = 0.3) -> Sampl
         weight: the paper's lambda.
         zeta: share of fresh noise.
     """
-    if not isinstance(weight, Real) or not 0 < weight < math.inf:
-        raise InputError(f"weight {weight!r} is not a number above 0")
+    check_number("weight", weight, lambda w: 0 < w < math.inf, "a number above 0")
+    check_number("zeta", zeta, lambda z: 0 <= z <= 1, "a number from 0 to 1")
     return Sampler(
         times=leading_times(count, 1.0),
         initializer=Noise(shared=False),

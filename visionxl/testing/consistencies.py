@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from visionxl.operators.checks import check_video_shape
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.protocols import Correction, DataConsistency, InverseProblem, NoiseLevel
 from visionxl.solvers.residual import data_residual
@@ -18,7 +19,6 @@ from visionxl.testing.laws import (
     ask,
     check_shape,
     check_value,
-    check_video_shape,
     require,
 )
 
@@ -55,6 +55,7 @@ def check_consistency(
         ContractError: a law is broken.
     """
     check_value(consistency, "correct")
+    check_value(operator, "forward")
     assert isinstance(consistency, DataConsistency)  # it has the method
     check_video_shape(shape)
     draws, schedule = Draws(seed, dtype, device), DiscreteSchedule.stable_diffusion()

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from visionxl.operators.checks import check_video_shape
 from visionxl.protocols import Initializer, InverseProblem, LatentPrior, NoiseLevel
-from visionxl.testing.laws import Draws, ask, check_shape, check_value, check_video_shape
+from visionxl.testing.laws import Draws, ask, check_shape, check_value
 
 TIMES = (0.281, 0.121, 0.001)
 
@@ -42,6 +43,8 @@ def check_initializer(
         ContractError: a law is broken.
     """
     check_value(initializer, "start")
+    check_value(operator, "forward")
+    check_value(prior, "schedule", "encode")
     assert isinstance(initializer, Initializer)  # it has the method
     check_video_shape(shape)
     video = Draws(seed, dtype, device).video(shape)

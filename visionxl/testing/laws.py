@@ -182,13 +182,6 @@ def check_shape(
     )
 
 
-def check_video_shape(shape: Sequence[int], least: int = 1) -> None:
-    """Raise InputError for a shape that is not that of a video of ``least`` frames or more."""
-    if len(shape) != 4 or shape[0] < least or min(shape) < 1:
-        more = "" if least == 1 else f" with {least} frames or more"
-        raise InputError(f"shape {tuple(shape)}: expected (frames, channels, height, width){more}")
-
-
 class Draws:
     """Tensors of white noise, one after another, the same ones for the same seed."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from visionxl.errors import InputError, name_of
 from visionxl.operators import Factored, check_adjoint, lift
+from visionxl.operators.checks import check_video_shape
 from visionxl.operators.composition import find_parts
 from visionxl.operators.cutting import operator_at
 from visionxl.operators.factors import FROZEN
@@ -26,7 +27,6 @@ from visionxl.testing.laws import (
     ask,
     check_shape,
     check_value,
-    check_video_shape,
     require,
 )
 

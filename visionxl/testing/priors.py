@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from visionxl.operators.checks import check_video_shape
 from visionxl.protocols import Denoised, LatentPrior, NoiseLevel
 from visionxl.solvers.answers import check_schedule
 from visionxl.testing.laws import (
@@ -15,7 +16,6 @@ from visionxl.testing.laws import (
     ask,
     check_shape,
     check_value,
-    check_video_shape,
     require,
 )
 

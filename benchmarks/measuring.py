@@ -16,7 +16,7 @@ from visionxl.memory import peak_bytes
 from visionxl.metrics import difference_psnr, lpips, psnr, ssim
 from visionxl.operators import lift
 from visionxl.protocols import LatentPrior
-from visionxl.solvers.closed_form import decompose, svd_of
+from visionxl.solvers.decomposition import decompose, svd_of
 from visionxl.solvers.residual import data_residual
 
 MARGIN = 1.0  # dB below the back-projection at which a method has diverged

@@ -41,7 +41,7 @@ from visionxl.solvers import (
     ScheduleSpread,
     conjugate_gradient,
 )
-from visionxl.solvers.closed_form import spectrum_of
+from visionxl.solvers.decomposition import spectrum_of
 from visionxl.testing import check_consistency
 
 LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)

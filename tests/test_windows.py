@@ -44,7 +44,7 @@ from visionxl.operators.factors import factors_of
 from visionxl.operators.lifting import lift
 from visionxl.operators.reach import Reach, reach_of
 from visionxl.solvers import SharedNoise, daps, dds, latent_dps, svi
-from visionxl.solvers.closed_form import decompose, svd_of
+from visionxl.solvers.decomposition import decompose, svd_of
 from visionxl.solvers.long import restore_windows, with_common_start
 from visionxl.solvers.windows import windows_of
 

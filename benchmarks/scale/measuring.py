@@ -19,7 +19,7 @@ from visionxl.operators import TASKS
 from visionxl.priors.compiling import compiled, warm_up
 from visionxl.protocols import LatentPrior
 from visionxl.solvers import hosted
-from visionxl.solvers.closed_form import decompose, svd_of
+from visionxl.solvers.decomposition import decompose, svd_of
 
 TASK, NOISE = "deblur+", 0.01
 TINY_AT_ONCE = 4  # frames in one call of the tiny autoencoder take what one does of the full one

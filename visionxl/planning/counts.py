@@ -25,7 +25,7 @@ from visionxl.priors.tiling import StripedAutoencoder, unstriped
 from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
 from visionxl.simulation import simulate
 from visionxl.sizes import next_multiple
-from visionxl.solvers.closed_form import decompose, svd_of
+from visionxl.solvers.decomposition import decompose, svd_of
 from visionxl.solvers.hosted import frames_together, in_windows, keeps_modes
 from visionxl.solvers.loop import Sampler, restore
 from visionxl.solvers.motion import PAYS

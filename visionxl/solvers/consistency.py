@@ -6,9 +6,10 @@ from attrs import field, frozen
 
 from visionxl.operators.checks import normal
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
-from visionxl.solvers.closed_form import ClosedForm, spectrum_of
+from visionxl.solvers.closed_form import ClosedForm
 from visionxl.solvers.conjugate_gradient import conjugate_gradient, damped_cg
 from visionxl.solvers.contract import check_linear
+from visionxl.solvers.decomposition import spectrum_of
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of, is_spread
 from visionxl.validators import above_zero, count, from_zero
 

@@ -8,8 +8,9 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
-from visionxl.solvers.closed_form import AxisSVD, ClosedForm, least_damping
+from visionxl.solvers.closed_form import ClosedForm
 from visionxl.solvers.consistency import NoiseAware
+from visionxl.solvers.decomposition import AxisSVD, least_damping
 from visionxl.solvers.hosted_operator import chunks
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.spread import damping_of
@@ -23,10 +24,9 @@ MODES_KEPT = 200 * 768 * 1280  # values of a video's modes that stay on the devi
 class HostedClosedForm:
     """An exact consistency on ``device``: the axes of frames some frames at a time, time in strips.
 
-    The result is that of ``consistency`` to rounding, but for modes too weak for float32
-    (:class:`Modes`), which tell at high noise levels. No long video is on the device as a whole:
-    where the operator leaves colours alone, the modes of one channel at a time are; those of more
-    than ``MODES_KEPT`` values stay in host memory.
+    The result is that of ``consistency`` to rounding. No long video is on the device as a whole:
+    where the operator leaves colours alone, the modes (:class:`Modes`) of one channel at a time
+    are; those of more than ``MODES_KEPT`` values stay in host memory.
 
     Args:
         consistency: whose answer it gives; asked itself where the operator has no factors.
@@ -37,7 +37,7 @@ class HostedClosedForm:
     device: str
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        modes = Modes.of(problem.operator, estimate)
+        modes = Modes.of(problem.operator, estimate, weak=True)
         if modes is None:
             return self.consistency.correct(estimate, problem, level)
         modes = _placed(modes, self.device)

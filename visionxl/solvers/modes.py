@@ -7,8 +7,8 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.protocols import Measurement, Video
-from visionxl.solvers.closed_form import NEGLIGIBLE_FLOAT32, AxisSVD, along, spectrum_of
 from visionxl.solvers.data_term import DataStep
+from visionxl.solvers.decomposition import NEGLIGIBLE_FLOAT32, AxisSVD, along, spectrum_of
 
 
 @frozen(eq=False)
@@ -28,13 +28,20 @@ class Modes:
     unit: Tensor
 
     @classmethod
-    def of(cls, operator: object, like: Video) -> "Modes | None":
-        """The modes for videos like this one; None for an operator without factors."""
+    def of(cls, operator: object, like: Video, *, weak: bool = False) -> "Modes | None":
+        """The modes for videos like this one; None for an operator without factors.
+
+        Args:
+            operator: ``A``.
+            like: a video of the shape, dtype and device.
+            weak: with those that tell next to nothing in float32, which are many. Where the
+                estimate is nearly free, an exact solution has them.
+        """
         spectrum = spectrum_of(operator, like)
         if spectrum is None:
             return None
         axes, mask = spectrum
-        if like.dtype != torch.float64:
+        if not weak and like.dtype != torch.float64:
             axes = tuple(None if svd is None else _strong(svd) for svd in axes)
         sizes = zip(like.shape, axes, strict=True)
         shape = tuple(size if svd is None else len(svd.values) for size, svd in sizes)

@@ -18,7 +18,7 @@ from visionxl.operators.cutting import operator_at
 from visionxl.operators.factors import FROZEN
 from visionxl.operators.reach import ByFrame, Reach, Reaching, reach_of
 from visionxl.protocols import ForwardOperator, NonlinearOperator
-from visionxl.solvers.closed_form import along
+from visionxl.solvers.decomposition import along
 from visionxl.solvers.windows import windows_of
 from visionxl.testing.laws import (
     ContractError,

@@ -38,10 +38,11 @@ from ablation_plot import plot
 from ablation_settings import ABLATIONS, Setting
 from attrs import evolve
 from clips import sized
-from options import Parser, add_case, one_of
+from options import add_case
 from peers.case import Case
 from peers.published import FRAMES_AT_ONCE, PublishedOperator, generator_of
 from results import number
+from words import Parser, one_of
 
 from visionxl import DiffusersPrior, InputError, PocketPrior, restore
 from visionxl.cli.priors import prior_named

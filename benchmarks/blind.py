@@ -27,6 +27,7 @@ from clips import clips_at_hand, name_of, sized
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
+from words import count, frame_size
 
 from visionxl import InverseProblem, SpaceTimeTV, Video, fit_to, simulate
 from visionxl.files import whole
@@ -148,18 +149,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("clips", nargs="*", type=Path, metavar="CLIP")
-    parser.add_argument("--frames", type=int, default=3, help="of a clip")
-    parser.add_argument("--read", type=int, default=3, help="frames that the kernel is found in")
-    parser.add_argument("--frame-size", default="192x320", metavar="HEIGHTxWIDTH")
-    parser.add_argument("--blur", type=int, default=15, help="the kernels' true size")
-    parser.add_argument("--size", type=int, default=15, help="the size that is asked for")
+    parser.add_argument("--frames", type=count, default=3, help="of a clip")
+    parser.add_argument("--read", type=count, default=3, help="frames that the kernel is found in")
+    parser.add_argument(
+        "--frame-size", type=frame_size(8), default=(192, 320), metavar="HEIGHTxWIDTH"
+    )
+    parser.add_argument("--blur", type=count, default=15, help="the kernels' true size")
+    parser.add_argument("--size", type=count, default=15, help="the size that is asked for")
     parser.add_argument("--noise", type=float, nargs="+", default=[0.005, 0.01])
     parser.add_argument("--kernels", nargs="+", default=list(kernels(15)), metavar="NAME")
     parser.add_argument("--no-restore", dest="restore", action="store_false")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--picture", type=Path, help="a JPEG, a clip in each row")
     arguments = parser.parse_args()
-    height, width = map(int, arguments.frame_size.split("x"))
+    height, width = arguments.frame_size
     rows, tiles = [], []
     for path in arguments.clips or clips_at_hand():
         truth = sized(path, arguments.frames, height, width).video

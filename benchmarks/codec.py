@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import av
 import torch
 from clips import name_of, sized
+from words import count, frame_size
 
 from visionxl import InverseProblem, PocketPrior, Video, restore, simulate, vision_tv
 from visionxl.metrics import psnr
@@ -48,10 +49,10 @@ def main() -> None:
     parser.add_argument("clips", nargs="*", type=Path, default=[DEMO_CLIP], metavar="CLIP")
     parser.add_argument("--task", action="append", choices=list(TASKS))
     parser.add_argument("--crf", action="append", type=int)
-    parser.add_argument("--frames", type=int, default=9)
-    parser.add_argument("--size", default="128x192", metavar="HEIGHTxWIDTH")
+    parser.add_argument("--frames", type=count, default=9)
+    parser.add_argument("--size", type=frame_size(8), default=(128, 192), metavar="HEIGHTxWIDTH")
     arguments = parser.parse_args()
-    height, width = map(int, arguments.size.split("x"))
+    height, width = arguments.size
     prior, sampler = PocketPrior.load(), vision_tv()
     columns = ("lossless", "measurement", "error", *(f"told {told}" for told in TOLD))
     print(f"{'clip, task, crf':28}" + "".join(f"{c:>13}" for c in columns))

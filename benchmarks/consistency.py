@@ -10,6 +10,7 @@ import argparse
 import time
 
 import torch
+from words import count, noise
 
 from visionxl import ClosedForm, DampedCG, simulate
 from visionxl.operators import TASKS, normal
@@ -21,10 +22,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--height", type=int, default=384)
-    parser.add_argument("--width", type=int, default=640)
-    parser.add_argument("--frames", type=int, default=25)
-    parser.add_argument("--noise", type=float, default=0.01)
+    parser.add_argument("--height", type=count, default=384)
+    parser.add_argument("--width", type=count, default=640)
+    parser.add_argument("--frames", type=count, default=25)
+    parser.add_argument("--noise", type=noise, default=0.01)
     options = parser.parse_args()
     generator = torch.Generator().manual_seed(0)
     frames, height, width = options.frames, options.height, options.width

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from clips import name_of, sized
+from words import count, frame_size
 
 from visionxl import Measurement, simulate
 from visionxl.measurements import estimate_noise
@@ -29,10 +30,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("clips", nargs="*", type=Path, default=[DEMO_CLIP], metavar="CLIP")
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--size", default="192x320", metavar="HEIGHTxWIDTH")
+    parser.add_argument("--frames", type=count, default=16)
+    parser.add_argument("--size", type=frame_size(8), default=(192, 320), metavar="HEIGHTxWIDTH")
     arguments = parser.parse_args()
-    height, width = map(int, arguments.size.split("x"))
+    height, width = arguments.size
     for path in arguments.clips:
         truth = sized(path, arguments.frames, height, width).video
         print(f"{name_of(path):24}" + "".join(f"{noise:>9}" for noise in NOISES))

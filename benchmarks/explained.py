@@ -27,10 +27,11 @@ from pathlib import Path
 import torch
 from attrs import evolve, frozen
 from clips import name_of, sized
-from options import Parser, add_case
+from options import add_case
 from peers.case import Case
 from peers.published import FRAMES_AT_ONCE, generator_of
 from torch import Tensor
+from words import Parser
 
 from visionxl import InputError, PocketPrior, trajectory, vision_tv
 from visionxl.cli.priors import prior_named

@@ -9,9 +9,9 @@ import argparse
 from pathlib import Path
 
 from clips import sized
-from options import whole_number
 from peers.case import Case
 from peers.published import generator_of
+from words import whole_number
 
 from visionxl import InverseProblem, PocketPrior, Sampler, Video, restore, vision_tv
 from visionxl.metrics import psnr

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from clips import MULTIPLE, names_of, sized
-from options import Parser, noise, one_of, whole_number
+from words import Parser, noise, one_of, whole_number
 
 from visionxl import LatentPrior, PocketPrior, restore, simulate
 from visionxl.cli.priors import with_autoencoder

@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 from kill import OUTPUT, contents
+from words import count, frame_size
 
 from visionxl import PocketPrior
 from visionxl.cli import main as visionxl
@@ -115,9 +116,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--signal", default="SIGKILL", choices=["SIGKILL", "SIGTERM", "SIGINT"])
-    parser.add_argument("--frames", type=int, default=3)
-    parser.add_argument("--size", default="32x48", help="HEIGHTxWIDTH; default 32x48")
-    parser.add_argument("--every", type=int, default=1, help="leave calls out between; default 1")
+    parser.add_argument("--frames", type=count, default=3)
+    parser.add_argument(
+        "--size", type=frame_size(8), default=(32, 48), help="HEIGHTxWIDTH; default 32x48"
+    )
+    parser.add_argument("--every", type=count, default=1, help="leave calls out between; default 1")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("more", nargs="*", help="options of restore")
     given = parser.parse_args()
@@ -128,7 +131,7 @@ def main() -> None:
         make, place = Path(temporary) / "whole", Path(temporary) / "trial"
         make.mkdir()
         words = ["simulate", str(DEMO_CLIP), "--task", "deblur+", "--noise", "0.01"]
-        words += ["--frames", str(given.frames), "--size", given.size]
+        words += ["--frames", str(given.frames), "--size", "x".join(map(str, given.size))]
         assert run(make, *words, "--output", "y.safetensors") == 0
         words = ["restore", "y.safetensors", "--output", OUTPUT, *given.more]
         assert run(make, *words) == 0, (make / "told").read_text()

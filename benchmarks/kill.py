@@ -21,6 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 from attrs import asdict, frozen
+from words import count, frame_size
 
 from visionxl.files import whole
 from visionxl.video import DEMO_CLIP
@@ -116,10 +117,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--times", type=int, default=50, help="runs; default 50")
+    parser.add_argument("--times", type=count, default=50, help="runs; default 50")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--frames", type=int, default=9)
-    parser.add_argument("--size", default="96x160", help="HEIGHTxWIDTH; default 96x160")
+    parser.add_argument("--frames", type=count, default=9)
+    parser.add_argument(
+        "--size", type=frame_size(8), default=(96, 160), help="HEIGHTxWIDTH; default 96x160"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args()
     chance = random.Random(given.seed)
@@ -128,7 +131,7 @@ def main() -> None:
         make = base / "whole"
         make.mkdir()
         words = ["simulate", str(DEMO_CLIP), "--task", "deblur+", "--noise", "0.01"]
-        words += ["--frames", str(given.frames), "--size", given.size]
+        words += ["--frames", str(given.frames), "--size", "x".join(map(str, given.size))]
         run(make, *words, "--output", "y.safetensors")
         began = time.perf_counter()
         run(make, "restore", "y.safetensors", "--output", OUTPUT)

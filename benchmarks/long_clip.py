@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from measuring import begin_peak, give_back
+from words import count, frame_size
 
 from visionxl import GaussianPrior, PocketPrior, restore, simulate, vision_xl
 from visionxl.files import whole
@@ -159,12 +160,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--frames", type=int, action="append", help="default 25, 100, 400, 1000")
-    parser.add_argument("--core", type=int, default=CORE)
+    parser.add_argument("--frames", type=count, action="append", help="default 25, 100, 400, 1000")
+    parser.add_argument("--core", type=count, default=CORE)
     parser.add_argument("--context", type=int, action="append", help=f"default {CONTEXT}")
     parser.add_argument("--seams", action="store_true")
     parser.add_argument("--method", action="append", choices=list(METHODS))
-    parser.add_argument("--size", default="96x160", help="HEIGHTxWIDTH, of --seams")
+    parser.add_argument(
+        "--size", type=frame_size(8), default=(96, 160), help="HEIGHTxWIDTH, of --seams"
+    )
     parser.add_argument("--task", default="deblur+", choices=list(TASKS), help="of --seams")
     parser.add_argument("--noise", type=float, default=0.01, help="of --seams")
     parser.add_argument("--texture", action="store_true", help="moving texture, with --seams")
@@ -176,7 +179,7 @@ def main() -> None:
         print(json.dumps(cost(given.one, given.core, contexts[0])))
         return
     if given.seams:
-        height, width = map(int, given.size.split("x"))
+        height, width = given.size
         frames = (given.frames or [160])[0]
         methods = given.method or ["vision_xl", "vision_tv"]
         clip_of = moving_texture if given.texture else to_and_fro

@@ -23,6 +23,7 @@ from pictures import grid
 from PIL import Image
 from posterior import Counting, generator
 from results import number
+from words import count, noise
 
 from visionxl import GaussianPrior, InputError, PocketPrior, Video, restore, simulate
 from visionxl.files import whole
@@ -101,10 +102,10 @@ def main() -> None:
     )
     parser.add_argument("clip", nargs="?", type=Path, default=DEMO_CLIP)
     parser.add_argument("--task", choices=list(TASKS), default="sr4+")
-    parser.add_argument("--noise", type=float, default=0.01)
-    parser.add_argument("--frames", type=int, default=9)
-    parser.add_argument("--height", type=int, default=96)
-    parser.add_argument("--width", type=int, default=160)
+    parser.add_argument("--noise", type=noise, default=0.01)
+    parser.add_argument("--frames", type=count, default=9)
+    parser.add_argument("--height", type=count, default=96)
+    parser.add_argument("--width", type=count, default=160)
     parser.add_argument("--method", action="append", choices=list(METHODS), help="default: all")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="of the middle frames")

@@ -17,6 +17,7 @@ import torch
 from methods import middle, sheet
 from posterior import generator
 from results import number
+from words import count, noise
 
 from visionxl import PocketPrior, Video, restore, simulate, vision_tv
 from visionxl.files import whole
@@ -60,10 +61,10 @@ def main() -> None:
     )
     parser.add_argument("clip", nargs="?", type=Path, default=DEMO_CLIP)
     parser.add_argument("--task", action="append", choices=NAMES, help="default: all")
-    parser.add_argument("--noise", type=float, default=0.01)
-    parser.add_argument("--frames", type=int, default=16)
-    parser.add_argument("--height", type=int, default=96)
-    parser.add_argument("--width", type=int, default=160)
+    parser.add_argument("--noise", type=noise, default=0.01)
+    parser.add_argument("--frames", type=count, default=16)
+    parser.add_argument("--height", type=count, default=96)
+    parser.add_argument("--width", type=count, default=160)
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="of the middle frames")
     given = parser.parse_args()

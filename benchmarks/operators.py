@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from options import Parser, one_of, whole_number
 from peers.deepinv import FACTOR, Peer, peers
 from torch import Tensor
+from words import Parser, one_of, whole_number
 
 from visionxl import InputError
 from visionxl.files import check_output, whole

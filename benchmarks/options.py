@@ -1,62 +1,17 @@
 """The words of the benchmark's command."""
 
 import argparse
-import math
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from clips import MULTIPLE
 from peers.methods import METHODS
+from words import Parser, noise, one_of, whole_number
 
-from visionxl.errors import nearest
 from visionxl.operators import TASKS
 
 NOISES = (0.0, 0.01, 0.05)
-
-
-class Parser(argparse.ArgumentParser):
-    """Tells an error in one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
-
-
-def one_of(known: Sequence[str]) -> Callable[[str], str]:
-    def parse(word: str) -> str:
-        if word not in known:
-            raise argparse.ArgumentTypeError(f"{word!r} is unknown: {nearest(word, known)}")
-        return word
-
-    return parse
-
-
-def noise(word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(
-            f"{word!r} is not a standard deviation: give a finite number from 0, in units of the "
-            "range [-1, 1]"
-        )
-    return value
-
-
-def whole_number(multiple: int) -> Callable[[str], int]:
-    def parse(word: str) -> int:
-        value = int(word) if word.isdecimal() else 0
-        if value < 1 or value % multiple:
-            kind = f"multiple of {multiple}" if multiple > 1 else "whole number"
-            near = max(multiple, value // multiple * multiple)
-            raise argparse.ArgumentTypeError(
-                f"{word!r} is not a {kind} from {multiple}: give one, such as {near}"
-            )
-        return value
-
-    return parse
 
 
 def device(word: str) -> torch.device:

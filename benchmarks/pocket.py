@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from words import count
 
 from visionxl import PocketPrior
 from visionxl.metrics import psnr
@@ -24,9 +25,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("clips", nargs="*", default=[DEMO_CLIP], help="videos or folders of images")
-    parser.add_argument("--height", type=int, default=384)
-    parser.add_argument("--width", type=int, default=640)
-    parser.add_argument("--frames", type=int, default=5)
+    parser.add_argument("--height", type=count, default=384)
+    parser.add_argument("--width", type=count, default=640)
+    parser.add_argument("--frames", type=count, default=5)
     options = parser.parse_args()
     prior = FrameByFrame(PocketPrior.load())
     spread = NoiseAware().spread

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from words import count, frame_size
 
 from visionxl import simulate
 from visionxl.distributed import processes, split_restore
@@ -33,23 +34,25 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--frames", type=int, default=12)
-    parser.add_argument("--size", default="64x64", help="HEIGHTxWIDTH; default 64x64")
+    parser.add_argument("--processes", type=count, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--frames", type=count, default=12)
+    parser.add_argument(
+        "--size", type=frame_size(8), default=(64, 64), help="HEIGHTxWIDTH; default 64x64"
+    )
     parser.add_argument("--task", default="sr4+")
     parser.add_argument("--method", default="vision_xl", choices=METHODS)
-    parser.add_argument("--steps", type=int, default=25, help="times of the whole schedule")
-    parser.add_argument("--frames-at-once", type=int, default=1)
+    parser.add_argument("--steps", type=count, default=25, help="times of the whole schedule")
+    parser.add_argument("--frames-at-once", type=count, default=1)
     parser.add_argument("--prior", help="a folder in diffusers' layout; default the pocket model")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--threads", type=count, default=1, help="of each process")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--one-of-many", type=Path, metavar="FILE", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def problem_of(given: argparse.Namespace) -> InverseProblem:
-    height, width = map(int, given.size.split("x"))
+    height, width = given.size
     generator = torch.Generator().manual_seed(0)
     operator = task_named(given.task)(given.frames, height, width, generator)
     truth = torch.rand(given.frames, 3, height, width, generator=generator) * 2 - 1

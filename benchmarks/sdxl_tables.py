@@ -22,7 +22,7 @@ os.environ.update({**MEMORY, **os.environ})  # before torch is loaded, as the vi
 
 import torch
 from attrs import evolve
-from options import Parser, device, whole_number
+from options import device
 from quality import commit
 from scale.measuring import Bench, measured
 from scale.networks import configuration
@@ -30,6 +30,7 @@ from scale.options import FRAMES, SIZE, TOY_FRAMES, TOY_SIZE
 from scale.records import Setup, resume, save
 from scale.tables import report
 from sdxl_scale import setup_of
+from words import Parser, whole_number
 
 from visionxl import InputError
 

@@ -1,12 +1,12 @@
 """The words of the command."""
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from options import Parser, device, one_of, whole_number
+from options import device
+from words import Parser, frame_size, one_of, whole_number
 
 from scale.networks import DTYPES
 from scale.rows import ROWS
@@ -15,16 +15,6 @@ from visionxl import InputError
 MULTIPLE = 32  # SDXL's: 8 pixels a latent, and two halvings in the U-Net
 SIZE, TOY_SIZE = (768, 1280), (64, 96)
 FRAMES, TOY_FRAMES = 25, 2
-
-
-def size(word: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)x(\d+)", word)
-    if found is None:
-        raise argparse.ArgumentTypeError(
-            f"{word!r} is no size: give height and width in pixels, such as 768x1280"
-        )
-    height, width = map(whole_number(MULTIPLE), found.groups())
-    return height, width
 
 
 def parser(description: str | None) -> Parser:
@@ -58,7 +48,7 @@ def parser(description: str | None) -> Parser:
 
     number = whole_number(1)
     add("--count", action="store_true")
-    add("--size", action="append", type=size, metavar="HxW")
+    add("--size", action="append", type=frame_size(MULTIPLE), metavar="HxW")
     add("--height", type=whole_number(MULTIPLE))
     add("--width", type=whole_number(MULTIPLE))
     add("--frames", action="append", type=number)

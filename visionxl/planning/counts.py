@@ -70,6 +70,7 @@ class Held:
         modes: whether one channel's coefficients of the SVD are on the device, too.
         windows: whether it works in windows, of which a plan's ``core`` makes larger ones.
         prepared: whether a motion is sorted, on a CPU, for a quicker adjoint.
+        kept: what stays from step to step, the operator's matrices and decompositions, in frames.
     """
 
     measurement: float
@@ -78,6 +79,7 @@ class Held:
     modes: bool
     windows: bool
     prepared: bool
+    kept: float
 
 
 def required_networks(prior: LatentPrior) -> NetworkPrior:
@@ -231,4 +233,5 @@ def _count_held(sampler: Sampler, task: Task, frames: int) -> Held:
     parts = (sampler.initializer, sampler.consistency, sampler.finish)
     prepared = any(_prepares(part) for part in parts)
     modes, windows = keeps_modes(sampler), in_windows(sampler)
-    return Held(measurement, held, together, modes, windows, prepared)
+    kept = live.now / video[0].nbytes
+    return Held(measurement, held, together, modes, windows, prepared, kept)

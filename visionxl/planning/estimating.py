@@ -103,7 +103,7 @@ def added(
     padded = during_vae + together * networks.padding
     # The loop holds the measurement and latents: clean and noise, encoded and renoised ones. Only
     # while it encodes are there videos beside: the decoded, the corrected and the filtered one.
-    between = round(held.measurement * video) + 4 * latents
+    between = round(held.measurement * video + held.kept * frame) + 4 * latents
     # What belongs to the frames that are on the device together is in held.consistency already.
     consistent = held.together + (plan.core - DEVICE_CORE if held.windows and held.together else 0)
     waiting = max(frames - held.together, 0) * frame // channels if held.modes and not here else 0

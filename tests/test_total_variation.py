@@ -14,7 +14,13 @@ from visionxl import simulate
 from visionxl.operators import GaussianBlur, Grayscale, Mask, TemporalAverage
 from visionxl.solvers.directions import Directions
 from visionxl.solvers.motion import Motion
-from visionxl.solvers.total_variation import add_adjoint, add_carried, minimise, total_variation
+from visionxl.solvers.total_variation import (
+    Variation,
+    add_adjoint,
+    add_carried,
+    minimise,
+    total_variation,
+)
 
 # Differences
 
@@ -78,7 +84,8 @@ def minimised(name, directed=False, weight=None, damping=DAMPING, **options):
         "iterations": 1000,
         "tolerance": 1e-9,
     } | options
-    return minimise(modes, y, ESTIMATE, weight, damping=damping, **options)
+    variation = Variation(weight, options.pop("directions"), options.pop("bend", 0.0))
+    return minimise(modes, y, ESTIMATE, variation, damping=damping, **options)
 
 
 @cache
@@ -274,7 +281,9 @@ def test_it_goes_on_where_the_first_step_changes_nothing():
     """The data term alone is solved where it starts; what is left to do is the variation's."""
     mask = Mask.random(0.5, 4, 5, generator(2))
     start = noise(*SMALL, seed=8)
-    found = minimise(modes_of(mask, start), mask.forward(start), start, 0.1, iterations=50)
+    found = minimise(
+        modes_of(mask, start), mask.forward(start), start, Variation(0.1), iterations=50
+    )
     assert found.iterations > 1
     assert total_variation(found.video) < 0.9 * total_variation(start)
 
@@ -282,5 +291,7 @@ def test_it_goes_on_where_the_first_step_changes_nothing():
 def test_a_video_of_zeros_stays_as_it_is():
     zeros = torch.zeros(*SMALL, dtype=torch.float64)
     blur = PROBLEMS["blur in time and space"]
-    found = minimise(modes_of(blur, zeros), blur.forward(zeros), zeros, 0.1, damping=DAMPING)
+    found = minimise(
+        modes_of(blur, zeros), blur.forward(zeros), zeros, Variation(0.1), damping=DAMPING
+    )
     assert torch.equal(found.video, zeros)

@@ -19,7 +19,7 @@ class NotFiniteError(InputError):
         stage: lift, start, denoise, decode, consistency, low-pass, encode or renoise, or the part
             before a network, which was given it.
         frame: the first frame that has such a value; None where it is not known.
-        dtype: that the stage computes in.
+        dtype: that the stage computes in, of torch or by its name.
         way_out: what to do.
         step: of the loop, from 0, where it is known.
         window: of a long clip, from 0, where it is in several.
@@ -29,20 +29,20 @@ class NotFiniteError(InputError):
         self,
         stage: str,
         frame: int | None,
-        dtype: str,
+        dtype: object,
         way_out: str,
         step: int | None = None,
         window: int | None = None,
     ) -> None:
         self.stage: str = stage
         self.frame: int | None = frame
-        self.dtype: str = dtype
+        self.dtype: str = str(dtype).removeprefix("torch.")
         self.way_out: str = way_out
         self.step: int | None = step
         self.window: int | None = window
         places = {"window": window, "step": step, "frame": frame}
         where = [f"{name} {number}" for name, number in places.items() if number is not None]
-        where = ", ".join([*where, dtype])
+        where = ", ".join([*where, self.dtype])
         super().__init__(f"{stage} answered NaN or infinity ({where}): {way_out}")
 
     def at(self, **places: int | None) -> "NotFiniteError":

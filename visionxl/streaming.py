@@ -75,9 +75,7 @@ class TensorFrames:
 
         self._path, self._name, self._stamp = path, name, _stamp(path)
         with safe_open(path, framework="pt") as file:
-            tensor = file.get_slice(name)
-            count, *size = tensor.get_shape()
-            self.kind: str = tensor.get_dtype()  # as safetensors calls it
+            count, *size = file.get_slice(name).get_shape()
         self.shape: tuple[int, ...] = (count if most is None else min(most, count), *size)
 
     def __len__(self) -> int:

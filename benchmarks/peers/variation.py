@@ -14,7 +14,7 @@ from visionxl.operators import lift
 from visionxl.protocols import InverseProblem, Video
 from visionxl.solvers.directions import differences
 from visionxl.solvers.modes import Modes
-from visionxl.solvers.total_variation import add_adjoint, minimise
+from visionxl.solvers.total_variation import Variation, add_adjoint, minimise
 
 
 def starting_video(problem: InverseProblem, start: Solution | None) -> Video:
@@ -70,7 +70,7 @@ def minimise_variation(
         modes_of(problem, video),
         problem.measurement,
         video,
-        weight,
+        Variation(weight),
         dual=dual,
         iterations=iterations,
         tolerance=tolerance,

@@ -20,10 +20,10 @@ from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
 from visionxl.protocols import InverseProblem, Step, Video
-from visionxl.report import Look, measures
+from visionxl.report import Look
 from visionxl.simulation import simulate
 from visionxl.solvers.methods import method_named
-from visionxl.video import Clip, to_pictures
+from visionxl.video import to_pictures
 from visionxl.writing import write_clip
 
 SEED = 0
@@ -64,22 +64,18 @@ class Restorer:
             task=description.task,
         )
         watching = Told(len(sampler.times), tell)
-        video, record, notes, looks = restored(problem, prior, sampler, run, watching)
-        if truth is not None:
-            record["measures"] = measures(video, truth)
-        else:
+        made = restored(problem, prior, sampler, run, watching)
+        if truth is None:
             drawn = drawn_mask(problem.operator, Path(request.name), description)
-            notes.extend(about_mask(None, drawn, SEED))
-        clip = Clip(video, description.rate, description.sound)
-        made = (record, notes, looks)
-        _, _, page, _ = write_all(folder / VIDEO, clip, problem, truth, *made, overwrite=False)
-        columns = columns_of(problem, video, truth)
-        write_clip(folder / COMPARISON, torch.cat(list(columns.values()), dim=-1), clip.rate)
+            made.notes.extend(about_mask(None, drawn, SEED))
+        _, _, page, _ = write_all(folder / VIDEO, made, problem, description, truth, False)
+        columns = columns_of(problem, made.video, truth)
+        write_clip(folder / COMPARISON, torch.cat(list(columns.values()), dim=-1), description.rate)
         before = middle(folder / "before.png", columns["measurement"])
-        after = middle(folder / "after.png", video)
+        after = middle(folder / "after.png", made.video)
         return Outcome(
-            summary=summary(record),
-            notes=notes,
+            summary=summary(made.record),
+            notes=made.notes,
             video=folder / VIDEO,
             page=page,
             comparison=folder / COMPARISON,

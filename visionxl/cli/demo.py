@@ -13,10 +13,9 @@ from visionxl.cli.running import Run, restored
 from visionxl.errors import InputError
 from visionxl.files import check_output
 from visionxl.measurements import Description, generator_of
-from visionxl.report import measures
 from visionxl.simulation import simulate as make_problem
 from visionxl.solvers import vision_tv
-from visionxl.video import DEMO_CLIP, Clip, read_clip
+from visionxl.video import DEMO_CLIP, read_clip
 from visionxl.writing import write_clip
 
 TIMES = 4  # that the comparison is played: once is a second
@@ -54,20 +53,16 @@ def demo(
         "prior": "pocket",
     }
     run = Run(settings, seed=0, show=not json_, frames_at_once=4, truth=clip.video, task="deblur+")
-    video, record, notes, looks = restored(problem, loaded, vision_tv(), run)
-    record["measures"] = measures(video, clip.video)
-    record["measurement_measures"] = measures(problem.measurement, clip.video)
+    made = restored(problem, loaded, vision_tv(), run)
     output.mkdir(exist_ok=True)
-    written = write_all(
-        target, Clip(video, clip.rate), problem, clip.video, record, notes, looks, overwrite=True
-    )
-    columns = columns_of(problem, video, clip.video)
+    written = write_all(target, made, problem, description, clip.video, overwrite=True)
+    columns = columns_of(problem, made.video, clip.video)
     for name, shown in (
         ("measurement.mp4", problem.measurement),
         ("comparison.mp4", outputs.side_by_side(columns).repeat(TIMES, 1, 1, 1)),
     ):
-        notes += write_clip(output / name, shown, clip.rate, overwrite=True)
+        made.notes.extend(write_clip(output / name, shown, clip.rate, overwrite=True))
         written.append(output / name)
-    say(record, json_, summary(record), notes, written)
+    say(made.record, json_, summary(made.record), made.notes, written)
     if not json_:
         print(f"look at {target.with_suffix('.html')} first: it has every frame and step")

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import re
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from textwrap import TextWrapper
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from visionxl.cli.options import JsonOption, app, examples, integer, real
 from visionxl.cli.plans import say_plans
 from visionxl.errors import InputError
 from visionxl.operators import TASK_NAMES
+from visionxl.report.record import version_of
 from visionxl.solvers import METHODS
 
 SIZES = ((25, 288, 512), (25, 768, 1280), (25, 1024, 1024))
@@ -76,10 +77,7 @@ def _versions() -> dict[str, str]:
         wanted = ["torch", "diffusers", "transformers", "safetensors", "av", "numpy"]
     for line in ["visionxl", *wanted]:
         name = re.split(r"[^\w.-]", line, maxsplit=1)[0]
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
+        found[name] = version_of(name)
     return found
 
 

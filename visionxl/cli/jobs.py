@@ -17,7 +17,6 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli.checking import check_original, check_there, check_truth
 from visionxl.cli.long import Long, restored_in_windows, write_long
 from visionxl.cli.measurement_options import (
@@ -26,21 +25,20 @@ from visionxl.cli.measurement_options import (
     without_hidden,
 )
 from visionxl.cli.order import Order
-from visionxl.cli.outputs import write_all
+from visionxl.cli.outputs import Restored, write_all
 from visionxl.cli.reading import measurement_and_description, measurement_in_frames
-from visionxl.cli.running import restored
-from visionxl.distributed import Processes
+from visionxl.cli.running import Run, restored
 from visionxl.errors import InputError
 from visionxl.files import checksum_of
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import Mask
 from visionxl.operators.composition import find_parts
-from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
-from visionxl.report import Look, measures
+from visionxl.protocols import ForwardOperator, InverseProblem, LatentPrior, Measurement, Video
 from visionxl.sizes import cover
+from visionxl.solvers.loop import Sampler
 from visionxl.solvers.windows import CONTEXT
 from visionxl.streaming import FrameStream, TensorFrames, clip_in_pieces, masked
-from visionxl.video import Clip, read_clip
+from visionxl.video import read_clip
 
 DRAWN = ("inpaint", "inpaint+")  # tasks with a random mask
 
@@ -57,14 +55,6 @@ def drawn_mask(operator: object, path: Path, description: Description) -> Tensor
     if told or description.task not in DRAWN:
         return None
     return find_parts(operator, Mask)[0].mask
-
-
-@frozen(eq=False)
-class Restored:
-    video: Video
-    record: dict[str, Any]
-    notes: list[str]
-    looks: list[Look]
 
 
 @frozen(eq=False)
@@ -109,26 +99,12 @@ class WholeClip:
         notes = check_truth(len(video), (height, width), expected)
         return cover(video[: expected.frames], expected.height, expected.width), notes
 
-    def run(
-        self,
-        order: Order,
-        settings: dict[str, Any],
-        priors: Any,
-        checkpoints: CheckpointFolder | None,
-        group: Processes,
-        truth: Any,
-    ) -> Restored:
-        prior, inner = priors()
-        run = order.run(settings, inner, checkpoints, group)
+    def run(self, prior: LatentPrior, sampler: Sampler, run: Run, truth: Any) -> Restored:
         run = evolve(run, task=self.description.task, truth=truth)
-        return Restored(*restored(self.problem, prior, order.sampler(), run))
+        return restored(self.problem, prior, sampler, run)
 
     def write(self, output: Path, answer: Any, truth: Any, overwrite: bool) -> list[Path]:
-        if truth is not None:
-            answer.record["measures"] = measures(answer.video, truth)
-        clip = Clip(answer.video, self.description.rate, self.description.sound)
-        made = (answer.record, answer.notes, answer.looks)
-        return write_all(output, clip, self.problem, truth, *made, overwrite)
+        return write_all(output, answer, self.problem, self.description, truth, overwrite)
 
 
 def check_numbers(measurement: Path, frames: TensorFrames) -> None:
@@ -199,21 +175,11 @@ class LongClip:
             height, width = frame.shape[-2:]
         return path, check_truth(frames, (height, width), self.description)
 
-    def run(
-        self,
-        order: Order,
-        settings: dict[str, Any],
-        priors: Any,
-        checkpoints: CheckpointFolder | None,
-        group: Processes,
-        _: Any,  # a truth: of a long clip only the result is measured
-    ) -> Long:
-        prior, inner = priors()
-        run = order.run(settings, inner, checkpoints, group)
+    def run(self, prior: LatentPrior, sampler: Sampler, run: Run, _: Any) -> Long:
+        """Of a long clip only the result is measured against a truth, and not its steps."""
         run = evolve(run, task=self.description.task)
-        return restored_in_windows(
-            self.source, self.operator, self.description, prior, order.sampler(), run
-        )
+        measured = (self.source, self.operator, self.description)
+        return restored_in_windows(*measured, prior, sampler, run)
 
     def write(self, output: Path, answer: Any, truth: Any, overwrite: bool) -> list[Path]:
         measured = (self.source, self.operator, self.description)

@@ -7,20 +7,32 @@ from typing import Any
 
 import numpy as np
 import torch
+from attrs import frozen
 from PIL import Image, ImageDraw, ImageFont
 
 from visionxl.files import whole
+from visionxl.measurements import Description
 from visionxl.operators import lift
 from visionxl.planning.plan import counted
 from visionxl.protocols import InverseProblem, Video
 from visionxl.report import Look, measures, write_page
 from visionxl.report.record import versions
-from visionxl.video import Clip, to_pictures
+from visionxl.video import to_pictures
 from visionxl.writing import write_clip
 
 RESUME = "--resume"
 MARGIN, TITLE = 8, 22
 PAPER, INK = (255, 255, 255), (30, 30, 30)
+
+
+@frozen(eq=False)
+class Restored:
+    """What a run has made: the video, its record, words for people, and looks at its steps."""
+
+    video: Video
+    record: dict[str, Any]
+    notes: list[str]
+    looks: list[Look]
 
 
 def command_line(*more: str) -> list[str]:
@@ -98,15 +110,14 @@ def _middle(picture: np.ndarray) -> np.ndarray:
 def side_by_side(columns: dict[str, Video]) -> Video:
     """The videos next to each other, each frame titled, with a margin between."""
     first = next(iter(columns.values()))
-    title_height = TITLE
     strips = []
     for title, video in columns.items():
-        label = Image.new("RGB", (video.shape[-1], title_height), PAPER)
+        label = Image.new("RGB", (video.shape[-1], TITLE), PAPER)
         ImageDraw.Draw(label).text((4, 4), title, fill=INK, font=ImageFont.load_default(14))
         strip = torch.from_numpy(np.asarray(label).copy()).permute(2, 0, 1) / 127.5 - 1
         titled = strip.to(video).expand(len(video), -1, -1, -1)
         strips.append(torch.cat([titled, video.expand(-1, 3, -1, -1)], dim=-2))
-        strips.append(first.new_ones(len(first), 3, first.shape[-2] + title_height, MARGIN))
+        strips.append(first.new_ones(len(first), 3, first.shape[-2] + TITLE, MARGIN))
     return torch.cat(strips[:-1], dim=-1)
 
 
@@ -120,25 +131,25 @@ def beside(output: Path) -> tuple[Path, Path, Path]:
 
 def write_all(
     output: Path,
-    clip: Clip,
+    made: Restored,
     problem: InverseProblem,
+    description: Description,
     truth: Video | None,
-    record: dict[str, Any],
-    notes: list[str],
-    looks: list[Look],
     overwrite: bool,
 ) -> list[Path]:
-    """The video, the picture, the page and the record."""
+    """The video, the picture, the page and the record of what a run has made."""
     picture, record_path, page = beside(output)
-    notes += write_clip(output, clip.video, clip.rate, sound=clip.sound, overwrite=overwrite)
-    columns = columns_of(problem, clip.video, truth)
-    if truth is not None and "measurement_measures" not in record:
-        record["measurement_measures"] = measures(columns["measurement"], truth)
+    rate, sound = description.rate, description.sound
+    made.notes.extend(write_clip(output, made.video, rate, sound=sound, overwrite=overwrite))
+    columns = columns_of(problem, made.video, truth)
+    if truth is not None:
+        made.record["measures"] = measures(made.video, truth)
+        made.record["measurement_measures"] = measures(columns["measurement"], truth)
     write_picture(picture, columns)
     written = [output, picture, page, record_path]
-    record["notes"], record["outputs"] = notes, [str(path) for path in written]
-    write_page(page, columns, clip.rate, record, looks)
-    write_json(record_path, record)
+    made.record["notes"], made.record["outputs"] = made.notes, [str(path) for path in written]
+    write_page(page, columns, rate, made.record, made.looks)
+    write_json(record_path, made.record)
     return written
 
 

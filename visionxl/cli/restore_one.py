@@ -83,7 +83,8 @@ def restore_one(
     settings = settings_of(measurement, output, order, job.description)
     if not group.first:
         if group.share(None):
-            job.run(order, settings, priors, None, group, None)
+            prior, inner = priors()
+            job.run(prior, order.sampler(), order.run(settings, inner, None, group), None)
             group.wait_for(f"wrote {output}")  # which may take longer than a network would wait
         return None
     facts = {**settings, "measured": job.checksum(options.mask), "weights": weights_of(order)}
@@ -113,7 +114,7 @@ def restore_one(
         elif not _is_own(output, folder, run):  # another run has finished there meanwhile
             _check_outputs(output, order.overwrite)
         truth, about_truth = job.truth(order.truth)
-        priors()
+        prior, inner = priors()
         damaged = begin(checkpoints, stored, output)
         for path in (output, *beside(output)):
             clear_partials(path)
@@ -121,7 +122,8 @@ def restore_one(
             group.share(True)
             given = order.noise, order.estimate_noise
             told = about_noise(measurement, job.description.noise_std, *given, job.shown)
-            answer = job.run(order, settings, priors, checkpoints, group, truth)
+            how = order.run(settings, inner, checkpoints, group)
+            answer = job.run(prior, order.sampler(), how, truth)
             answer.notes.extend(damaged + about_truth + about_rate(measurement))
             answer.notes.extend(about_time(job.operator, measurement))
             frames = job.description.frames

@@ -13,6 +13,7 @@ from rich.console import Console
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
 from visionxl.cli import outputs
 from visionxl.cli.memory import check_memory
+from visionxl.cli.outputs import Restored
 from visionxl.cli.priors import fitted_like, prior_for
 from visionxl.cli.progress import StepBar, Watching
 from visionxl.distributed import Processes, SplitFrames
@@ -35,7 +36,7 @@ from visionxl.protocols import (
     StepRecord,
     Video,
 )
-from visionxl.report import Album, Look, run_record
+from visionxl.report import Album, run_record
 from visionxl.solvers import Around, FrameByFrame, Sampler, hosted, restore
 from visionxl.solvers.long import Place
 from visionxl.solvers.placing import WindowSize
@@ -140,8 +141,8 @@ def restored(
     sampler: Sampler,
     run: Run,
     watching: Watching | None = None,
-) -> tuple[Video, dict[str, Any], list[str], list[Look]]:
-    """Run the method; the video, its record, words, and looks at its steps.
+) -> Restored:
+    """Run the method.
 
     Args:
         problem: what was measured.
@@ -223,7 +224,7 @@ def restored(
     if run.warm:
         record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)
     notes += about_residual(record["data_residual"], problem.noise_std)
-    return result.video.cpu(), record, notes, album.looks
+    return Restored(result.video.cpu(), record, notes, album.looks)
 
 
 def repeated_in(

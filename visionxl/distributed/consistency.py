@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 from torch import Tensor
 
 from visionxl.distributed.processes import ProcessError, Processes
@@ -159,17 +159,16 @@ class SplitDampedCG:
         if isinstance(whole, HostedOperator):  # of videos in host memory
             whole, device = whole.operator, whole.device
         operator = SplitOperator(whole, self.processes, frames, device)
-        damping = damping_of(problem, level, self.solver.spread, self.solver.least_noise)
-        result = damped_cg(
+        found = damped_cg(
             operator,
-            operator.adjoint(measured[own] - operator.forward(estimate[own])),
-            damping,
+            measured[own],
+            estimate[own],
+            damping_of(problem, level, self.solver.spread, self.solver.least_noise),
             iterations=self.solver.iterations,
             tolerance=self.solver.tolerance,
             inner_product=self._inner_product,
         )
-        video = self.processes.gather(result.solution.add_(estimate[own]), frames)
-        return Correction(video, result.iterations, result.residuals, result.stopped)
+        return evolve(found, video=self.processes.gather(found.video, frames))
 
     def _inner_product(self, left: Tensor, right: Tensor) -> float:
         return self.processes.total(dot(left, right) if len(left) else 0.0)

@@ -7,7 +7,7 @@ from attrs import field, frozen
 from torch import Generator
 
 from visionxl.errors import InputError, NotFiniteError
-from visionxl.operators.finite import broken_frame
+from visionxl.operators.finite import unsolved
 from visionxl.operators.lifting import lift
 from visionxl.protocols import (
     NOT_A_NUMBER,
@@ -47,6 +47,15 @@ def ddim_invert(latent: Latent, prior: LatentPrior, levels: Sequence[NoiseLevel]
     return latent
 
 
+def frame_in(frame: int, count: int) -> int:
+    """A frame number from 0, of one that may count from the end. InputError where there is none."""
+    if not -count <= frame < count:
+        raise InputError(
+            f"frame {frame} is not in the measurement: it has {count} frames, 0 to {count - 1}"
+        )
+    return frame % count
+
+
 @frozen
 class BatchConsistentInversion:
     """One measurement frame, lifted, encoded, inverted, and replicated over the frames.
@@ -67,16 +76,11 @@ class BatchConsistentInversion:
         generator: Generator,
     ) -> Latent:
         lifted = lift(problem.operator, problem.measurement)
-        if not -len(lifted) <= self.frame < len(lifted):
-            raise InputError(
-                f"frame {self.frame} is not in the measurement: it has {len(lifted)} frames, "
-                f"0 to {len(lifted) - 1}"
-            )
-        chosen = lifted[self.frame].unsqueeze(0)
+        frame = frame_in(self.frame, len(lifted))
         try:
-            latent = ddim_invert(prior.encode(chosen), prior, levels)
+            latent = ddim_invert(prior.encode(lifted[frame : frame + 1]), prior, levels)
         except NotFiniteError as error:  # the networks saw no other frame
-            raise error.at(frame=self.frame % len(lifted)) from None
+            raise error.at(frame=frame) from None
         return latent.expand(len(lifted), -1, -1, -1)
 
 
@@ -123,10 +127,7 @@ class CorrectedInversion:
         lifted = lift(problem.operator, problem.measurement)
         corrected = self.consistency.correct(lifted, problem, levels[0])
         if corrected.stopped == NOT_A_NUMBER:  # the solver kept what it had before
-            dtype = str(corrected.video.dtype).removeprefix("torch.")
-            way_out = "look at the operator (visionxl.testing.check_operator)"
-            frame = broken_frame(problem.operator, lifted)
-            raise NotFiniteError("consistency", frame, dtype, way_out)
+            raise unsolved(problem.operator, lifted)
         latent = prior.encode(corrected.video)
         if self.at_once:
             noise = prior.denoise(latent, levels[0]).noise

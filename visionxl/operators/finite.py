@@ -1,7 +1,18 @@
 """Where an operator answers what is not finite."""
 
+from visionxl.errors import NotFiniteError
 from visionxl.operators.cutting import uncut
 from visionxl.protocols import ForwardOperator, NonlinearOperator, Video
+
+SOLVABLE = (
+    "give the right noise_std, not 0 where there is noise, and check the operator's adjoint "
+    "(visionxl.operators.check_adjoint)"
+)
+
+
+def unsolved(operator: ForwardOperator | NonlinearOperator, video: Video) -> NotFiniteError:
+    """The error of a consistency that met NaN or infinity: the frame is where ``A`` answers one."""
+    return NotFiniteError("consistency", broken_frame(operator, video), video.dtype, SOLVABLE)
 
 
 def broken_frame(operator: ForwardOperator | NonlinearOperator, video: Video) -> int | None:

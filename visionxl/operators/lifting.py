@@ -49,11 +49,10 @@ def lift(operator: ForwardOperator | NonlinearOperator, measurement: Measurement
     )
     largest = terms.abs().max().item()
     if not math.isfinite(largest) or not bool(gain.isfinite().all()):
-        name = str(gain.dtype).removeprefix("torch.")
         way_out = "the operator is not finite where a video is: mend its forward and adjoint"
         wrong = ~(gain.isfinite() & terms.isfinite())
         frame = int(wrong.flatten(1).any(1).nonzero()[0]) if wrong.ndim == 4 else None
-        raise NotFiniteError("lift", frame, name, way_out)
+        raise NotFiniteError("lift", frame, gain.dtype, way_out)
     return divide_where_seen(projected, gain, largest)
 
 

@@ -7,7 +7,7 @@ from torch.nn.functional import avg_pool2d
 
 from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
-from visionxl.operators.factors import Factors, Shape, matrix_of
+from visionxl.operators.factors import Factors, Shape
 from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
 from visionxl.validators import from_one
@@ -65,38 +65,15 @@ def cubic(x: Tensor) -> Tensor:
     return torch.where(x < 1, near, torch.where(x < 2, far, torch.zeros_like(x)))
 
 
-def bicubic_weights(size: int, factor: int) -> tuple[Tensor, Tensor]:
-    """Source positions and float64 weights, both (size // factor, taps), of one axis.
+def bicubic_matrix(size: int, factor: int) -> Tensor:
+    """The reduction of one axis, (size // factor, size), float64.
 
     The kernel is stretched by the factor (antialiasing); taps beyond the border are left out and
     the rest normalised, as Pillow does.
     """
     centres = (torch.arange(size // factor, dtype=torch.float64) + 0.5) * factor - 0.5
-    first = torch.ceil(centres - 2 * factor)
-    positions = first[:, None] + torch.arange(4 * factor)
-    weights = cubic((positions - centres[:, None]) / factor)
-    weights = torch.where((positions >= 0) & (positions < size), weights, 0)
-    return positions.clamp(0, size - 1).long(), weights / weights.sum(dim=1, keepdim=True)
-
-
-def _shrink(frame: Tensor, dim: int, positions: Tensor, weights: Tensor) -> Tensor:
-    result: Tensor | None = None
-    column = [-1 if i == dim % frame.ndim else 1 for i in range(frame.ndim)]
-    for place, weight in zip(positions.T, weights.T, strict=True):
-        term = frame.index_select(dim, place) * weight.view(column)
-        result = term if result is None else result.add_(term)
-    assert result is not None  # a kernel has at least four taps
-    return result
-
-
-def _grow(frame: Tensor, dim: int, positions: Tensor, weights: Tensor, size: int) -> Tensor:
-    column = [-1 if i == dim % frame.ndim else 1 for i in range(frame.ndim)]
-    shape = list(frame.shape)
-    shape[dim] = size
-    result = frame.new_zeros(shape)
-    for place, weight in zip(positions.T, weights.T, strict=True):
-        result.index_add_(dim, place, frame * weight.view(column))
-    return result
+    weights = cubic((torch.arange(size) - centres[:, None]) / factor)
+    return weights / weights.sum(dim=1, keepdim=True)
 
 
 @frozen
@@ -113,30 +90,19 @@ class BicubicDownsample(Composable):
 
     factor: int = field(default=4, validator=from_one)
 
-    def _each_axis(self, size: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        positions, weights = bicubic_weights(size, self.factor)
-        return positions.to(like.device), weights.to(like)
-
     def reach(self) -> Reach:
         return Reach()
 
     def forward(self, video: Video) -> Measurement:
         check_divides(self.factor, video)
-        rows, columns = (self._each_axis(size, video) for size in video.shape[-2:])
-        return torch.stack([_shrink(_shrink(frame, -2, *rows), -1, *columns) for frame in video])
+        rows, columns = (bicubic_matrix(size, self.factor).to(video) for size in video.shape[-2:])
+        return torch.stack([rows @ (frame @ columns.T) for frame in video])
 
     def adjoint(self, measurement: Measurement) -> Video:
-        height, width = (self.factor * size for size in measurement.shape[-2:])
-        rows, columns = (self._each_axis(size, measurement) for size in (height, width))
-        frames = []
-        for frame in measurement:
-            wide = _grow(frame, -1, *columns, width)
-            frames.append(_grow(wide, -2, *rows, height))
-        return torch.stack(frames)
+        sizes = (self.factor * size for size in measurement.shape[-2:])
+        rows, columns = (bicubic_matrix(size, self.factor).to(measurement) for size in sizes)
+        return torch.stack([rows.T @ (frame @ columns) for frame in measurement])
 
     def factors(self, shape: Shape) -> Factors:
-        def along(axis: int) -> Tensor:
-            positions, weights = bicubic_weights(shape[axis], self.factor)
-            return matrix_of(lambda v: _shrink(v, axis, positions, weights), axis, shape[axis])
-
-        return Factors((None, None, along(2), along(3)))
+        rows, columns = (bicubic_matrix(size, self.factor) for size in shape[2:])
+        return Factors((None, None, rows, columns))

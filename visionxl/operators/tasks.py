@@ -45,11 +45,11 @@ def temporal(frames: int, height: int, width: int, generator: Generator) -> Forw
     return TemporalAverage(13, "circular")
 
 
-def with_average(spatial: Task, window: int = 7) -> Task:
-    """``spatial`` after the average over ``window`` frames, circular in time."""
+def with_average(spatial: Task) -> Task:
+    """``spatial`` after the average over 7 frames, circular in time."""
 
     def task(frames: int, height: int, width: int, generator: Generator) -> ForwardOperator:
-        average = TemporalAverage(window, "circular")
+        average = TemporalAverage(7, "circular")
         return spatial(frames, height, width, generator) @ average  # type: ignore[operator]
 
     return task

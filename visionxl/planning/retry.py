@@ -41,8 +41,7 @@ def repeated(
         if other is None or not ran_out_of_memory(error) or HOST_MEMORY in str(error):
             raise
     # Only here is the error gone, and with it the tensors that its frames held.
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # nothing, where CUDA is not in use
     tell(f"memory ran out with the videos on {plan.video_device}: went on with them in host memory")
     return attempt(other)
 
@@ -70,14 +69,17 @@ class Persistent:
         device: torch.device | str | None = None,
         tell: Callable[[str], object] = lambda sentence: None,
     ) -> None:
-        self.plan: MemoryPlan = plan
         self._tell = tell
         if plan.dtype is not None:  # converted once
             prior = planned(prior, MemoryPlan(dtype=plan.dtype))
         networks = networks_of(prior)
         self._device = device if networks is None or device else device_of(networks.network)
         self._given = prior
-        self._prior = planned(prior, evolve(plan, dtype=None), self._device)
+        self._obey(plan)
+
+    def _obey(self, plan: MemoryPlan) -> None:
+        self.plan: MemoryPlan = plan
+        self._prior = planned(self._given, evolve(plan, dtype=None), self._device)
 
     @property
     def prior(self) -> LatentPrior:
@@ -100,7 +102,7 @@ class Persistent:
     def _persist(self, stage: str, given: Tensor, call: Callable[[LatentPrior], T]) -> T:
         while True:
             if self._taken_away():
-                self._prior = planned(self._given, evolve(self.plan, dtype=None), self._device)
+                self._obey(self.plan)
             try:
                 return call(FrameByFrame(self._prior, self.plan.frames_at_once, checks=False))
             except (RuntimeError, MemoryError) as error:
@@ -108,11 +110,9 @@ class Persistent:
                 if smaller is None or not ran_out_of_memory(error):
                     raise
             # Only here is the error gone, and with it the tensors that its frames held.
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+            torch.cuda.empty_cache()
             self._tell(f"memory ran out in {stage} with {self.plan}: went on with {smaller}")
-            self.plan = smaller
-            self._prior = planned(self._given, evolve(smaller, dtype=None), self._device)
+            self._obey(smaller)
 
     def _taken_away(self) -> bool:
         """Whether a network that both have was sent to host memory by another prior's turns."""

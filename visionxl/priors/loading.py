@@ -120,8 +120,7 @@ def without_encoders(pipeline: Any, denoiser: str, device: torch.device | str) -
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module) and name not in (denoiser, "vae"):
             setattr(pipeline, name, None)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()
     for name in (denoiser, "vae"):
         getattr(pipeline, name).to(device)
 

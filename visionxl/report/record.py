@@ -123,10 +123,12 @@ def measures_in_pieces(pieces: Iterable[tuple[Video, Video]]) -> dict[str, float
 
 def versions() -> dict[str, str]:
     """Of what decides the numbers of a run."""
-    found = {"python": platform.python_version()}
-    for name in DECIDING:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {"python": platform.python_version(), **{name: version_of(name) for name in DECIDING}}
+
+
+def version_of(package: str) -> str:
+    """The version that is installed, in words where none is."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -7,9 +7,12 @@ from torch import Tensor
 
 from visionxl.errors import InputError, name_of
 from visionxl.memory import ran_out_of_memory
+from visionxl.operators.finite import unsolved
 from visionxl.operators.lifting import lift
 from visionxl.protocols import (
+    NOT_A_NUMBER,
     Correction,
+    DataConsistency,
     InverseProblem,
     Latent,
     LatentPrior,
@@ -17,7 +20,7 @@ from visionxl.protocols import (
     NoiseSchedule,
     Video,
 )
-from visionxl.solvers.finite import check_finite, check_solved
+from visionxl.solvers.finite import check_finite
 
 
 def check_answer(part: object, method: str, given: Tensor, answer: object) -> Tensor:
@@ -47,10 +50,12 @@ def check_frames(prior: object, method: str, given: Tensor, answer: object) -> T
     return checked
 
 
-def check_correction(
-    consistency: object, estimate: Tensor, correction: object, problem: InverseProblem
-) -> None:
-    """Raise InputError where a consistency did not return a Correction of the estimate's kind."""
+def corrected(
+    consistency: DataConsistency, estimate: Video, problem: InverseProblem, level: NoiseLevel
+) -> Correction:
+    """A consistency's answer: a finite video of the estimate's kind; the estimate is left alone."""
+    version = None if estimate.is_inference() else estimate._version
+    correction: object = consistency.correct(estimate, problem, level)
     if not isinstance(correction, Correction):
         raise InputError(
             f"{name_of(consistency)}: correct returned {type(correction).__name__}; make it return "
@@ -64,7 +69,14 @@ def check_correction(
         )
     check_finite("decode", estimate)
     check_finite("consistency", video)
-    check_solved(correction, estimate, problem)
+    if correction.stopped == NOT_A_NUMBER:  # the solver kept what it had before
+        raise unsolved(problem.operator, estimate)
+    if version is not None and estimate._version != version:
+        raise InputError(
+            f"{name_of(consistency)}: correct changed its estimate in place, which the trace shows "
+            "as it was: work on estimate.clone()"
+        )
+    return correction
 
 
 def check_decoded(
@@ -147,12 +159,12 @@ def check_first(level: NoiseLevel) -> None:
         )
 
 
-def check_same_shape(name: str, part: object, given: Tensor, answer: object) -> Tensor:
-    """What a low-pass or a renoise returned: a tensor of its argument's shape, dtype and device."""
+def check_same_shape(name: str, part: object, given: Tensor, answer: object) -> None:
+    """Raise InputError where a low-pass or renoise does not keep shape, dtype and device."""
     checked = check_answer(part, name, given, answer)
     if checked.shape != given.shape:
         raise InputError(
             f"{part!r}: {name} returned shape {tuple(checked.shape)} for an argument of "
             f"{tuple(given.shape)}; make it keep the shape"
         )
-    return check_finite(name, checked)
+    check_finite(name, checked)

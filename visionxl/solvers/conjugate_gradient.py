@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from visionxl.operators.checks import normal as normal_of
-from visionxl.protocols import NOT_A_NUMBER, ForwardOperator, Video
+from visionxl.protocols import NOT_A_NUMBER, Correction, ForwardOperator, Measurement, Video
 
 CONVERGED = "converged"
 USED_UP = "iterations used up"
@@ -110,19 +110,22 @@ def conjugate_gradient(
 
 def damped_cg(
     operator: ForwardOperator,
-    right: Video,
+    measurement: Measurement,
+    estimate: Video,
     damping: float,
     *,
     iterations: int,
     tolerance: float,
     inner_product: Callable[[Tensor, Tensor], float] = dot,
-) -> CGResult:
-    """Solve ``(A^T A + damping) x = right`` from zero; see :func:`conjugate_gradient`."""
-    return conjugate_gradient(
+) -> Correction:
+    """``x`` of ``(A^T A + damping) (x - x0) = A^T (y - A x0)``; see :func:`conjugate_gradient`."""
+    found = conjugate_gradient(
         lambda x: normal_of(operator, x).add(x, alpha=damping),
-        right,
+        operator.adjoint(measurement - operator.forward(estimate)),
         None,
         iterations=iterations,
         tolerance=tolerance,
         inner_product=inner_product,
     )
+    video = found.solution.add_(estimate)
+    return Correction(video, found.iterations, found.residuals, found.stopped)

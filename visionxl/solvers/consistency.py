@@ -59,17 +59,14 @@ class DampedCG:
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)
-        operator = problem.operator
-        damping = damping_of(problem, level, self.spread, self.least_noise)
-        result = damped_cg(
-            operator,
-            operator.adjoint(problem.measurement - operator.forward(estimate)),
-            damping,
+        return damped_cg(
+            problem.operator,
+            problem.measurement,
+            estimate,
+            damping_of(problem, level, self.spread, self.least_noise),
             iterations=self.iterations,
             tolerance=self.tolerance,
         )
-        video = result.solution.add_(estimate)
-        return Correction(video, result.iterations, result.residuals, result.stopped)
 
 
 @frozen

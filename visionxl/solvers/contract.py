@@ -23,11 +23,9 @@ from visionxl.solvers.gain import gain_of
 LARGE = 8.0  # times what a video of ones is measured as
 
 
-def check_problem(problem: InverseProblem) -> int:
-    """The frames of the video that was measured.
-
-    Raises InputError, with the way out, for an operator or measurement that cannot be used, and
-    warns of an adjoint that is not the transpose of forward, as ``|A^T y|^2 = <A A^T y, y>`` tells.
+def check_problem(problem: InverseProblem) -> None:
+    """Raise InputError, with the way out, for an operator or measurement that cannot be used, and
+    warn of an adjoint that is not the transpose of forward, as ``|A^T y|^2 = <A A^T y, y>`` tells.
     """
     operator, measurement = problem.operator, problem.measurement
     if isinstance(operator, type):
@@ -37,10 +35,9 @@ def check_problem(problem: InverseProblem) -> int:
             f"operator {name_of(operator)} is no forward operator: it needs the methods "
             "forward(video) and adjoint(measurement), or forward, linearize and lift"
         )
-    if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
-        kind = getattr(measurement, "dtype", type(measurement).__name__)
-        real = isinstance(measurement, Tensor) and measurement.is_complex()
-        way_out = "; of complex ones take torch.view_as_real, in forward too" if real else ""
+    if not measurement.is_floating_point():
+        kind, own = measurement.dtype, measurement.is_complex()
+        way_out = "; of complex ones take torch.view_as_real, in forward too" if own else ""
         raise InputError(
             f"measurement is {kind}: expected a tensor of floating point numbers{way_out}"
         )
@@ -81,7 +78,6 @@ def check_problem(problem: InverseProblem) -> int:
     if isinstance(operator, ForwardOperator):
         _check_transpose(operator, measurement, video, again)
     _check_range(operator, measurement, video)
-    return len(video)
 
 
 def _check_range(
@@ -188,8 +184,6 @@ def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:
 
 def check_state(state: object, times: Sequence[float], frames: int) -> None:
     """Raise InputError for a state that belongs to a run of other times or of other frames."""
-    if state is None:
-        return
     if not isinstance(state, State):
         raise InputError(
             f"state {type(state).__name__} is no State: give the following of a step, or None"

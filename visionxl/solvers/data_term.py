@@ -7,9 +7,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from attrs import frozen
 
-from visionxl.operators.checks import normal
 from visionxl.protocols import ForwardOperator, Measurement, Video
-from visionxl.solvers.conjugate_gradient import INDEFINITE, NOT_A_NUMBER, CGResult, damped_cg
+from visionxl.solvers.conjugate_gradient import damped_cg
 
 DataStep = Callable[[Video], str | None]
 """In place: ``v`` becomes ``argmin_x |y - A x|^2 + total |x - v|^2``; a breakdown is told."""
@@ -49,13 +48,14 @@ class Iterated:
     tolerance: float = 1e-2
 
     def step(self, measurement: Measurement, total: float) -> DataStep:
-        operator = self.operator
+        most, enough = self.iterations, self.tolerance
 
         def step(video: Video) -> str | None:
-            right = operator.adjoint(measurement - operator.forward(video))
-            found = self._solve(right, total, self.iterations, self.tolerance)
-            video.add_(found.solution)
-            return found.stopped if found.stopped in (INDEFINITE, NOT_A_NUMBER) else None
+            found = damped_cg(
+                self.operator, measurement, video, total, iterations=most, tolerance=enough
+            )
+            video.copy_(found.video)
+            return found.stopped if found.broke_down else None
 
         return step
 
@@ -63,10 +63,7 @@ class Iterated:
         """By one probe of random signs (Hutchinson 1990), always the same."""
         signs = torch.randint(0, 2, self.like.shape, generator=torch.Generator().manual_seed(0))
         probe = (2 * signs - 1).to(self.like)
-        seen = normal(self.operator, probe)
-        solved = self._solve(seen, damping, iterations=20, tolerance=1e-2).solution
-        share = torch.dot(probe.flatten().double(), solved.flatten().double()).item()
+        seen, nothing = self.operator.forward(probe), torch.zeros_like(probe)
+        solved = damped_cg(self.operator, seen, nothing, damping, iterations=20, tolerance=1e-2)
+        share = torch.dot(probe.flatten().double(), solved.video.flatten().double()).item()
         return min(max(share, 1.0), float(probe.numel()))
-
-    def _solve(self, right: Video, total: float, iterations: int, tolerance: float) -> CGResult:
-        return damped_cg(self.operator, right, total, iterations=iterations, tolerance=tolerance)

@@ -1,6 +1,5 @@
 """NaN and infinity stop a run where they come up, and say where."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,20 +7,18 @@ import torch
 from torch import Tensor
 
 from visionxl.errors import NotFiniteError
-from visionxl.operators.finite import broken_frame
-from visionxl.protocols import NOT_A_NUMBER, Correction, InverseProblem, Video
+from visionxl.operators.finite import SOLVABLE
 
 WAYS_OUT = {
     "start": "try another initializer, such as Noise(), to see whether the networks are sound",
     "denoise": "load the networks in bfloat16 or float32; with guidance, try a smaller scale",
     "encode": "give the fp16-safe autoencoder (for SDXL, madebyollin/sdxl-vae-fp16-fix), "
     "or load the networks in bfloat16 or float32",
-    "consistency": "give the right noise_std, not 0 where there is noise, and check the operator's "
-    "adjoint (visionxl.operators.check_adjoint)",
+    "consistency": SOLVABLE,
     "low-pass": "return finite values for a finite video",
     "renoise": "return finite latents for finite arguments",
 }
-BEFORE = "look at the initializer and the consistency, and " + WAYS_OUT["consistency"]
+BEFORE = "look at the initializer and the consistency, and " + SOLVABLE
 WAYS_OUT["decode"] = WAYS_OUT["encode"]
 
 
@@ -47,29 +44,12 @@ def check_finite(
         return answer
     for frame, values in enumerate(answer, first):
         if not bool(values.isfinite().all()):
-            name = str(dtype or answer.dtype).removeprefix("torch.")
             if given is not None and not bool(given.isfinite().all()):
-                raise NotFiniteError(f"the part before {stage}", frame, name, BEFORE)
-            raise NotFiniteError(stage, frame, name, WAYS_OUT[stage])
+                stage, way_out = f"the part before {stage}", BEFORE
+            else:
+                way_out = WAYS_OUT[stage]
+            raise NotFiniteError(stage, frame, dtype or answer.dtype, way_out)
     return answer
-
-
-def check_residual(residual: float, video: Video, problem: InverseProblem) -> float:
-    """The residual. Raises NotFiniteError where a correction is so large that it is none, or the
-    operator has no number for it."""
-    if not math.isfinite(residual):
-        name = str(video.dtype).removeprefix("torch.")
-        frame = broken_frame(problem.operator, video)
-        raise NotFiniteError("consistency", frame, name, WAYS_OUT["consistency"])
-    return residual
-
-
-def check_solved(correction: Correction, estimate: Video, problem: InverseProblem) -> None:
-    """Raises NotFiniteError where a solver met NaN or infinity, and kept what it had before."""
-    if correction.stopped == NOT_A_NUMBER:
-        dtype = str(correction.video.dtype).removeprefix("torch.")
-        frame = broken_frame(problem.operator, estimate)
-        raise NotFiniteError("consistency", frame, dtype, WAYS_OUT["consistency"])
 
 
 @contextmanager

@@ -4,6 +4,8 @@ The networks see a few frames at a time anyway. These values do the same for the
 that a device holds no long video whole: :func:`hosted` puts them in place.
 """
 
+from typing import Any
+
 from attrs import evolve, frozen
 
 from visionxl.init.inversion import CorrectedInversion
@@ -84,9 +86,7 @@ def hosted(
     if isinstance(low_pass, ScheduledLowPass):
         low_pass = HostedLowPass(low_pass, device)
     consistency = _hosted(sampler.consistency, problem, device, windows)
-    finish = sampler.finish
-    if finish is not None:
-        finish = _hosted(finish, problem, device, windows)
+    finish = _hosted(sampler.finish, problem, device, windows)
     method = evolve(
         sampler, consistency=consistency, initializer=start, low_pass=low_pass, finish=finish
     )
@@ -123,11 +123,9 @@ def _consistencies(sampler: Sampler) -> list[DataConsistency | None]:
     return [*first, sampler.consistency, sampler.finish]
 
 
-def _hosted(
-    consistency: DataConsistency, problem: InverseProblem, device: str, windows: WindowSize
-) -> DataConsistency:
-    if isinstance(consistency, WINDOWED):
-        return ByWindow(consistency, device, windows)
-    if isinstance(consistency, EXACT) and isinstance(problem.operator, Factored):
-        return HostedClosedForm(consistency, device)
-    return consistency
+def _hosted(part: Any, problem: InverseProblem, device: str, windows: WindowSize) -> Any:
+    if isinstance(part, WINDOWED):
+        return ByWindow(part, device, windows)
+    if isinstance(part, EXACT) and isinstance(problem.operator, Factored):
+        return HostedClosedForm(part, device)
+    return part

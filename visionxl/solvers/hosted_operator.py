@@ -17,9 +17,9 @@ from visionxl.transfer import moved, room
 FRAMES = 8  # at once, of what sees one frame at a time
 
 
-def chunks(frames: int, size: int = FRAMES) -> Iterator[slice]:
-    """``0:size``, ``size:2 size`` and so on."""
-    return (slice(first, min(first + size, frames)) for first in range(0, frames, size))
+def chunks(frames: int) -> Iterator[slice]:
+    """``0:FRAMES``, ``FRAMES:2 FRAMES`` and so on."""
+    return (slice(first, min(first + FRAMES, frames)) for first in range(0, frames, FRAMES))
 
 
 def pieces_of(operator: Any, video: FrameSource) -> Iterator[tuple[slice, Measurement]]:

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from torch import Generator
 
 from visionxl.errors import InputError, NotFiniteError, name_of
-from visionxl.init.inversion import BatchConsistentInversion
+from visionxl.init.inversion import BatchConsistentInversion, frame_in
 from visionxl.operators.cutting import operator_at, uncut
 from visionxl.operators.lifting import lift
 from visionxl.operators.reach import reach_of
@@ -108,13 +108,7 @@ def with_common_start(
     initializer = sampler.initializer
     if len(windows) == 1 or not isinstance(initializer, BatchConsistentInversion):
         return lambda window: sampler
-    frames = windows[0].frames
-    if not -frames <= initializer.frame < frames:
-        raise InputError(
-            f"frame {initializer.frame} is not in the measurement: it has {frames} frames, 0 to "
-            f"{frames - 1}"
-        )
-    frame = initializer.frame % frames
+    frame = frame_in(initializer.frame, windows[0].frames)
     holding = next(w for w in windows if w.first <= frame < w.stop)
     problem = problem_of(holding)
     levels = [prior.schedule.level(t) for t in sampler.times]

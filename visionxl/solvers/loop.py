@@ -1,5 +1,6 @@
 """The loop: one method for every prior, operator, consistency and initializer."""
 
+import math
 import time
 import warnings
 from abc import abstractmethod
@@ -12,8 +13,9 @@ import torch
 from attrs import evolve, field, frozen
 from torch import Generator
 
-from visionxl.errors import InputError, name_of
+from visionxl.errors import InputError
 from visionxl.memory import peak_bytes
+from visionxl.operators.finite import unsolved
 from visionxl.operators.lifting import lift
 from visionxl.protocols import (
     Correction,
@@ -31,12 +33,12 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.solvers.answers import (
-    check_correction,
     check_decoded,
     check_first,
     check_same_shape,
     check_schedule,
     check_start,
+    corrected,
     first_seen,
 )
 from visionxl.solvers.consistency import Unchanged
@@ -47,7 +49,7 @@ from visionxl.solvers.contract import (
     check_problem,
     check_state,
 )
-from visionxl.solvers.finite import check_residual, step_named
+from visionxl.solvers.finite import step_named
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.precision import check_precision, no_autocast
 from visionxl.solvers.residual import check_result, data_residual
@@ -214,19 +216,12 @@ def _steps(
             decoded = prior.decode(denoised.clean)
             if index == first or changed:
                 check_decoded(prior, sampler.initializer, problem, decoded)
-            version = None if decoded.is_inference() else decoded._version
-            corrected = sampler.consistency.correct(decoded, problem, level)
-            check_correction(sampler.consistency, decoded, corrected, problem)
-            if version is not None and decoded._version != version:
-                raise InputError(
-                    f"{name_of(sampler.consistency)}: correct changed its estimate in place, which "
-                    "the trace shows as it was: work on estimate.clone()"
-                )
+            answer = corrected(sampler.consistency, decoded, problem, level)
             if index == last and sampler.finish is not None:
-                corrected = _finished(sampler.finish, corrected, problem, level)
+                answer = _finished(sampler.finish, answer, problem, level)
             if index < last:
-                filtered = sampler.low_pass(corrected.video, level)
-                check_same_shape("low-pass", sampler.low_pass, corrected.video, filtered)
+                filtered = sampler.low_pass(answer.video, level)
+                check_same_shape("low-pass", sampler.low_pass, answer.video, filtered)
                 # What nothing has changed need not be encoded again.
                 clean = denoised.clean if filtered is decoded else prior.encode(filtered)
                 del filtered
@@ -246,29 +241,29 @@ def _steps(
                 check_same_shape("renoise", sampler.renoise, clean, latent)
                 chance = generator.get_state()
                 following = State(index + 1, latent, chance, sampler.times[index + 1])
-            residual = data_residual(problem, corrected.video)
-            check_residual(residual, corrected.video, problem)
+            residual = data_residual(problem, answer.video)
+            if not math.isfinite(residual):  # a correction so large that it is none
+                raise unsolved(problem.operator, answer.video)
         record = StepRecord(
             index=index,
             time=level.time,
             data_residual=residual,
-            iterations=corrected.iterations,
-            residuals=corrected.residuals,
-            stopped=corrected.stopped,
+            iterations=answer.iterations,
+            residuals=answer.residuals,
+            stopped=answer.stopped,
             seconds=time.perf_counter() - began,
             peak_bytes=peak_bytes(problem.measurement.device),
         )
-        yield Step(level, decoded, corrected.video, record, following)
-        del denoised, decoded, corrected  # the next step needs none of them, and the memory
+        yield Step(level, decoded, answer.video, record, following)
+        del denoised, decoded, answer  # the next step needs none of them, and the memory
 
 
 def _finished(
-    finish: DataConsistency, corrected: Correction, problem: InverseProblem, level: NoiseLevel
+    finish: DataConsistency, before: Correction, problem: InverseProblem, level: NoiseLevel
 ) -> Correction:
     """The finished video, with what the consistency told, unless the finish broke down."""
-    last = finish.correct(corrected.video, problem, level)
-    check_correction(finish, corrected.video, last, problem)
-    return last if last.broke_down else evolve(corrected, video=last.video)
+    last = corrected(finish, before.video, problem, level)
+    return last if last.broke_down else evolve(before, video=last.video)
 
 
 @torch.no_grad()

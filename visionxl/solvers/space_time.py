@@ -18,7 +18,7 @@ from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of, is_spread
-from visionxl.solvers.total_variation import USUAL, minimise
+from visionxl.solvers.total_variation import USUAL, Variation, minimise
 from visionxl.validators import above_zero, flag, from_one, from_zero
 
 FLOAT32_NOISE = 3e-7  # of a measurement in float32 that has no other noise
@@ -125,7 +125,9 @@ class SpaceTimeTV:
         holes = damping == 0 and has_holes(problem.operator, estimate)
         video, done, stopped = estimate, 0, USED_UP
         for directed in (True,) if damping > 0 else (False, True, True):
-            directions = self._directions(video, fine) if directed else None
+            variation = Variation(weight / USUAL)
+            if directed:
+                variation = Variation(weight, self._directions(video, fine), self.bend)
             most = self.iterations if damping > 0 else 2 * self.iterations
             if holes and not directed:
                 most = self.filling
@@ -135,9 +137,7 @@ class SpaceTimeTV:
                 data,
                 problem.measurement,
                 estimate,
-                weight if directed else weight / USUAL,
-                directions=directions,
-                bend=self.bend if directed else 0.0,
+                variation,
                 gain=gain,
                 damping=damping,
                 start=video,
@@ -149,7 +149,7 @@ class SpaceTimeTV:
             if found.breakdown is not None:
                 return Correction(video, done, residuals=(), stopped=found.breakdown)
             stopped = CONVERGED if found.iterations < most else USED_UP
-            del found, directions  # as large as several videos, and not needed again
+            del found, variation  # as large as several videos, and not needed again
         return Correction(video, done, residuals=(), stopped=stopped)
 
     def _directions(self, video: Video, fine: bool) -> Directions:

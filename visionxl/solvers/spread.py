@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 from attrs import field, frozen
@@ -12,7 +11,7 @@ from visionxl.protocols import (
     InverseProblem,
     NoiseLevel,
 )
-from visionxl.validators import above_zero, from_zero
+from visionxl.validators import above_zero, check_number, from_zero
 
 Spread = Callable[[NoiseLevel], float]
 """``r_t``: the estimate's standard deviation around the truth, in units of the video's range."""
@@ -73,9 +72,8 @@ class WienerSpread:
         return 1 / math.hypot(1 / self.std, level.signal / level.noise)
 
 
-def _from_zero(_: object, __: object, value: object) -> None:
-    if not isinstance(value, Real) or not float(value) >= 0:
-        raise InputError(f"value {value!r} is not a number from 0, or infinity")
+def _from_zero(_: object, __: object, value: Any) -> None:
+    check_number("value", value, lambda v: v >= 0, "a number from 0, or infinity")
 
 
 @frozen

@@ -29,7 +29,7 @@ from torch import Tensor
 from visionxl.protocols import Measurement, Video
 from visionxl.solvers.data_term import DataTerm
 from visionxl.solvers.directions import Directions, differences
-from visionxl.solvers.motion import ADJOINT_FRAMES
+from visionxl.solvers.motion import ADJOINT_FRAMES, Motion
 
 NORM = 12.0  # |D|^2 is at most 4 per direction,
 NORM_MOVED = 17.0  # and in time along a motion at most (1 + |W|)^2, |W|^2 at most about 4
@@ -38,6 +38,30 @@ BALANCE = 0.1  # the step of the video to that of the dual over the weight
 RELAXATION = 1.8
 LEAST_TAU, MOST_TAU = 0.3, 1e12  # where a video of ones is measured as ones
 TINY = 1e-30
+
+
+@frozen(eq=False)
+class Variation:
+    """``weight * sum_pixels h(|(T D x)_pixel|_2)``, as the module has it.
+
+    Args:
+        weight: 0 or more.
+        directions: ``T``, and the motion that time follows; None for 1, at the pixel.
+        bend: of ``h``, 0 or more, in units of ``T D x``: below it a difference costs its square.
+    """
+
+    weight: float
+    directions: Directions | None = None
+    bend: float = 0.0
+
+    @property
+    def motion(self) -> Motion | None:
+        return None if self.directions is None else self.directions.motion
+
+    @property
+    def norm(self) -> float:
+        """At least ``|D|^2``."""
+        return NORM if self.motion is None else NORM_MOVED
 
 
 @frozen(eq=False)
@@ -62,10 +86,8 @@ def minimise(
     data: DataTerm,
     measurement: Measurement,
     estimate: Video,
-    weight: float,
+    variation: Variation,
     *,
-    directions: Directions | None = None,
-    bend: float = 0.0,
     gain: float = 1.0,
     damping: float = 0.0,
     start: Video | None = None,
@@ -74,15 +96,13 @@ def minimise(
     tolerance: float = 1e-4,
     exact: bool = False,
 ) -> Smoothed:
-    """The video of least ``1/2 |y - A x|^2 + damping / 2 |x - x0|^2 + weight * TV(x)``.
+    """The video of least ``1/2 |y - A x|^2 + damping / 2 |x - x0|^2`` and the variation.
 
     Args:
         data: of ``A``.
         measurement: ``y``.
         estimate: ``x0``, in [-1, 1].
-        weight: 0 or more.
-        directions: of the total variation; without them it is the same for all directions.
-        bend: 0 or more, in units of ``T D x``: below it a difference costs its square.
+        variation: what is added.
         gain: the measurement's unit (:func:`~visionxl.solvers.gain.gain_of`).
         damping: 0 or more; with 0 the estimate is only where it starts.
         start: where it starts, by default from ``x0``.
@@ -95,20 +115,18 @@ def minimise(
     """
     video = (estimate if start is None else start).clone(memory_format=torch.contiguous_format)
     dual = video.new_zeros(len(video), 3, *video.shape[1:]) if dual is None else dual.clone()
-    motion = None if directions is None else directions.motion
-    norm = NORM if motion is None else NORM_MOVED
     # With directions differences are of size 1, and the weight is smaller by a usual one. That is a
     # constant and not the video's own: else a clip's windows would differ after few iterations.
-    balance = BALANCE if directions is None else BALANCE * USUAL
-    tau = balance / (math.sqrt(norm) * max(weight, TINY))
+    balance = BALANCE if variation.directions is None else BALANCE * USUAL
+    tau = balance / (math.sqrt(variation.norm) * max(variation.weight, TINY))
     tau = min(max(tau, LEAST_TAU / gain**2), MOST_TAU / gain**2)
 
     total = damping + 1 / tau
     pull = data.step(measurement, total)
     trial = video.clone()
     for t, frame in enumerate(trial):
-        add_adjoint(frame, weighted(dual[t], directions, t, len(trial)), -tau)
-    add_carried(trial, dual, directions, -tau)
+        add_adjoint(frame, weighted(dual[t], variation.directions, t, len(trial)), -tau)
+    add_carried(trial, dual, variation.directions, -tau)
     done = 0
     while done < iterations:
         done += 1
@@ -118,7 +136,7 @@ def minimise(
         if breakdown is not None:
             return Smoothed(video, dual, done, breakdown)
         beyond = 1.0 if exact and done == iterations else RELAXATION
-        change = _step_of_the_dual(video, trial, dual, directions, weight, bend, tau, norm, beyond)
+        change = _step_of_the_dual(video, trial, dual, variation, tau, beyond)
         if done > 1 and change <= tolerance:  # the first step only makes the dual
             break
     return Smoothed(video, dual, done)
@@ -171,15 +189,7 @@ def total_variation(video: Video) -> float:
 
 
 def _step_of_the_dual(
-    video: Video,
-    trial: Video,
-    dual: Tensor,
-    directions: Directions | None,
-    weight: float,
-    bend: float,
-    tau: float,
-    norm: float,
-    beyond: float,
+    video: Video, trial: Video, dual: Tensor, variation: Variation, tau: float, beyond: float
 ) -> float:
     """The step of the dual, and the video that the data term is asked next; in place.
 
@@ -190,19 +200,16 @@ def _step_of_the_dual(
         trial: the data term's answer; after it ``x - tau D^T T p``, which it is asked next.
         dual: ``p``; after it relaxed towards the projection of ``p + sigma T D (2 trial - x)``,
             which ``bend`` first makes shorter.
-        directions: ``T``.
-        weight: the radius of the projection.
-        bend: of Huber's function.
+        variation: whose weight is the radius of the projection.
         tau: the video's step.
-        norm: at least ``|D|^2``.
         beyond: the relaxation of the video.
 
     Returns:
         ``|trial - x| / |trial|``.
     """
-    sigma = 1 / (norm * tau)
-    shorter = bend * sigma / max(weight, TINY)
-    motion = None if directions is None else directions.motion
+    directions, weight, motion = variation.directions, variation.weight, variation.motion
+    sigma = 1 / (variation.norm * tau)
+    shorter = variation.bend * sigma / max(weight, TINY)
     steps = torch.empty_like(dual[0])
     # Added up where they are: to ask for each number would make a GPU wait at every frame.
     moved, size = video.new_zeros(2, dtype=torch.float64)
@@ -216,7 +223,7 @@ def _step_of_the_dual(
         if directions is not None:
             steps = directions.applied(t, steps, torch.empty_like(steps)).mul_(directions.least[t])
         torch.add(q, steps, alpha=sigma, out=steps)
-        if bend > 0:
+        if variation.bend > 0:
             steps.div_(1 + shorter * (1.0 if directions is None else directions.least[t]))
         steps.mul_(_shrinkage(steps, weight))
         q.lerp_(steps, RELAXATION)

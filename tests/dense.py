@@ -45,3 +45,13 @@ def modes_of(operator, like):
 
 def relative_error(value, truth):
     return ((value - truth).norm() / truth.norm()).item()
+
+
+def total_variation(video):
+    """``sum_pixels |(D x)_pixel|_2``."""
+    return gradient(video).square().sum((1, 2)).sqrt().sum().item()
+
+
+def filtered(modes, video, gain):
+    """``mask * V diag(gain) V^T x``: for ``gain = S^2`` it is ``A^T A x``."""
+    return modes.add_synthesis(torch.zeros_like(video), modes.analyse(video) * gain)

@@ -6,7 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from dense import dense, generator, modes_of, noise, solve_damped
+from dense import dense, filtered, generator, modes_of, noise, solve_damped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,7 +91,7 @@ def test_the_modes_of_what_has_factors_are_the_operators_own(name):
     shape = (4, 3, 8, 8)
     A, x = task(name, shape), noise(*shape)
     modes = modes_of(A, x)
-    torch.testing.assert_close(modes.filtered(x, modes.values.square()), normal(A, x))
+    torch.testing.assert_close(filtered(modes, x, modes.values.square()), normal(A, x))
     matrix = dense(A.forward, shape)
     square = matrix.T @ matrix
     damped = square + 0.1 * torch.eye(len(square), dtype=torch.float64)

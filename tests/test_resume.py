@@ -26,8 +26,10 @@ from visionxl.cli import outputs as cli_outputs
 from visionxl.cli import restore_one, running
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
+from visionxl.metrics import psnr
 from visionxl.planning import MemoryPlan
 from visionxl.solvers import SpaceTimeTV, loop
+from visionxl.video import read_clip
 
 SCRIPT = Path(sys.executable).with_name("visionxl")
 RESTORE = ["restore", "y.safetensors", "--output", "x.mkv", "--seed", "3"]
@@ -244,7 +246,8 @@ def test_a_run_whose_memory_ran_out_goes_on_with_fewer_frames_at_once(
     answer = visionxl(monkeypatch, capfd, *RESTORE, "--frames-at-once", "1", "--resume")
     assert answer.code == 0, answer.err
     assert "went on after step 2 of 4" in answer.out
-    assert Path("x.mkv").read_bytes() == (finished / "x.mkv").read_bytes()
+    videos = (read_clip(folder / "x.mkv").video for folder in (Path(), finished))
+    assert psnr(*videos) > 60  # the same to rounding, in 8 bits
 
 
 def test_a_step_whose_consistency_runs_out_of_memory_is_repeated_elsewhere(

@@ -7,7 +7,16 @@ import pytest
 import torch
 from attrs import field, frozen
 from command_line import moving_scene
-from dense import dense, generator, modes_of, noise, relative_error, solve_damped
+from dense import (
+    dense,
+    filtered,
+    generator,
+    modes_of,
+    noise,
+    relative_error,
+    solve_damped,
+    total_variation,
+)
 
 from visionxl import (
     CorrectedInversion,
@@ -60,7 +69,6 @@ from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.space_time import has_holes, variation_weight, without_ends
 from visionxl.solvers.spread import LEAST_NOISE
-from visionxl.solvers.total_variation import total_variation
 from visionxl.solvers.trajectories import Trajectories
 from visionxl.solvers.windows import windows_of
 from visionxl.video import DEMO_CLIP, read_clip
@@ -85,7 +93,7 @@ def test_the_modes_are_the_operators_own(name):
     operator, video = OPERATORS[name], noise(*SHAPE)
     measurement = noise(*operator.forward(video).shape, seed=1)
     modes = modes_of(operator, video)
-    found = modes.filtered(video, modes.values.square())
+    found = filtered(modes, video, modes.values.square())
     torch.testing.assert_close(found, normal(operator, video), rtol=0, atol=1e-8)
     coefficients = modes.values * modes.measured(measurement)
     assert coefficients.shape == modes.shape

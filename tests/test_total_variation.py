@@ -8,7 +8,7 @@ import pytest
 import torch
 from attrs import evolve
 from command_line import moving_scene
-from dense import dense, generator, gradient, modes_of, noise, solve_damped
+from dense import dense, generator, gradient, modes_of, noise, solve_damped, total_variation
 
 from visionxl import simulate
 from visionxl.operators import GaussianBlur, Grayscale, Mask, TemporalAverage
@@ -19,7 +19,6 @@ from visionxl.solvers.total_variation import (
     add_adjoint,
     add_carried,
     minimise,
-    total_variation,
 )
 
 # Differences

@@ -208,8 +208,9 @@ class InverseProblem:
     """``y = A x + noise``: find ``x``.
 
     Args:
-        operator: ``A``; it may be a :class:`NonlinearOperator`. Who reads it may take it for
-            linear: ``restore`` refuses one that is not, where a method does not linearize it.
+        operator: ``A``; it may be a :class:`NonlinearOperator`. It is typed as linear, so that a
+            consistency may call its ``adjoint``: ``restore`` refuses one that is not linear, but
+            with a method that linearizes it.
         measurement: ``y``, of the shape that ``operator.forward`` returns.
         noise_std: standard deviation of the white Gaussian noise in ``y``, in ``y``'s own units:
             those of the range [-1, 1] for a blur or an average of videos; 0 for none.

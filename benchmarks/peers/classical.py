@@ -66,7 +66,7 @@ def gram(problem: InverseProblem, like: Video) -> Action:
         return lambda video: normal(problem.operator, video)
     modes = modes_of(problem, like)
     square = modes.values.square()
-    return lambda video: modes.filtered(video, square)
+    return lambda video: modes.add_synthesis(torch.zeros_like(video), modes.analyse(video) * square)
 
 
 def cg_iterates(normal: Action, right: Video, start: Video) -> Iterator[Video]:

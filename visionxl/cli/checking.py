@@ -57,7 +57,7 @@ def check_original(name: str, video: Video, channels: tuple[int, ...] = (3,)) ->
         )
 
 
-def check_truth(frames: int, size: tuple[int, int], description: Description) -> list[str]:
+def about_truth(frames: int, size: tuple[int, int], description: Description) -> list[str]:
     """Words where the truth has more frames or another size; InputError where it has fewer.
 
     Args:

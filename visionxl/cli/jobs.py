@@ -17,7 +17,7 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from visionxl.cli.checking import check_original, check_there, check_truth
+from visionxl.cli.checking import about_truth, check_original, check_there
 from visionxl.cli.long import Long, restored_in_windows, write_long
 from visionxl.cli.measurement_options import (
     MeasurementOptions,
@@ -96,7 +96,7 @@ class WholeClip:
         video = read_clip(path, expected.frames + 1).video
         check_original(f"--truth {path.name}", video)
         height, width = video.shape[-2:]
-        notes = check_truth(len(video), (height, width), expected)
+        notes = about_truth(len(video), (height, width), expected)
         return cover(video[: expected.frames], expected.height, expected.width), notes
 
     def run(self, prior: LatentPrior, sampler: Sampler, run: Run, truth: Any) -> Restored:
@@ -173,7 +173,7 @@ class LongClip:
             frames += 1
             check_original(f"--truth {path.name}", frame)
             height, width = frame.shape[-2:]
-        return path, check_truth(frames, (height, width), self.description)
+        return path, about_truth(frames, (height, width), self.description)
 
     def run(self, prior: LatentPrior, sampler: Sampler, run: Run, _: Any) -> Long:
         """Of a long clip only the result is measured against a truth, and not its steps."""

@@ -31,7 +31,7 @@ from visionxl.streaming import FrameStream, TensorFrames, VideoFrames, covering
 from visionxl.video import RATE, clip_pictures, read_clip, to_video
 
 
-class Clip(NamedTuple):
+class ClipStream(NamedTuple):
     frames: FrameStream
     rate: Fraction
     sound: Path | None
@@ -64,7 +64,7 @@ def size_of(words: str) -> tuple[int, int]:
     return height, width
 
 
-def clip_in_frames(path: Path, frames: int | None, size: str | None = None) -> Clip:
+def clip_in_frames(path: Path, frames: int | None, size: str | None = None) -> ClipStream:
     """A clip whose frames are read when they are asked for.
 
     Args:
@@ -78,7 +78,7 @@ def clip_in_frames(path: Path, frames: int | None, size: str | None = None) -> C
     else:
         source = VideoFrames(path, kept=0, most=frames)
         rate, sound = source.rate, source.sound
-    return Clip(source if size is None else covering(source, *size_of(size)), rate, sound)
+    return ClipStream(source if size is None else covering(source, *size_of(size)), rate, sound)
 
 
 def read_mask(path: Path | None, frames: int | None = None) -> Tensor | None:

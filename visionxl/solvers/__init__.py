@@ -34,7 +34,7 @@ from visionxl.solvers.methods import (
 )
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.null_space import NullSpace, NullSpaceNoise
-from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times, trailing_times
+from visionxl.solvers.parts import ScheduledLowPass, leading_times, trailing_times
 from visionxl.solvers.peers import (
     daps,
     ddnm,
@@ -48,7 +48,13 @@ from visionxl.solvers.peers import (
     svi,
 )
 from visionxl.solvers.placing import ByWindow
-from visionxl.solvers.renoising import DDIMNoise, DecoupledNoise, FreshNoise, ResampledNoise
+from visionxl.solvers.renoising import (
+    DDIMNoise,
+    DecoupledNoise,
+    FreshNoise,
+    ResampledNoise,
+    SharedNoise,
+)
 from visionxl.solvers.shrinkage import MotionShrinkage
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import ConstantSpread, ScheduleSpread, Spread, WienerSpread

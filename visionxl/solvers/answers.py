@@ -121,7 +121,7 @@ def check_start(initializer: object, measurement: Tensor, latent: object) -> Lat
 
 @contextmanager
 def first_seen(initializer: object, latent: Latent) -> Iterator[None]:
-    """A prior that cannot take an initializer's latents says so inside, and not PyTorch alone."""
+    """Turns a RuntimeError of the first denoise into an InputError that names the initializer."""
     try:
         yield
     except RuntimeError as error:

@@ -108,7 +108,10 @@ def along(video: Tensor, axis: int, matrix: Tensor) -> Tensor:
 
 
 def least_damping(axes: tuple[AxisSVD | None, ...], dtype: torch.dtype) -> float:
-    """Less would divide rounding errors by singular values that are themselves rounding."""
+    """The least damping that the dtype allows.
+
+    Below it, modes whose singular value is nothing but rounding would be amplified.
+    """
     rounding = NEGLIGIBLE if dtype == torch.float64 else NEGLIGIBLE_FLOAT32
     largest = math.prod(1.0 if svd is None else svd.values[0].item() for svd in axes)
     return (rounding * largest) ** 2

@@ -102,8 +102,8 @@ def with_common_start(
 ) -> Callable[[Window], Sampler]:
     """The sampler of every window.
 
-    It is the clip's own, but where all frames start from the latents of one
-    (:class:`BatchConsistentInversion`): they are found once, in the window that has this frame.
+    With :class:`BatchConsistentInversion` all windows share one start, computed once, in the
+    window that holds its frame; otherwise it is the clip's own sampler.
     """
     initializer = sampler.initializer
     if len(windows) == 1 or not isinstance(initializer, BatchConsistentInversion):

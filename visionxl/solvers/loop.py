@@ -143,8 +143,8 @@ def trajectory(
     result. Progress, previews, checkpoints and early stopping are what somebody does while
     iterating. Gradients are off, but where a method needs them: no consistency is written to be
     differentiated. With the ``following`` of an earlier step as ``state`` it goes on from there, as
-    if never interrupted. What :func:`restore` does beside: it looks whether the measurement and the
-    operator's adjoint can be right, and warns of a result that does not explain its measurement.
+    if never interrupted. :func:`restore` also checks the measurement and the adjoint, and warns of
+    a result that does not explain its measurement.
 
     Raises:
         InputError: at once, for an argument that is not of its kind or does not go with the others;

@@ -12,7 +12,8 @@ from visionxl.solvers import peers
 from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.gauss_newton import Linearized
 from visionxl.solvers.loop import LowPass, Renoise, Sampler
-from visionxl.solvers.parts import ScheduledLowPass, SharedNoise, leading_times
+from visionxl.solvers.parts import ScheduledLowPass, leading_times
+from visionxl.solvers.renoising import SharedNoise
 from visionxl.solvers.shrinkage import MotionShrinkage
 from visionxl.solvers.space_time import SpaceTimeTV
 from visionxl.solvers.spread import ConstantSpread

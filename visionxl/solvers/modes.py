@@ -138,11 +138,6 @@ class Modes:
                 frame.add_(part)
         return video
 
-    def filtered(self, video: Video, gain: Tensor) -> Video:
-        """``mask * V diag(gain) V^T x``: for ``gain = S^2`` it is ``A^T A x``."""
-        empty = torch.zeros_like(video, memory_format=torch.contiguous_format)
-        return self.add_synthesis(empty, self.analyse(video) * gain)
-
 
 def _strong(svd: AxisSVD) -> AxisSVD:
     kept = svd.values > NEGLIGIBLE_FLOAT32 * svd.values[0]

@@ -1,18 +1,16 @@
-"""The small parts of a step: times, low-pass, renoise."""
+"""The small parts of a step: times and low-pass."""
 
 import math
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import field, frozen
-from torch import Generator
 
 from visionxl.errors import InputError
 from visionxl.operators.blur import gaussian_taps
 from visionxl.operators.filtering import correlate_separable
-from visionxl.protocols import Latent, NoiseLevel, Video
-from visionxl.randomness import draw_noise
-from visionxl.validators import from_zero, share
+from visionxl.protocols import NoiseLevel, Video
+from visionxl.validators import from_zero
 
 
 def leading_times(count: int = 25, start: float = 0.3, total: int = 1000) -> tuple[float, ...]:
@@ -81,27 +79,3 @@ class ScheduledLowPass:
         if sigma < 0.1:
             return video
         return correlate_separable(video, gaussian_taps(sigma), "reflect")
-
-
-@frozen
-class SharedNoise:
-    """``z_s = signal_s z0 + noise_s (eta n + sqrt(1 - eta^2) eps)``.
-
-    ``n`` is drawn once per step and shared by all frames, so that chance does not flicker
-    (VISION-XL, arXiv 2412.00156).
-
-    Args:
-        eta: amplitude of the fresh noise, 0 (DDIM) to 1; the paper's is 0.2, which is 4 % of the
-            variance.
-    """
-
-    shared: ClassVar[bool] = True
-    eta: float = field(default=0.2, validator=share)
-
-    def __call__(
-        self, clean: Latent, noise: Latent, level: NoiseLevel, generator: Generator
-    ) -> Latent:
-        """Latents at ``level``, from clean ones and the noise that was predicted."""
-        fresh = draw_noise(clean, 1, generator)
-        mixed = noise * math.sqrt(1 - self.eta**2) + self.eta * fresh
-        return clean * level.signal + level.noise * mixed

@@ -23,9 +23,10 @@ def _warn(sentence: str) -> None:
 
 @define(eq=False)
 class WindowSize:
-    """The frames of a window that are kept: fewer, from where the device's memory ran out on.
+    """How many frames each window keeps.
 
-    Several consistencies of a run may share one.
+    It is halved, for the rest of the run, each time the device's memory runs out. Several
+    consistencies of a run may share one.
 
     Args:
         core: the frames.

@@ -1,11 +1,11 @@
-"""Ways back to noise, beside the paper's :class:`SharedNoise`.
+"""Ways back to noise.
 
 All go from the clean latents ``z0`` of a step at ``t`` to latents at the next level ``s``. The
-noise that belongs to them is ``eps' = eps + signal_t / noise_t (z0_t - z0)``, ``eps`` the noise and
+paper's, :class:`SharedNoise`, takes the noise that was predicted before the correction. The noise
+that belongs to ``z0`` is ``eps' = eps + signal_t / noise_t (z0_t - z0)``, ``eps`` the noise and
 ``z0_t`` the clean latents of the denoiser. Without guidance that is ``(z_t - signal_t z0) /
-noise_t``: with it, and not with the noise that was predicted before the correction, ``z_t`` still
-is ``signal_t z0 + noise_t eps'``. With guidance ``eps`` is the unguided noise, as CFG++ has it
-(Chung et al. 2024), and the correction alone moves it.
+noise_t``: with it ``z_t`` still is ``signal_t z0 + noise_t eps'``. With guidance ``eps`` is the
+unguided noise, as CFG++ has it (Chung et al. 2024), and the correction alone moves it.
 """
 
 import math
@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 from torch import Generator
 
 from visionxl.errors import InputError, name_of
-from visionxl.protocols import InverseProblem, Latent, LatentPrior, Passage
+from visionxl.protocols import InverseProblem, Latent, LatentPrior, NoiseLevel, Passage
 from visionxl.randomness import draw_noise
 from visionxl.solvers.closed_form import ClosedForm
 from visionxl.solvers.consistency import DampedCG, NoiseAware
@@ -50,6 +50,30 @@ def check_pixels(name: str, problem: InverseProblem, prior: LatentPrior) -> None
             f"{tuple(frame.shape[1:])} into {tuple(latent.shape[1:])}: use the method diffpir, "
             "latino or vision_xl"
         )
+
+
+@frozen
+class SharedNoise:
+    """``z_s = signal_s z0 + noise_s (eta n + sqrt(1 - eta^2) eps)``.
+
+    ``n`` is drawn once per step and shared by all frames, so that chance does not flicker
+    (VISION-XL, arXiv 2412.00156).
+
+    Args:
+        eta: amplitude of the fresh noise, 0 (DDIM) to 1; the paper's is 0.2, which is 4 % of the
+            variance.
+    """
+
+    shared: ClassVar[bool] = True
+    eta: float = field(default=0.2, validator=share)
+
+    def __call__(
+        self, clean: Latent, noise: Latent, level: NoiseLevel, generator: Generator
+    ) -> Latent:
+        """Latents at ``level``, from clean ones and the noise that was predicted."""
+        fresh = draw_noise(clean, 1, generator)
+        mixed = noise * math.sqrt(1 - self.eta**2) + self.eta * fresh
+        return clean * level.signal + level.noise * mixed
 
 
 @frozen

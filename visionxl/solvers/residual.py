@@ -36,7 +36,7 @@ def residual_in_pieces(
     """The same, from some frames of ``A x`` at a time.
 
     Args:
-        pieces: which frames of the measurement, and what they are of the video.
+        pieces: frames of the measurement, and ``A x`` for them, in order.
         measurement: ``y``.
     """
     total, count = 0.0, 0

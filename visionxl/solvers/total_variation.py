@@ -179,15 +179,6 @@ def weighted(dual: Tensor, directions: Directions | None, t: int, frames: int) -
     return out
 
 
-def total_variation(video: Video) -> float:
-    """``sum_pixels |(D x)_pixel|_2``."""
-    total, out = 0.0, video.new_empty(3, *video.shape[1:])
-    for t, frame in enumerate(video):
-        differences(frame, video[t + 1] if t + 1 < len(video) else None, out)
-        total += out.square_().sum((0, 1)).sqrt_().sum(dtype=torch.float64).item()
-    return total
-
-
 def _step_of_the_dual(
     video: Video, trial: Video, dual: Tensor, variation: Variation, tau: float, beyond: float
 ) -> float:

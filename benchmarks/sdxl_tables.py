@@ -5,13 +5,15 @@
 
 FOLDER gets a file for each way to set up our rows: host.json (videos in host memory), device.json
 (on the networks' device), and both once more with compiled networks; sdxl_scale.py says what they
-hold, and prints the tables of each. What tells most is measured first, and a file is written whole
-after every row: stop it at any time, and the same command goes on with what is missing.
+hold, and prints the tables of each, also where it is stopped by SIGTERM, as timeout does. What
+tells most is measured first, and a file is written whole after every row: stop it at any time, and
+the same command goes on with what is missing.
 """
 
 import argparse
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,7 +29,7 @@ from quality import commit
 from scale.measuring import Bench, measured
 from scale.networks import configuration
 from scale.options import FRAMES, SIZE, TOY_FRAMES, TOY_SIZE
-from scale.records import Setup, resume, save
+from scale.records import Record, Setup, resume, save
 from scale.tables import report
 from sdxl_scale import setup_of
 from words import Parser, whole_number
@@ -45,14 +47,16 @@ def cases(toy: bool) -> Iterator[Case]:
     def usual(name: str, *rows: str, times: int = 1) -> Iterator[Case]:
         return ((name, row, height, width, times * frames) for row in rows)
 
-    yield from usual("host", "paper", "fast", "default", "exact")
-    yield from usual("host", "fast", times=4)
+    others = ((width, height), (64, 64) if toy else (1024, 1024))
+    yield from usual("host", "paper", "fast", "exact")
     yield from usual("device", "exact", "fast")
+    yield from usual("host", "fast", times=4)
+    yield from usual("host", "default")
+    yield from (("host", row, *size, frames) for size in others for row in ("paper", "fast"))
     yield from usual("device-compiled", "exact", "fast")
     yield from usual("host", "fast", times=8)
     yield from usual("device", "default", "default-fast")
-    for size in ((width, height), (64, 64) if toy else (1024, 1024)):
-        yield from (("host", row, *size, frames) for row in ("paper", "fast", "exact", "default"))
+    yield from (("host", row, *size, frames) for size in others for row in ("exact", "default"))
     yield from usual("host-compiled", "exact", "fast", "default")
     yield from usual("host", "exact", "default", times=4)
     yield from (("host", "fast", height, width, few) for few in ((1,) if toy else (1, 5)))
@@ -103,20 +107,36 @@ def measure(options: argparse.Namespace, command: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}.json" for name in known}
     records = {name: resume(paths[name], setup) for name, setup in known.items()}
-    bench, told = None, {"command": command, "commit": commit()}
+    told = {"command": command, "commit": commit()}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: the same command goes on"))
+    try:
+        measure_missing(options, known, paths, records, told)
+    finally:
+        for name, setup in known.items():
+            print(f"# {name}\n\n{report(setup, records[name])}", flush=True)
+
+
+def measure_missing(
+    options: argparse.Namespace,
+    known: dict[str, Setup],
+    paths: dict[str, Path],
+    records: dict[str, list[Record]],
+    told: dict[str, str | None],
+) -> None:
+    """Add what the records do not have, and keep each."""
+    bench = None
     benches: dict[str, Bench] = {}
     for name, row, height, width, frames in cases(options.toy):
         if (row, height, width, frames) in {record.key for record in records[name]}:
             continue
         bench = bench or Bench.make(configuration(options.toy), known["host"], options.device)
-        benches.setdefault(name, bench.under(known[name]))
+        if name not in benches:
+            benches[name] = bench.under(known[name])
         for record in measured(benches[name], height, width, frames, [row]):
             print(f"{name}: {record.words}", file=sys.stderr, flush=True)
             for file in known if row == "paper" else [name]:  # it is the same beside all of ours
                 records[file].append(record)
                 save(paths[file], known[file], records[file], told)
-    for name, setup in known.items():
-        print(f"# {name}\n\n{report(setup, records[name])}")
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ from visionxl.operators.nonlinear import Diagonal
 from visionxl.protocols import ForwardOperator, InverseProblem, check_noise_std
 from visionxl.solvers import ClosedForm, ConstantSpread, NoiseAware, SpaceTimeTV, Unchanged
 from visionxl.solvers.contract import check_problem
+from visionxl.solvers.gain import gain_of
 from visionxl.solvers.residual import check_result
 from visionxl.video import read_clip
 from visionxl.writing import write_clip
@@ -334,20 +335,24 @@ def test_a_video_of_nan_is_not_written_and_a_broadcast_rate_is(tmp_path):
         assert not (tmp_path / name).exists()
 
 
+def judged(problem, consistency, video, residual):
+    check_result(problem, consistency, video, residual, gain_of(problem.operator, video))
+
+
 def test_a_residual_as_large_as_a_large_noise_is_no_surprise():
     noisy, video = InverseProblem(AveragePool(2), noise(3, 3, 8, 8), 0.5), torch.zeros(3, 3, 16, 16)
-    check_result(noisy, PlainCG(), video, 1.2)  # a warning is an error here
+    judged(noisy, PlainCG(), video, 1.2)  # a warning is an error here
     with pytest.warns(UserWarning, match="does not explain its measurement"):
-        check_result(evolve(noisy, noise_std=0.1), PlainCG(), video, 1.2)
+        judged(evolve(noisy, noise_std=0.1), PlainCG(), video, 1.2)
 
 
 def test_of_a_consistency_that_ends_at_the_noise_less_is_let_pass():
     problem, video = InverseProblem(AveragePool(2), noise(3, 3, 8, 8), 0.1), torch.zeros(3, 3, 8, 8)
     for consistency in (PlainCG(), SpaceTimeTV()):
-        check_result(problem, consistency, video, 0.125)
-    check_result(problem, PlainCG(), video, 0.13)
+        judged(problem, consistency, video, 0.125)
+    judged(problem, PlainCG(), video, 0.13)
     with pytest.warns(UserWarning, match=r"y - A x is 0\.13, where the noise is 0\.1"):
-        check_result(problem, SpaceTimeTV(), video, 0.13)
+        judged(problem, SpaceTimeTV(), video, 0.13)
 
 
 def test_a_measurement_in_grey_levels_is_warned_of_unless_the_operator_measures_so():
@@ -361,24 +366,24 @@ def test_a_result_far_from_any_video_is_warned_of():
     y = noise(3, 3, 8, 8).clamp(-1, 1)
     problem, video = InverseProblem(Identity(), y, 0.1), torch.zeros(3, 3, 8, 8)
     video[1, 2, 3, 4] = -30  # one is none
-    check_result(problem, PlainCG(), video, 0.1)
+    judged(problem, PlainCG(), video, 0.1)
     video[1, 2] = -2.5
     with pytest.warns(UserWarning, match=r"11% of the result's.* beyond 2,.*noise_std 0\.1"):
-        check_result(problem, PlainCG(), video, 0.1)
-    check_result(evolve(problem, measurement=2 * y), PlainCG(), video, 0.1)  # it is larger itself
+        judged(problem, PlainCG(), video, 0.1)
+    judged(evolve(problem, measurement=2 * y), PlainCG(), video, 0.1)  # it is larger itself
 
 
 @pytest.mark.parametrize("unit", [0.01, 127.5])
 def test_what_counts_as_far_is_told_in_the_measurements_unit(unit):
     y = unit * noise(3, 3, 8, 8).clamp(-1, 1)
     problem, video = InverseProblem(Scale(unit), y, 0.01 * unit), torch.zeros(3, 3, 8, 8)
-    check_result(problem, PlainCG(), video, 0.05 * unit)
-    check_result(problem, SpaceTimeTV(), video, 0.012 * unit)
+    judged(problem, PlainCG(), video, 0.05 * unit)
+    judged(problem, SpaceTimeTV(), video, 0.012 * unit)
     for consistency, missed in ((PlainCG(), 0.5), (SpaceTimeTV(), 0.02)):
         with pytest.warns(UserWarning, match="does not explain its measurement"):
-            check_result(problem, consistency, video, missed * unit)
+            judged(problem, consistency, video, missed * unit)
     with pytest.warns(UserWarning, match="of the result's values are beyond 2"):
-        check_result(problem, PlainCG(), video - 3, 0.0)
+        judged(problem, PlainCG(), video - 3, 0.0)
 
 
 def test_an_adjoint_that_loses_a_border_is_told(prior):

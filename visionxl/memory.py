@@ -1,5 +1,6 @@
 """How much memory was taken, and how much a calculation takes, counted without a device."""
 
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -95,6 +96,13 @@ def peak_bytes_of(action: Callable[[], object], device: str | None = None) -> in
         peak = live.peak
         del result
     return peak
+
+
+def machine_memory() -> int | None:
+    """Bytes of memory in this machine; None where the system does not tell (Windows)."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def peak_bytes(device: torch.device) -> int:

@@ -13,19 +13,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-PINNED = 2**31  # bytes of a tensor: larger ones are not kept. PyTorch rounds up to a power of two
+from visionxl.memory import machine_memory
+
+PINNED = 2**32  # bytes of a tensor at most, and a part of the memory that there is:
+PART = 1 / 32  # PyTorch rounds up to a power of two, and a run has several as large
 
 
 def room(like: Tensor, *shape: int) -> Tensor:
     """A tensor of that shape to write into, of the dtype and on the device of ``like``."""
     if like.device.type != "cpu":
         return like.new_empty(shape)
-    if torch.cuda.is_initialized() and like.element_size() * math.prod(shape) <= PINNED:
+    if torch.cuda.is_initialized() and like.element_size() * math.prod(shape) <= _most():
         try:
             return torch.empty(shape, dtype=like.dtype, pin_memory=True)
         except RuntimeError:  # the system allows no more of it
             pass
     return like.new_zeros(shape)
+
+
+def _most() -> int | float:
+    """Bytes of a tensor that may be pinned."""
+    return min(PINNED, PART * (machine_memory() or math.inf))
 
 
 def pinned(tensor: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import gc
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import nullcontext
 from typing import Any
@@ -108,7 +109,8 @@ class Bench:
         if row == "paper":
             video = video.to(self.device, DTYPES[self.setup.dtype])
             return simulate(video, operator, generator=generator)
-        return simulate(video.to(self.setup.video_device), operator, NOISE, generator=generator)
+        problem = simulate(video.to(self.device), operator, NOISE, generator=generator)
+        return evolve(problem, measurement=problem.measurement.to(self.setup.video_device))
 
 
 def ours_of(networks: Networks, setup: Setup) -> Networks:
@@ -140,19 +142,21 @@ def record_of(
     """Warm up, run and watch a row."""
     decompose.cache_clear()  # every row pays for its own
     svd_of.cache_clear()
-    flop = run_flop(frames_of(row, frames), costs)
-    warming, iterations, error, stages = 0.0, 0, None, {}
+    flop, warming, iterations, error, stages = 0, 0.0, 0, None, {}
     try:
+        flop = run_flop(frames_of(row, frames), costs)
         problem = bench.problem(row, height, width, frames)
         run = bench.run_of(row, problem)
         priors = [run.prior, run.tiny] if row.endswith("fast") else [run.prior]
-        warming = warmed(priors, bench.at_once(row), problem, height, width, frames)
+        at_once = 2 if row == "paper" else bench.at_once(row)  # of the paper's, both prompts
+        warming = warmed(priors, at_once, problem, height, width, frames)
         run = bench.run_of(row, problem)
         iterations = ROWS[row](run)
         run.watch.end("rest")
         stages = run.watch.stages
     except Exception as reason:  # out of memory above all
         error = f"{type(reason).__name__}: {(str(reason).splitlines() or [''])[0]}"
+        traceback.print_exc()
     return Record(
         row=row,
         height=height,

@@ -17,6 +17,7 @@ from torch import nn
 
 from visionxl.planning.structures import CONFIGURATION as SDXL
 from visionxl.priors import Conditioning, DiffusersPrior
+from visionxl.priors.normalising import LargeGroupNorm
 
 CONFIGURATION = Path(__file__).parent.parent / "sdxl.json"
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -83,10 +84,12 @@ def build(config: dict[str, Any], device: torch.device, dtype: torch.dtype) -> N
 @contextmanager
 def in_usual_order(networks: Networks) -> Iterator[None]:
     """Inside, the full networks have PyTorch's usual order of values, as published code has them,
-    and not channels last, as our priors make them. ``LargeGroupNorm`` leaves such tensors to
-    PyTorch's own normalisation.
+    and not channels last, as our priors make them, and PyTorch's own normalisation.
     """
     vae, unet = networks.full.codec.vae, networks.full.unet
+    norms: list[Any] = [
+        part for n in (unet, vae) for part in n.modules() if isinstance(part, LargeGroupNorm)
+    ]
     hooks = [
         part.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
         for part in (unet, vae.encoder, vae.decoder)
@@ -94,8 +97,12 @@ def in_usual_order(networks: Networks) -> Iterator[None]:
     try:
         for network in (unet, vae):
             network.to(memory_format=torch.contiguous_format)
+        for norm in norms:
+            norm.__class__ = nn.GroupNorm
         yield
     finally:
+        for norm in norms:
+            norm.__class__ = LargeGroupNorm
         for hook in hooks:
             hook.remove()
         for network in (unet, vae):

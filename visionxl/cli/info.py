@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from visionxl.cli.memory import machine_memory, working_bytes
+from visionxl.cli.memory import working_bytes
 from visionxl.cli.options import JsonOption, app, examples, integer, real
 from visionxl.cli.plans import say_plans
 from visionxl.errors import InputError
+from visionxl.memory import machine_memory
 from visionxl.operators import TASK_NAMES
 from visionxl.report.record import version_of
 from visionxl.solvers import METHODS

@@ -1,8 +1,7 @@
 """How much memory a run takes, counted before it starts."""
 
-import os
-
 from visionxl.errors import InputError
+from visionxl.memory import machine_memory
 from visionxl.solvers.motion import arrival_bytes
 from visionxl.solvers.windows import CONTEXT
 
@@ -14,13 +13,6 @@ def working_bytes(frames: int, height: int, width: int, channels: int = 3) -> in
     """Bytes that a process takes to restore a video of that size on the CPU, about."""
     videos = VIDEOS * 4 * frames * channels * height * width
     return FIXED + videos + arrival_bytes(frames, height * width)
-
-
-def machine_memory() -> int | None:
-    """Bytes of memory in this machine; None where the system does not tell (Windows)."""
-    if not hasattr(os, "sysconf"):
-        return None
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def check_memory(frames: int, channels: int, height: int, width: int) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from visionxl.cli.memory import machine_memory
 from visionxl.cli.own import is_own
 from visionxl.cli.priors import prior_for, prior_named, quiet_diffusers
 from visionxl.cli.reading import height_and_width
 from visionxl.errors import InputError
+from visionxl.memory import machine_memory
 from visionxl.planning import Estimate, MemoryPlan
 from visionxl.planning.choice import fastest, plans
 from visionxl.planning.plan import counted

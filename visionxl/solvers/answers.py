@@ -67,7 +67,6 @@ def corrected(
             f"{name_of(consistency)}: correct returned a video of {tuple(video.shape)} for an "
             f"estimate of {tuple(estimate.shape)}; make it keep the shape"
         )
-    check_finite("decode", estimate)
     check_finite("consistency", video)
     if correction.stopped == NOT_A_NUMBER:  # the solver kept what it had before
         raise unsolved(problem.operator, estimate)

@@ -18,14 +18,17 @@ from visionxl.protocols import (
 )
 from visionxl.solvers.answers import check_answer
 from visionxl.solvers.conjugate_gradient import dot
+from visionxl.solvers.finite import is_finite
 from visionxl.solvers.gain import gain_of
 
 LARGE = 8.0  # times what a video of ones is measured as
 
 
-def check_problem(problem: InverseProblem) -> None:
-    """Raise InputError, with the way out, for an operator or measurement that cannot be used, and
-    warn of an adjoint that is not the transpose of forward, as ``|A^T y|^2 = <A A^T y, y>`` tells.
+def check_problem(problem: InverseProblem) -> float:
+    """The measurement's unit (:func:`~visionxl.solvers.gain.gain_of`).
+
+    Raises InputError, with the way out, for an operator or measurement that cannot be used, and
+    warns of an adjoint that is not the transpose of forward, as ``|A^T y|^2 = <A A^T y, y>`` tells.
     """
     operator, measurement = problem.operator, problem.measurement
     if isinstance(operator, type):
@@ -48,7 +51,7 @@ def check_problem(problem: InverseProblem) -> None:
         )
     if not measurement.numel():
         raise InputError(f"measurement of shape {tuple(measurement.shape)} has no values")
-    if not bool(torch.isfinite(measurement).all()):
+    if not is_finite(measurement):
         wrong = ~torch.isfinite(measurement)
         frame = int(wrong.flatten(1).any(1).nonzero()[0]) if wrong.ndim else 0
         raise InputError(
@@ -77,15 +80,15 @@ def check_problem(problem: InverseProblem) -> None:
         )
     if isinstance(operator, ForwardOperator):
         _check_transpose(operator, measurement, video, again)
-    _check_range(operator, measurement, video)
+    gain = gain_of(operator, video)
+    _check_range(measurement, gain)
+    return gain
 
 
-def _check_range(
-    operator: ForwardOperator | NonlinearOperator, measurement: Tensor, video: Tensor
-) -> None:
+def _check_range(measurement: Tensor, gain: float) -> None:
     """Warn of a measurement that no video in [-1, 1] has, such as one in grey levels."""
     size = math.sqrt(dot(measurement, measurement) / measurement.numel())
-    if size > LARGE * gain_of(operator, video):
+    if size > LARGE * gain:
         warnings.warn(
             f"measurement has the root mean square {size:.4g}, and of videos in [-1, 1] that is "
             "about 1 at most: of values from 0 to 255 give measurement / 127.5 - 1, or let the "
@@ -95,7 +98,7 @@ def _check_range(
 
 
 def _check_sound(operator: object, method: str, answer: Tensor) -> None:
-    if not bool(torch.isfinite(answer).all()):
+    if not is_finite(answer):
         raise InputError(
             f"{name_of(operator)}: {method} returned values that are not finite (NaN or infinity) "
             "for finite ones: look for a division by 0 in it, or for memory that it never writes"

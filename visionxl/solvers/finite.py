@@ -22,6 +22,15 @@ BEFORE = "look at the initializer and the consistency, and " + SOLVABLE
 WAYS_OUT["decode"] = WAYS_OUT["encode"]
 
 
+def is_finite(values: Tensor) -> bool:
+    """Whether there is no NaN and no infinity.
+
+    A sum is finite where all its terms are, and several times as quick to make; where it is not it
+    may have overflowed, and they are looked at one by one.
+    """
+    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
+
+
 def check_finite(
     stage: str,
     answer: Tensor,
@@ -38,7 +47,6 @@ def check_finite(
         dtype: that the stage computed in, by default that of the answer.
         given: that the stage was asked for; the fault is not its own where this is not finite.
     """
-    # A sum is finite where all its terms are, but for overflow, which the second look excludes.
     # A GPU is waited for once, and not for every frame.
     if not len(answer) or bool(torch.stack([v.sum() for v in answer]).isfinite().all()):
         return answer

@@ -103,8 +103,10 @@ class HostedClosedForm:
     def _copy(self, frames: Tensor) -> Tensor:
         """Frames on the device, frame by frame: each is in one piece, of all channels or of one."""
         there = frames.new_empty(frames.shape, device=self.device)
+        # Nobody waits: what is computed with them comes after, and they are not written to.
+        unwatched = torch.cuda.is_initialized() and frames.is_pinned()
         for target, frame in zip(there, frames, strict=True):
-            target.copy_(frame)
+            target.copy_(frame, non_blocking=unwatched)
         return there
 
 

@@ -103,7 +103,7 @@ class HostedOperator:
             if not circular:
                 begin, end = max(begin, 0), min(end, count)
             part = operator_at(operator, [t % count for t in range(begin, end)], count)
-            piece = action(part, frames_of(frames, begin, end).to(self.device))
+            piece = action(part, frames_of(frames, begin, end, self.device))
             yield core, piece[core.start - begin : core.stop - begin]
 
 

@@ -308,7 +308,7 @@ def restore(
     if observe is not None and not callable(observe):
         raise InputError(f"observe {observe!r} is no function: give one that takes a Step, or None")
     with no_autocast():
-        check_problem(problem)
+        gain = check_problem(problem)
         check_precision(problem.measurement.device)
     steps = trajectory(
         problem,
@@ -333,5 +333,5 @@ def restore(
     told = sampler.finish is not None or sampler.condition is not unconditioned
     if told or not isinstance(sampler.consistency, Unchanged):
         with no_autocast():
-            check_result(problem, sampler.consistency, video, trace[-1].data_residual)
+            check_result(problem, sampler.consistency, video, trace[-1].data_residual, gain)
     return Restoration(video, tuple(trace))

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 from visionxl.solvers.conjugate_gradient import dot
-from visionxl.solvers.gain import gain_of
 from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.windows import FrameSource
 
@@ -27,7 +26,7 @@ def data_residual(problem: InverseProblem, video: Video) -> float:
     if isinstance(operator, HostedOperator):
         return residual_in_pieces(operator.pieces(video), measurement)
     total = _square(operator.forward(video), measurement)
-    return math.sqrt(total / measurement.numel())
+    return math.sqrt(total.item() / measurement.numel())
 
 
 def residual_in_pieces(
@@ -39,11 +38,11 @@ def residual_in_pieces(
         pieces: frames of the measurement, and ``A x`` for them, in order.
         measurement: ``y``.
     """
-    total, count = 0.0, 0
+    squares, count = [], 0
     for frames, answer in pieces:
-        total += _square(answer, measurement[frames].to(answer.device))
+        squares.append(_square(answer, measurement[frames].to(answer.device)))
         count += answer.numel()
-    return math.sqrt(total / count)
+    return math.sqrt(torch.stack(squares).sum().item() / count)
 
 
 def is_near(residual: float, noise_std: float, gain: float = 1.0) -> bool:
@@ -52,14 +51,21 @@ def is_near(residual: float, noise_std: float, gain: float = 1.0) -> bool:
 
 
 def check_result(
-    problem: InverseProblem, consistency: object, video: Video, residual: float
+    problem: InverseProblem, consistency: object, video: Video, residual: float, gain: float
 ) -> None:
     """Warn of a result that is farther from its measurement than the noise, or far outside [-1, 1].
 
     A consistency whose answer ends at the noise says ``fits_noise = True``, as
     :class:`SpaceTimeTV` does. Of others much is let pass.
+
+    Args:
+        problem: that was to be solved.
+        consistency: of the method.
+        video: the result.
+        residual: how far it is from the measurement (:func:`data_residual`).
+        gain: the measurement's unit (:func:`~visionxl.solvers.gain.gain_of`).
     """
-    y, gain = problem.measurement, gain_of(problem.operator, video)
+    y = problem.measurement
     size = math.sqrt(dot(y, y) / y.numel())
     missed = residual > MISSED * gain + NOISES * problem.noise_std + SIZES * size
     if getattr(consistency, "fits_noise", False):
@@ -90,11 +96,12 @@ def check_result(
         )
 
 
-def _square(answer: Tensor, measured: Tensor) -> float:
+def _square(answer: Tensor, measured: Tensor) -> Tensor:
+    """``|answer - measured|^2``, float64, where they are: a GPU is not waited for."""
     size = PART if answer.device.type == "cpu" else 64 * PART  # a GPU wants few calls
     dots = []
     parts = zip(answer.flatten().split(size), measured.flatten().split(size), strict=True)
     for there, here in parts:  # short ones: a sum in float64 takes ten times as long
         apart = (there - here).to(torch.promote_types(answer.dtype, torch.float32))
         dots.append(torch.dot(apart, apart))
-    return torch.stack(dots).cpu().sum(dtype=torch.float64).item()
+    return torch.stack(dots).sum(dtype=torch.float64)

@@ -178,12 +178,15 @@ def windows_of(
     return tuple(windows)
 
 
-def frames_of(source: FrameSource, first: int, stop: int) -> Tensor:
-    """The frames ``first:stop`` of a circular clip, at most one round."""
+def frames_of(source: FrameSource, first: int, stop: int, device: str | None = None) -> Tensor:
+    """The frames ``first:stop`` of a circular clip, at most one round, on a device or where they
+    are."""
     frames, parts = len(source), []
     while first < stop:
         here = first % frames
         there = min(here + stop - first, frames)
-        parts.append(source[here:there])
+        part = source[here:there]
+        # Put together there: in host memory it would be in memory that is not pinned.
+        parts.append(part if device is None else part.to(device))
         first += there - here
     return parts[0] if len(parts) == 1 else torch.cat(parts)

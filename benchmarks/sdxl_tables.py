@@ -108,10 +108,11 @@ def measure(options: argparse.Namespace, command: str) -> None:
     paths = {name: folder / f"{name}.json" for name in known}
     records = {name: resume(paths[name], setup) for name, setup in known.items()}
     told = {"command": command, "commit": commit()}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: the same command goes on"))
+    stop = signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped: the same command goes on"))
     try:
         measure_missing(options, known, paths, records, told)
     finally:
+        signal.signal(signal.SIGTERM, stop)
         for name, setup in known.items():
             print(f"# {name}\n\n{report(setup, records[name])}", flush=True)
 

@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from visionxl import Correction
+from visionxl.priors.normalising import LargeGroupNorm
 from visionxl.protocols import NoiseLevel
 
 ONE = "--toy --device cpu --size 32x32 --frames 1"
@@ -442,7 +443,9 @@ def test_the_papers_networks_have_the_usual_order_of_values_and_then_ours_again(
     with in_usual_order(networks):
         theirs = answers()
         assert last_in_memory() == {False}
+        assert LargeGroupNorm not in map(type, vae.modules())
     assert last_in_memory() == {True}
+    assert LargeGroupNorm in map(type, vae.modules())
     again = answers()
     hook.remove()
     assert given[0] == given[2] != given[1]  # what the layers are handed, too

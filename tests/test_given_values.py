@@ -152,6 +152,12 @@ def test_an_estimate_that_was_changed_in_place_is_told():
         restore(PROBLEM, PRIOR, vision_xl(consistency=InPlace()), generator=seeded())
 
 
+def test_a_low_pass_that_writes_into_its_video_is_told():
+    method = vision_xl(low_pass=lambda video, level: video.mul_(0.9))
+    with pytest.raises(InputError, match=r"low-pass changed its video in place.*video.clone\(\)"):
+        restore(PROBLEM, PRIOR, method, generator=seeded())
+
+
 def test_values_are_shown_in_a_line():
     step = next(trajectory(PROBLEM, PRIOR, vision_xl(), generator=seeded()))
     found = restore(PROBLEM, PRIOR, vision_xl(), generator=seeded())
@@ -188,7 +194,7 @@ def test_values_are_shown_in_a_line():
         (lambda: plain(lift)(OPERATOR, None), "measurement None: expected a tensor"),
         (lambda: long_of(CLIP, "deblur"), "operator 'deblur' is a name"),
         (lambda: long_of(CLIP, AveragePool), r"operator AveragePool is a class"),
-        (lambda: long_of(CLIP + torch.nan, OPERATOR), "1536 values that are not finite"),
+        (lambda: long_of(CLIP + torch.nan, OPERATOR), "768 values that are not finite"),
         (lambda: long_of(CLIP, OPERATOR, 0), "generator 0 is no torch.Generator"),
     ],
 )

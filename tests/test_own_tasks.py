@@ -217,6 +217,13 @@ class One:
 def one_way(frames, height, width, generator):
     return One()
 
+class Curve(One):
+    def linearize(self, video):
+        return Identity()
+
+def curve(frames, height, width, generator):
+    return Curve()
+
 class Thirds(One):
     def adjoint(self, measurement):
         return self.forward(measurement)
@@ -293,8 +300,9 @@ def back(frames, height, width, generator):
         (":fails", ["raised ZeroDivisionError: division by zero"]),
         (":nothing", ["returned None", "forward(video) and adjoint(measurement)"]),
         (":kind", ["returned the class Identity", "no value of it"]),
-        (":one_way", ["returned One", "adjoint(measurement)"]),
-        (":thirds", ["line 30 of broken.py, in forward, raised RuntimeError"]),
+        (":one_way", ["returned One, which has no adjoint", "adjoint(measurement)"]),
+        (":curve", ["returned Curve, which has no lift", "linearize and lift"]),
+        (":thirds", ["line 37 of broken.py, in forward, raised RuntimeError"]),
         (":arrays", ["forward of Arrays returned ndarray", "expected a tensor"]),
         (":counts", ["forward of Counts returned torch.int64", "expected a tensor"]),
         (":no_argument", ["forward of NoArgument raised TypeError for (9, 3, 32, 48)"]),
@@ -324,7 +332,7 @@ def test_an_error_in_ones_own_adjoint_is_told_with_its_place(place, run):
     Path("own/broken.py").write_text(BROKEN)
     answer = run("simulate clip.mkv --task own/broken.py:back --output y.safetensors")
     assert answer.code == 2
-    assert "line 86 of broken.py, in adjoint, raised KeyError: 'mended later'" in answer.err
+    assert "line 93 of broken.py, in adjoint, raised KeyError: 'mended later'" in answer.err
 
 
 def test_a_module_beside_the_file_that_has_changed_is_refused(place, run):
@@ -371,7 +379,11 @@ def padded(device, dtype):
 
 
 def wrong(**_):
-    raise KeyError("a")
+    raise KeyError("a:key:b")
+
+
+def bare(count):
+    return evolve(vision_xl(), low_pass=lambda video: video)
 """
 FINISHED = "restore y.safetensors --prior parts.py:prior --method parts.py:method --output x.mkv"
 
@@ -415,7 +427,7 @@ def test_a_prior_and_a_method_of_ones_own_restore(parts, run):
         ("--prior parts.py:half", "returned Half, which has no decode, denoise, schedule: make"),
         ("--prior parts.py", "which function of it? give parts.py:FUNCTION"),
         ("--prior parts.py:nothing", "returned NoneType, which has no decode"),
-        ("--prior parts.py:wrong", "raised KeyError: 'a'; it is called as (device, dtype)"),
+        ("--prior parts.py:wrong", "raised KeyError: 'a:key:b'; it is called as (device, dtype)"),
         ("--prior parts.py:other", "has no function 'other'; write def other(device, dtype)"),
         ("--prior parts.py:prior --prompt x", "--prompt 'x': parts.py:prior takes none"),
         ("--prior parts.py:prior --compile", "--compile: a prior of your own"),
@@ -423,6 +435,10 @@ def test_a_prior_and_a_method_of_ones_own_restore(parts, run):
         ("--prior parts.py:prior --inner-autoencoder x", "--inner-autoencoder 'x': a prior of"),
         ("--method parts.py:nothing", "returned NoneType: make it return a Sampler"),
         ("--method parts.py:method --steps 0", "--steps"),
+        (
+            "--method parts.py:bare",
+            "parts.py: bare.<locals>.<lambda>() takes 1 positional arg",
+        ),
     ],
 )
 def test_parts_of_ones_own_that_cannot_be_used_are_one_sentence(parts, run, words, told):

@@ -43,9 +43,9 @@ from visionxl.operators.cutting import KeepFrames, operator_at
 from visionxl.operators.factors import factors_of
 from visionxl.operators.lifting import lift
 from visionxl.operators.reach import Reach, reach_of
-from visionxl.solvers import SharedNoise, daps, dds, latent_dps, svi
+from visionxl.solvers import SharedNoise, daps, dds, hosted, latent_dps, svi
 from visionxl.solvers.decomposition import decompose, svd_of
-from visionxl.solvers.long import restore_windows, with_common_start
+from visionxl.solvers.long import restore_windows, simulate_long, with_common_start
 from visionxl.solvers.windows import windows_of
 
 PRIOR = GaussianPrior.natural(8, 8, std=0.3)
@@ -567,3 +567,40 @@ def test_what_changes_in_time_is_refused_however_slowly():
         with pytest.raises(InputError, match=r"otherwise at another time.*at\(frames, count\)"):
             in_windows(problem_of(Fading(share)), vision_xl(count=10))
     assert in_windows(problem_of(Fading(0.0)), vision_xl(count=10))
+
+
+class Late(Fading):
+    """The clip's end is darker, which its first frames do not show."""
+
+    def forward(self, video):
+        frames = torch.arange(len(video), dtype=video.dtype).view(-1, 1, 1, 1)
+        return torch.where(frames < len(video) - 5, video, (1 - self.share) * video)
+
+    adjoint = forward
+
+
+class Shortsighted:
+    """The mean of a frame and the one two before it, which says that it sees one."""
+
+    def forward(self, video):
+        return (video + video.roll(2, 0)) / 2
+
+    def adjoint(self, measurement):
+        return (measurement + measurement.roll(-2, 0)) / 2
+
+    def reach(self):
+        return Reach(1, circular=True)
+
+
+@pytest.mark.parametrize(
+    "operator", [Fading(0.1), Late(0.5), Shortsighted()], ids=lambda o: type(o).__name__
+)
+def test_pieces_that_are_not_the_operator_are_refused_wherever_a_clip_is_cut(operator):
+    told = r"not measure some frames as it .*reach\(\) tells fewer.*lacks at\(.*or that is wrong"
+    problem = problem_of(operator)
+    with pytest.raises(InputError, match=told):
+        in_windows(problem, vision_xl(count=10))
+    with pytest.raises(InputError, match=told):
+        list(simulate_long(torch.zeros(FRAMES, 3, 8, 8) + 0.5, operator, generator=generator()))
+    with pytest.raises(InputError, match=told):
+        hosted(problem, vision_xl(), "cpu")

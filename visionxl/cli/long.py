@@ -85,7 +85,7 @@ def restored_in_windows(
             "either side: larger --windows take less time in all, and more memory"
         )
     began = time.perf_counter()
-    console = Console(stderr=True, quiet=not (run.show and run.group.first))
+    console = Console(stderr=True, emoji=False, quiet=not (run.show and run.group.first))
     steps, device = len(sampler.times), plan.video_device
 
     def attempt(plan: MemoryPlan) -> None:

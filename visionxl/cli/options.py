@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from visionxl.cli.own import place_in
+from visionxl.cli.own import called_wrongly, place_in
 from visionxl.errors import InputError
 from visionxl.operators import TASK_NAMES
 from visionxl.planning import ran_out_of_memory
@@ -32,7 +32,7 @@ app: typer.Typer = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     rich_markup_mode=None,  # plain help: the same on a terminal, in a file and for a screen reader
 )
-err: Console = Console(stderr=True, highlight=False)
+err: Console = Console(stderr=True, highlight=False, emoji=False)
 INTERRUPTED = 130
 
 
@@ -187,6 +187,9 @@ def explanation(error: Exception) -> str | None:
     own = place_in(error)
     if own is not None:
         return f"{own}, raised {type(error).__name__}: {error}"
+    file = called_wrongly(error)
+    if file is not None:
+        return f"{file}: {error}; let it take the arguments that visionxl.protocols names"
     if isinstance(error, OSError) and error.filename is not None:
         return (
             f"{str(error.filename)!r} cannot be used ({error.strerror}): look at its name and at "

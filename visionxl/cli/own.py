@@ -1,6 +1,7 @@
 """Functions of somebody's own, ``FILE.py:FUNCTION`` on the command line."""
 
 import ast
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from attrs import frozen
@@ -19,6 +20,7 @@ from visionxl.errors import InputError
 OWN: set[str] = set()  # modules of somebody's own that were run
 FOLDERS: set[Path] = set()  # and where they are
 LIBRARY = Path(__file__).parents[1]
+CALLED = re.compile(r"(\w+)[\w.<>]*\(\) (?:missing|takes|got) ")  # of Python's own words
 
 
 @frozen(eq=False)
@@ -114,8 +116,11 @@ def _described(made: object, kind: Any) -> str:
     """What it is, and what it lacks of a protocol."""
     if isinstance(made, type):
         return f"the class {made.__name__} and no value of it"
-    wanted = getattr(kind, "__abstractmethods__", ())
-    missing = sorted(name for name in wanted if not hasattr(made, name))
+    kinds = kind if isinstance(kind, tuple) else get_args(kind) or (kind,)
+    wanted = [sorted(getattr(one, "__abstractmethods__", ())) for one in kinds]
+    lists = [[name for name in names if not hasattr(made, name)] for names in wanted]
+    # What it has most of is what it was to be.
+    missing = min(zip(lists, wanted, strict=True), key=lambda p: (len(p[0]), -len(p[1])))[0]
     lacks = f", which has no {', '.join(missing)}" if missing else ""
     return type(made).__name__ + lacks
 
@@ -159,6 +164,17 @@ def place_in(error: BaseException) -> str | None:
         if frame.f_globals.get("__name__") in OWN or _beside_own(frame.f_code.co_filename)
     ]
     return places[-1] if places else None
+
+
+def called_wrongly(error: BaseException) -> str | None:
+    """The file of somebody's own whose function or method takes other arguments than it is given;
+    None where it is no such error."""
+    called = CALLED.match(str(error)) if isinstance(error, TypeError) else None
+    for name in OWN if called else ():
+        module: Any = sys.modules[name]
+        if called and hasattr(module, called[1]):
+            return Path(module.__file__).name
+    return None
 
 
 def _beside_own(file: str) -> bool:

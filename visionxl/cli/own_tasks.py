@@ -53,7 +53,8 @@ def _checked(make: Callable[..., Any], label: str) -> Callable[..., Any]:
             partial(make, frames, height, width, generator),
             f"--task {label}",
             "(frames, height, width, generator)",
-            "an operator, with the methods forward(video) and adjoint(measurement)",
+            "an operator, with the methods forward(video) and adjoint(measurement), or forward, "
+            "linearize and lift where it is not linear",
             ForwardOperator | NonlinearOperator,
         )
 

@@ -171,7 +171,7 @@ def restored(
         lost = ", ".join(str(index + 1) for index in album.missing)
         notes.append(f"the page has no look at step {lost}: its checkpoint is damaged or gone")
     began = time.perf_counter()
-    quiet = Console(stderr=True, quiet=not (run.show and run.group.first))
+    quiet = Console(stderr=True, emoji=False, quiet=not (run.show and run.group.first))
     bar = StepBar(quiet, len(sampler.times), shape[0], done=len(trace))
     with bar if watching is None else nullcontext(watching) as shown:
 

@@ -54,8 +54,8 @@ def corrected(
     consistency: DataConsistency, estimate: Video, problem: InverseProblem, level: NoiseLevel
 ) -> Correction:
     """A consistency's answer: a finite video of the estimate's kind; the estimate is left alone."""
-    version = None if estimate.is_inference() else estimate._version
-    correction: object = consistency.correct(estimate, problem, level)
+    with left_alone(consistency, "correct", "estimate", estimate):
+        correction: object = consistency.correct(estimate, problem, level)
     if not isinstance(correction, Correction):
         raise InputError(
             f"{name_of(consistency)}: correct returned {type(correction).__name__}; make it return "
@@ -70,12 +70,19 @@ def corrected(
     check_finite("consistency", video)
     if correction.stopped == NOT_A_NUMBER:  # the solver kept what it had before
         raise unsolved(problem.operator, estimate)
-    if version is not None and estimate._version != version:
-        raise InputError(
-            f"{name_of(consistency)}: correct changed its estimate in place, which the trace shows "
-            "as it was: work on estimate.clone()"
-        )
     return correction
+
+
+@contextmanager
+def left_alone(part: object, method: str, name: str, given: Video) -> Iterator[None]:
+    """Raise InputError where a part writes into its argument, which a step of the trace shows."""
+    version = None if given.is_inference() else given._version
+    yield
+    if version is not None and given._version != version:
+        raise InputError(
+            f"{name_of(part)}: {method} changed its {name} in place, which the trace shows as it "
+            f"was: work on {name}.clone()"
+        )
 
 
 def check_decoded(

@@ -44,7 +44,7 @@ class Iterated:
 
     operator: ForwardOperator
     like: Video
-    iterations: int = 5
+    iterations: int = 20
     tolerance: float = 1e-2
 
     def step(self, measurement: Measurement, total: float) -> DataStep:

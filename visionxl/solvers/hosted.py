@@ -25,6 +25,7 @@ from visionxl.solvers.hosted_closed_form import HostedClosedForm
 from visionxl.solvers.hosted_operator import FRAMES, HostedOperator, chunks
 from visionxl.solvers.loop import LowPass, Sampler
 from visionxl.solvers.parts import ScheduledLowPass
+from visionxl.solvers.pieces import check_pieces, is_own
 from visionxl.solvers.placing import DEVICE_CONTEXT, DEVICE_CORE, ByWindow, WindowSize
 from visionxl.solvers.shrinkage import MotionShrinkage
 from visionxl.solvers.space_time import SpaceTimeTV
@@ -79,6 +80,9 @@ def hosted(
         return problem, sampler
     if goes_round(problem.operator):
         return problem, sampler
+    if is_own(operator):
+        shape = problem.operator.adjoint(problem.measurement).shape
+        check_pieces(operator, shape, problem.measurement)
     start, windows = sampler.initializer, WindowSize.of(core)
     if isinstance(start, CorrectedInversion):
         start = evolve(start, consistency=_hosted(start.consistency, problem, device, windows))

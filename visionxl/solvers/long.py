@@ -11,11 +11,10 @@ import torch
 from attrs import evolve, frozen
 from torch import Generator
 
-from visionxl.errors import InputError, NotFiniteError, name_of
+from visionxl.errors import InputError, NotFiniteError
 from visionxl.init.inversion import BatchConsistentInversion, frame_in
-from visionxl.operators.cutting import operator_at, uncut
 from visionxl.operators.lifting import lift
-from visionxl.operators.reach import reach_of
+from visionxl.operators.reach import has_reach
 from visionxl.protocols import (
     ForwardOperator,
     InverseProblem,
@@ -28,11 +27,12 @@ from visionxl.protocols import (
     Video,
     check_noise_std,
 )
-from visionxl.randomness import check_generator, draw_uniform
+from visionxl.randomness import check_generator
 from visionxl.simulation import check_measures, check_truth, noisy
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.loop import Sampler, restore
+from visionxl.solvers.pieces import check_pieces
 from visionxl.solvers.precision import no_autocast
 from visionxl.solvers.windows import FrameSource, Window
 
@@ -53,7 +53,11 @@ def simulate_long(
     check_noise_std(noise_std)
     if noise_std > 0:
         check_generator(generator)
-    for _, piece in pieces_of(operator, _Checked(frames)):
+    video = _Checked(frames)
+    if len(video) and has_reach(operator):
+        first = video[0:1]
+        check_pieces(operator, (len(video), *first.shape[1:]), first)
+    for _, piece in pieces_of(operator, video):
         yield noisy(piece, noise_std, generator)
 
 
@@ -199,7 +203,9 @@ def restore_windows(
         state = evolve(state, latent=state.latent.to(there))
 
     if len(windows) > 1:
-        _check_alike(operator, problem_of(windows[0]), len(measurement))
+        first = problem_of(windows[0])
+        seen = lift(first.operator, first.measurement)
+        check_pieces(operator, (len(measurement), *seen.shape[1:]), first.measurement)
     sampler_of = with_common_start(sampler, windows, problem_of, prior)
     for index, window in enumerate(windows[begin:], begin):
         own = Generator(generator.device)
@@ -234,24 +240,6 @@ def _placed(window: Window, windows: tuple[Window, ...]) -> Iterator[None]:
         numbers = sorted(t % window.frames for t in range(window.begin, window.end))
         frame = None if error.frame is None else numbers[error.frame]
         raise error.at(frame=frame, window=windows.index(window)) from None
-
-
-def _check_alike(operator: Any, window: InverseProblem, count: int) -> None:
-    """Raise InputError for an operator that measures the same frames otherwise at another time."""
-    operator, _ = uncut(operator)
-    shape, reach = lift(window.operator, window.measurement).shape, reach_of(operator).frames
-    frames = 2 * reach + 2
-    chance = Generator().manual_seed(0)
-    video = draw_uniform(chance, frames, *shape[1:]).to(window.measurement)
-    parts = (operator_at(operator, range(first, frames), count) for first in (0, 1))
-    whole, later = (part.forward(x) for part, x in zip(parts, (video, video[1:]), strict=True))
-    one, same = whole[reach + 1], later[reach]
-    if (one - same).norm() > max(1e-5, 10 * torch.finfo(one.dtype).eps) * one.norm():
-        raise InputError(
-            f"{name_of(operator)} measures the same frames otherwise at another time, so windows "
-            "would be wrong: give it a method at(frames, count) that tells it for some frames "
-            "(visionxl.testing.check_operator examines it), or restore the clip as a whole"
-        )
 
 
 def check_shared(sampler: Sampler) -> None:

@@ -89,9 +89,10 @@ def check_result(
     if share > FEW:
         warnings.warn(
             f"{share:.0%} of the result's values are beyond {bound:.3g}, and a video's are between "
-            "-1 and 1: it follows the errors of the measurement. Look for a wrong operator, or for "
-            f"more noise than noise_std {problem.noise_std:g} "
-            "(visionxl.measurements.estimate_noise)",
+            "-1 and 1: it follows the errors of the measurement, or the prior's. Look for a wrong "
+            f"operator, for more noise than noise_std {problem.noise_std:g} "
+            "(visionxl.measurements.estimate_noise), or for a prior whose clean latents are beyond "
+            "their range at high noise (visionxl.testing.check_prior)",
             stacklevel=4,
         )
 

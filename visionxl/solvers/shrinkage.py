@@ -92,6 +92,8 @@ def shrunk(video: Video, error: float, paths: Trajectories | None = None) -> Vid
     times = min(TIMES, len(video))
     over_time = cosines(times).to(video)
     over_colour = cosines(video.shape[1]).to(video)
+    line = cosines(PATCH).to(video)
+    basis = torch.kron(line, line)
     height, width = video.shape[-2:]
     more = [(max(PATCH - size, 0) + -max(size - PATCH, 0) % STRIDE) for size in (height, width)]
     for t in range(len(video)):
@@ -99,22 +101,21 @@ def shrunk(video: Video, error: float, paths: Trajectories | None = None) -> Vid
         volume = paths.around(video, t, first, first + times)
         volume = torch.einsum("ab,cd,bdhw->achw", over_time, over_colour, volume)
         volume = pad(volume, (0, more[1], 0, more[0]), mode="replicate")
-        frame = _shrunk_volume(volume, LEAST * error, over_time[:, t - first])
+        frame = _shrunk_volume(volume, basis, LEAST * error, over_time[:, t - first])
         result[t] = torch.einsum("cd,chw->dhw", over_colour, frame[..., :height, :width])
     return result
 
 
-def _shrunk_volume(volume: Tensor, threshold: float, there: Tensor) -> Tensor:
+def _shrunk_volume(volume: Tensor, basis: Tensor, threshold: float, there: Tensor) -> Tensor:
     """One frame of a volume whose patches' small coefficients are set to 0.
 
     Args:
         volume: cosines over time and colour, (times, channels, height, width).
+        basis: of a patch, (PATCH**2, PATCH**2).
         threshold: of the coefficients.
         there: what the cosines over time are in that frame, (times,).
     """
     channels, height, width = volume.shape[1:]
-    line = cosines(PATCH).to(volume)
-    basis = torch.kron(line, line)
     total = volume.new_zeros(channels, height, width)
     weights = volume.new_zeros(1, height, width)
     for rows in _strips(height, width):

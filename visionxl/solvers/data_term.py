@@ -44,7 +44,7 @@ class Iterated:
 
     operator: ForwardOperator
     like: Video
-    iterations: int = 20
+    iterations: int = 5
     tolerance: float = 1e-2
 
     def step(self, measurement: Measurement, total: float) -> DataStep:

@@ -95,6 +95,9 @@ class SpaceTimeTV:
         tolerance: a pass stops once an iteration changes the video by less than this share.
         bend: differences of less than so many times those around them cost their square, which
             irons out less of a fine texture and leaves more of the noise; 0 for none.
+        data_iterations: conjugate gradients in a step of the data term, at most, where the operator
+            has no factors. Few leave alone what the measurement hardly tells; a derivative that is
+            steep in some places and flat in others, as a curve's, wants more.
     """
 
     fits_noise: ClassVar[bool] = True  # its answers end no farther from the measurement
@@ -108,16 +111,17 @@ class SpaceTimeTV:
     filling: int = field(default=120, validator=from_one)
     tolerance: float = field(default=1e-4, validator=from_zero)
     bend: float = field(default=2.0, validator=from_zero)
+    data_iterations: int = field(default=5, validator=from_one)
 
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)
         modes, gain = Modes.of(problem.operator, estimate), gain_of(problem.operator, estimate)
         least = gain * (max(self.least_noise, LEAST_NOISE) if modes is None else self.least_noise)
-        data = modes or Iterated(problem.operator, estimate)
+        data = modes or Iterated(problem.operator, estimate, self.data_iterations)
         noise = max(problem.noise_std, least)
         whole, every = without_ends(problem.operator), data
         if whole is not problem.operator:
-            every = Modes.of(whole, estimate) or Iterated(whole, estimate)
+            every = Modes.of(whole, estimate) or Iterated(whole, estimate, self.data_iterations)
         weight = self.strength * variation_weight(every, estimate, noise)
         damping = damping_of(problem, level, self.spread, least)
         # What is found without an estimate is rough: a fine search would follow its errors.

@@ -172,7 +172,8 @@ def called_wrongly(error: BaseException) -> str | None:
     called = CALLED.match(str(error)) if isinstance(error, TypeError) else None
     for name in OWN if called else ():
         module: Any = sys.modules[name]
-        if called and hasattr(module, called[1]):
+        part = called and getattr(module, called[1], None)
+        if getattr(part, "__module__", None) == name:  # and not what the file imports
             return Path(module.__file__).name
     return None
 

@@ -41,8 +41,8 @@ def check_pieces(operator: Any, shape: Sequence[int], like: Tensor) -> None:
         return
     video = draw_uniform(chance, *shape).to(like)
     whole = operator.forward(video)
-    for frames, piece in HostedOperator(operator, str(like.device)).pieces(video):
-        _check_same(operator, whole[frames], piece)
+    for some, piece in HostedOperator(operator, str(like.device)).pieces(video):
+        _check_same(operator, whole[some], piece)
 
 
 def is_own(operator: Any) -> bool:

@@ -45,8 +45,8 @@ def simulate_long(
     Args:
         frames: of the truth, read when they are asked for.
         operator: linear or not; one that does not tell its reach in time sees all frames at once.
-            Somebody's own that does is first tried on a whole video of noise, unless that is very
-            large (:func:`~visionxl.solvers.pieces.check_pieces`).
+            Somebody's own that does is first tried on a whole video of noise, unless that would
+            have more than 10⁸ values.
         noise_std: of white noise, in units of the measurement.
         generator: of the noise, on the CPU. It is drawn in order: the measurement is the same,
             unless a frame of it has an odd number of values, or fewer than 16.

@@ -9,6 +9,7 @@ from attrs import evolve
 from command_line import make_clip, visionxl
 
 from visionxl import GaussianPrior, restore, simulate, vision_xl
+from visionxl.cli.own import called_wrongly, find_own
 from visionxl.cli.own_tasks import find_task
 from visionxl.errors import InputError
 from visionxl.measurements import generator_of, load_measurement
@@ -447,6 +448,13 @@ def test_parts_of_ones_own_that_cannot_be_used_are_one_sentence(parts, run, word
     assert told in answer.err
     assert answer.err.count("\n") == 1
     assert not Path("x.mkv").exists()
+
+
+def test_a_file_that_could_not_be_run_is_asked_nothing(place):
+    Path("bad.py").write_text("raise ValueError('not yet')\n")
+    with pytest.raises(InputError, match="cannot be run"):
+        find_own("--prior", "bad.py:prior", "(device, dtype)", "a prior")
+    assert called_wrongly(TypeError("nothing() takes 1 positional argument, 2 given")) is None
 
 
 def test_a_prior_of_ones_own_is_padded_to_what_it_asks_for(parts, run):

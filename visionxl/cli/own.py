@@ -200,6 +200,7 @@ def _module(path: Path, code: str, option: str) -> Any:
             spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:  # whatever somebody's own file may raise
         del sys.modules[spec.name]
+        OWN.discard(spec.name)
         way = f"python {path.name} shows where"
         if isinstance(error, SystemExit):
             way = 'put what it does as a program below if __name__ == "__main__":'

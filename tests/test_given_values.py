@@ -322,6 +322,16 @@ def test_a_measurement_that_memory_cannot_hold_is_no_wrong_shape():
         check_decoded(PRIOR, None, InverseProblem(Large(4), PROBLEM.measurement), CLIP)
 
 
+class Overwriting:
+    """It writes over what it is given."""
+
+    def forward(self, video):
+        return video.mul_(1.0)  # nothing else changes
+
+    def adjoint(self, measurement):
+        return measurement * 1.0
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [
@@ -332,7 +342,22 @@ def test_a_measurement_that_memory_cannot_hold_is_no_wrong_shape():
         (lambda: plain(estimate_noise)(CLIP, 0), "axes 0: give several whole numbers"),
         (
             lambda: plain(restore)(PROBLEM, PRIOR, vision_xl(), generator=seeded(), inner="x"),
-            "inner str is no LatentPrior",
+            "inner str is no LatentPrior, which has no decode, denoise, schedule",
+        ),
+        (
+            lambda: plain(restore)(PROBLEM, PRIOR, vision_xl, generator=seeded()),
+            "sampler function is no Sampler: give a method's value",
+        ),
+        (
+            lambda: plain(restore)(PROBLEM, GaussianPrior, vision_xl(), generator=seeded()),
+            "prior GaussianPrior is a class and no value of it",
+        ),
+        (lambda: simulate(CLIP, Overwriting(), generator=seeded()), "forward changed its video in"),
+        (
+            lambda: restore(
+                InverseProblem(Overwriting(), CLIP), PRIOR, vision_xl(), generator=seeded()
+            ),
+            r"forward changed its video in place.*work on video.clone\(\)",
         ),
         (lambda: render({"a": CLIP, "truth": CLIP[:1]}, 25, {}), "expected videos of one size"),
     ],

@@ -50,7 +50,8 @@ def check_output(path: Path, overwrite: bool) -> None:
         )
     if path.exists() and not overwrite:
         raise InputError(
-            f"output {str(path)!r} exists: choose another name, or overwrite it (--overwrite)"
+            f"output {str(path)!r} exists: choose another name, or overwrite it "
+            "(--overwrite; overwrite=True in Python)"
         )
     if path.is_dir() and path.suffix:
         raise InputError(

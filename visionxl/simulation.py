@@ -13,6 +13,7 @@ from visionxl.protocols import (
     check_noise_std,
 )
 from visionxl.randomness import check_generator, draw_noise
+from visionxl.validators import left_alone
 
 
 def simulate(
@@ -39,7 +40,8 @@ def simulate(
     check_noise_std(noise_std)
     if noise_std > 0:
         check_generator(generator)
-    measured = operator.forward(video)
+    with left_alone(operator, "forward", "video", video):
+        measured = operator.forward(video)
     if not isinstance(measured, Tensor):
         raise InputError(
             f"forward of {name_of(operator)} returned {type(measured).__name__}: expected a tensor"

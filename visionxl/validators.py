@@ -1,7 +1,8 @@
 """attrs validators that values all over the package share."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, TypeVar
 
@@ -98,3 +99,15 @@ def check_count(name: str, value: Any) -> None:
     """Raise InputError for what is no whole number from 1."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise InputError(f"{name} {name_of(value)} is not a whole number from 1")
+
+
+@contextmanager
+def left_alone(part: object, method: str, name: str, given: Tensor) -> Iterator[None]:
+    """Raise InputError where a part's method writes into its argument, which others still need."""
+    version = None if given.is_inference() else given._version
+    yield
+    if version is not None and given._version != version:
+        raise InputError(
+            f"{name_of(part)}: {method} changed its {name} in place, which is needed as it was: "
+            f"work on {name}.clone()"
+        )

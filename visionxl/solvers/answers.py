@@ -21,6 +21,7 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.solvers.finite import check_finite
+from visionxl.validators import left_alone
 
 
 def check_answer(part: object, method: str, given: Tensor, answer: object) -> Tensor:
@@ -71,18 +72,6 @@ def corrected(
     if correction.stopped == NOT_A_NUMBER:  # the solver kept what it had before
         raise unsolved(problem.operator, estimate)
     return correction
-
-
-@contextmanager
-def left_alone(part: object, method: str, name: str, given: Video) -> Iterator[None]:
-    """Raise InputError where a part writes into its argument, which a step of the trace shows."""
-    version = None if given.is_inference() else given._version
-    yield
-    if version is not None and given._version != version:
-        raise InputError(
-            f"{name_of(part)}: {method} changed its {name} in place, which the trace shows as it "
-            f"was: work on {name}.clone()"
-        )
 
 
 def check_decoded(

@@ -20,6 +20,7 @@ from visionxl.solvers.answers import check_answer
 from visionxl.solvers.conjugate_gradient import dot
 from visionxl.solvers.finite import is_finite
 from visionxl.solvers.gain import gain_of
+from visionxl.validators import left_alone
 
 LARGE = 8.0  # times what a video of ones is measured as
 
@@ -60,7 +61,8 @@ def check_problem(problem: InverseProblem) -> float:
             "that is 0 there"
         )
     back = "adjoint" if isinstance(operator, ForwardOperator) else "lift"
-    video = getattr(operator, back)(measurement)
+    with left_alone(operator, back, "measurement", measurement):
+        video = getattr(operator, back)(measurement)
     check_answer(operator, back, measurement, video)
     _check_sound(operator, back, video)
     if video.ndim != 4:
@@ -68,7 +70,8 @@ def check_problem(problem: InverseProblem) -> float:
             f"{name_of(operator)}: {back} returned shape {tuple(video.shape)}; make it return a "
             "video of 4 dimensions (frames, channels, height, width)"
         )
-    again = operator.forward(video)
+    with left_alone(operator, "forward", "video", video):
+        again = operator.forward(video)
     check_answer(operator, "forward", measurement, again)
     _check_sound(operator, "forward", again)
     if again.shape != measurement.shape:
@@ -139,9 +142,15 @@ def check_given(**parts: tuple[object, type, str]) -> None:
         parts: by the argument's name: what was given, its kind, and what to give instead.
     """
     for name, (given, kind, way_out) in parts.items():
-        if isinstance(given, type) or not isinstance(given, kind):
-            what = getattr(given, "__name__", type(given).__name__)
-            raise InputError(f"{name} {what} is no {kind.__name__}: {way_out}")
+        if isinstance(given, type):
+            what = given.__name__
+            raise InputError(f"{name} {what} is a class and no value of it: {way_out}")
+        if not isinstance(given, kind):
+            wanted = sorted(getattr(kind, "__abstractmethods__", ()))
+            missing = ", ".join(member for member in wanted if not hasattr(given, member))
+            lacks = f", which has no {missing}" if missing else ""
+            what = type(given).__name__
+            raise InputError(f"{name} {what} is no {kind.__name__}{lacks}: {way_out}")
 
 
 def check_parts(sampler: object) -> None:

@@ -40,7 +40,6 @@ from visionxl.solvers.answers import (
     check_start,
     corrected,
     first_seen,
-    left_alone,
 )
 from visionxl.solvers.consistency import Unchanged
 from visionxl.solvers.contract import (
@@ -54,6 +53,7 @@ from visionxl.solvers.finite import step_named
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.precision import check_precision, no_autocast
 from visionxl.solvers.residual import check_result, data_residual
+from visionxl.validators import left_alone
 
 LowPass = Callable[[Video, NoiseLevel], Video]
 """(video, level) -> video: what is taken off before a video is encoded again."""

@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -418,6 +419,35 @@ def test_a_recording_is_told_that_its_task_goes_round_in_time(place, monkeypatch
         assert ("takes the first frame to follow the last" in answer.out) == words
     command = "restore y.safetensors --steps 3 --output y.mkv"
     assert "follow the last" not in visionxl(monkeypatch, capfd, *command.split()).out
+
+
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
+def test_a_recording_is_told_that_its_task_dims(place, monkeypatch, capfd):
+    code = """
+        from visionxl.operators import Mask, OnLight, Scale
+        import torch
+
+        def dims(frames, height, width, generator):
+            return Scale(0.25)
+
+        def hides(frames, height, width, generator):
+            return Mask(torch.arange(height * width).view(height, width) % 2 == 0)
+
+        def light(frames, height, width, generator):
+            return OnLight(Scale(0.25))
+    """
+    Path("lens.py").write_text(textwrap.dedent(code))
+    for task, words in (("dims", True), ("hides", False), ("light --method gauss_newton", False)):
+        command = f"restore clip.mkv --task lens.py:{task} --steps 3 --output {task[:4]}.mkv"
+        answer = visionxl(monkeypatch, capfd, *command.split())
+        assert answer.code == 0
+        assert ("of a white video the task measures 0.25 to 0.25" in answer.out) == words
+
+
+def test_noise_in_grey_levels_is_told(place, monkeypatch, capfd):
+    command = "restore clip.mkv --task deblur --noise 5 --steps 3 --output x.mkv"
+    with pytest.warns(UserWarning, match=r"noise 5 is more than .* noise / 127.5, here 0.039"):
+        assert visionxl(monkeypatch, capfd, *command.split()).code == 0
 
 
 def test_of_many_a_damaged_one_does_not_stop_the_rest(place, monkeypatch, capfd):

@@ -32,6 +32,7 @@ from visionxl.operators import (
     Gamma,
     GaussianBlur,
     NonlinearComposition,
+    OnLight,
     Scale,
     TemporalAverage,
     check_adjoint,
@@ -63,6 +64,7 @@ OPERATORS = {
     "clipped bracket": Gamma() @ Clip(-0.3, 0.3) @ ExposureBracket((1, 3)),
     "small pictures": NonlinearComposition(AveragePool(2), Gamma()),
     "magnitude of light": FourierMagnitude() @ Gamma(2.2),
+    "dimmed light": Gamma(1 / 2.2) @ OnLight(Scale(0.3) @ AveragePool(2)) @ Gamma(2.2),
 }
 
 
@@ -103,6 +105,29 @@ def test_they_are_nonlinear_operators_that_keep_dtype(name):
     assert lift(f, y).shape == x.shape
     other = x.flip(0)
     assert not torch.allclose(f.forward(x) + f.forward(other), f.forward(x + other), atol=0.01)
+
+
+def test_light_of_0_is_measured_as_0():
+    """And a blur, which takes ones to ones, is the same on light as on a video."""
+    x, blur = noise(*SHAPE), GaussianBlur(1.0)
+    black = torch.full(SHAPE, -1.0)
+    assert torch.equal(OnLight(Scale(0.3)).forward(black), black)
+    torch.testing.assert_close(OnLight(Scale(0.3)).forward(x), 2 * (0.3 * (x + 1) / 2) - 1)
+    torch.testing.assert_close(OnLight(blur).forward(x), blur.forward(x))
+    torch.testing.assert_close(lift(OnLight(Scale(0.3)), OnLight(Scale(0.3)).forward(x)), x)
+    with pytest.raises(InputError, match=r"operator Gamma.* is no operator: give a value with"):
+        OnLight(Gamma())
+
+
+def test_what_a_camera_dims_is_restored_as_what_a_linear_operator_dims():
+    dims, truth = Scale(0.3) @ AveragePool(2), 0.3 * noise(*SHAPE, seed=1)
+    camera = OnLight(dims).forward(truth)
+    linear = InverseProblem(dims, camera + 1 - dims.forward(torch.ones(SHAPE)), 0.01)
+    consistency, estimate = NoiseAware(), torch.zeros(SHAPE, dtype=truth.dtype)
+    expected = consistency.correct(estimate, linear, LEVEL)
+    on_light = InverseProblem(OnLight(dims), camera, 0.01)
+    found = Linearized(consistency).correct(estimate, on_light, LEVEL)
+    torch.testing.assert_close(found.video, expected.video)
 
 
 @given(exponent=st.floats(0.2, 4), value=st.floats(-2, 2))

@@ -39,6 +39,7 @@ from visionxl.operators import (
     GaussianBlur,
     Identity,
     Mask,
+    OnLight,
     Reach,
     Scale,
     Shift,
@@ -83,7 +84,13 @@ def test_the_operator_of_every_named_task_keeps_the_laws(name):
     check_operator(ALL_TASKS[name](9, 16, 24, generator()), SHAPE)
 
 
-NONLINEAR = (Gamma(), Clip(-0.5, 0.5), FourierMagnitude(), Gamma() @ AveragePool(2))
+NONLINEAR = (
+    Gamma(),
+    Clip(-0.5, 0.5),
+    FourierMagnitude(),
+    OnLight(AveragePool(2)),
+    Gamma() @ AveragePool(2),
+)
 
 
 @pytest.mark.parametrize("operator", NONLINEAR, ids=repr)

@@ -1,7 +1,10 @@
 """What the options tell of a measurement, and what its file does."""
 
+from math import prod
 from pathlib import Path
+from typing import Any
 
+import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
@@ -10,9 +13,12 @@ from visionxl.measurements import CODEC, ROUNDING, estimate_noise, least_noise
 from visionxl.operators import Composition, Mask
 from visionxl.operators.reach import has_reach, reach_of
 from visionxl.planning.plan import counted
+from visionxl.protocols import ForwardOperator
 from visionxl.streaming import FrameStream
 
 ENOUGH = 25  # frames to estimate the noise from
+DIMMED = 0.01  # of a white video: a grey level
+MOST_VALUES = 10**8  # of a video that is measured for a word
 MUCH = 2.0  # times the noise that was taken: worth a word
 
 
@@ -79,6 +85,30 @@ def about_time(operator: object, path: Path) -> list[str]:
         "the task takes the first frame to follow the last, as the paper's average does: of a "
         "recording the frames near both ends are restored wrongly; give --task FILE.py:FUNCTION, "
         f'with TemporalAverage({frames}, "reflect") in it'
+    ]
+
+
+def about_light(operator: Any, path: Path, shape: tuple[int, ...]) -> list[str]:
+    """A word where an operator dims, and the measurement is a recording, in which black is no
+    light.
+
+    Args:
+        operator: of the clip.
+        path: of the measurement.
+        shape: of the video.
+    """
+    linear = isinstance(operator, ForwardOperator)
+    if path.suffix.lower() == ".safetensors" or not linear or prod(shape) > MOST_VALUES:
+        return []
+    white = operator.forward(torch.ones(shape))
+    white = white[white != 0]  # what a mask hides is not dimmed
+    if not len(white) or (white - 1).abs().max() < DIMMED:
+        return []
+    return [
+        f"of a white video the task measures {white.min():.2g} to {white.max():.2g}, and not 1: "
+        f"{path.name} was taken for what simulate writes, where grey is 0; of a camera's file, "
+        "where black is no light, give --task FILE.py:FUNCTION with OnLight(...) around the "
+        "operator, and --method gauss_newton"
     ]
 
 

@@ -28,6 +28,7 @@ from visionxl.cli.long import WINDOW
 from visionxl.cli.measurement_options import (
     MeasurementOptions,
     about_frames,
+    about_light,
     about_mask,
     about_noise,
     about_time,
@@ -127,6 +128,8 @@ def restore_one(
             answer.notes.extend(damaged + about_truth + about_rate(measurement))
             answer.notes.extend(about_time(job.operator, measurement))
             frames = job.description.frames
+            size = frames, 3, job.description.height, job.description.width
+            answer.notes.extend(about_light(job.operator, measurement, size))
             answer.notes.extend(about_frames(measurement, frames, job.measured_frames))
             answer.notes.extend(told)
             mask = None if options.mask is None else job.description.mask

@@ -8,7 +8,7 @@ from visionxl.operators.differentiable import Differentiable
 from visionxl.operators.factors import Factored, Factors, factors_of
 from visionxl.operators.lifting import Liftable, lift
 from visionxl.operators.masking import Mask
-from visionxl.operators.nonlinear import Clip, FourierMagnitude, Gamma
+from visionxl.operators.nonlinear import Clip, FourierMagnitude, Gamma, OnLight
 from visionxl.operators.patterns import bayer, interlaced
 from visionxl.operators.pointwise import Grayscale, Identity, Scale
 from visionxl.operators.pooling import AveragePool, BicubicDownsample
@@ -58,6 +58,7 @@ __all__ = [
     "MotionBlur",
     "NonlinearComposition",
     "NonlinearTask",
+    "OnLight",
     "Reach",
     "Repeat",
     "RollingShutter",

@@ -1,4 +1,4 @@
-"""Measurements that are not linear, with their derivatives: curves, clipping, magnitudes."""
+"""Measurements that are not linear, with their derivatives: light, curves, clipping, magnitudes."""
 
 import math
 from typing import Any
@@ -8,7 +8,8 @@ from attrs import field, frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.operators.composition import Composable, NonlinearComposable
+from visionxl.operators.composition import Composable, NonlinearComposable, is_linear
+from visionxl.operators.lifting import lift
 from visionxl.operators.masking import Mask
 from visionxl.protocols import ForwardOperator, Measurement, Video
 from visionxl.validators import above_zero, check_number
@@ -67,6 +68,30 @@ class Gamma(NonlinearComposable):
         (toe, value, slope), v = self._toe(), (measurement + 1) / 2
         u = v.clamp(min=value) ** (1 / self.exponent)
         return 2 * torch.where(v < value, toe + (v - value) / slope, u) - 1
+
+
+@frozen
+class OnLight(NonlinearComposable):
+    """A linear operator that acts on light, which is 0 where a video is -1: a camera's black.
+
+    Forward: ``A (x + 1) - 1``, of light ``x + 1`` from 0 to 2; that is ``A x`` wherever ``A`` takes
+    a video of ones to ones, as blurs and averages do, and else differs from it by a constant.
+    Jacobian: ``A``. Lift: that of ``A``, of light.
+
+    Args:
+        operator: ``A``.
+    """
+
+    operator: ForwardOperator = field(validator=is_linear)
+
+    def forward(self, video: Video) -> Measurement:
+        return self.operator.forward(video + 1) - 1
+
+    def linearize(self, video: Video) -> ForwardOperator:
+        return self.operator
+
+    def lift(self, measurement: Measurement) -> Video:
+        return lift(self.operator, measurement + 1) - 1
 
 
 def _number(_: object, attribute: Any, value: Any) -> None:

@@ -85,6 +85,7 @@ def check_problem(problem: InverseProblem) -> float:
         _check_transpose(operator, measurement, video, again)
     gain = gain_of(operator, video)
     _check_range(measurement, gain)
+    _check_noise(problem.noise_std, gain)
     return gain
 
 
@@ -96,6 +97,17 @@ def _check_range(measurement: Tensor, gain: float) -> None:
             f"measurement has the root mean square {size:.4g}, and of videos in [-1, 1] that is "
             "about 1 at most: of values from 0 to 255 give measurement / 127.5 - 1, or let the "
             "operator measure in the measurement's unit (Scale(127.5) @ ...)",
+            stacklevel=5,
+        )
+
+
+def _check_noise(noise_std: float, gain: float) -> None:
+    """Warn of noise that would drown every video, such as that of grey levels."""
+    if noise_std > gain:
+        warnings.warn(
+            f"noise {noise_std:g} is more than what a video of ones is measured as ({gain:.4g}): "
+            "it is a standard deviation in the measurement's own unit; of 8-bit grey levels give "
+            f"noise / 127.5, here {noise_std / 127.5:.2g}",
             stacklevel=5,
         )
 

@@ -19,7 +19,14 @@ from visionxl import (
     vision_xl,
 )
 from visionxl.errors import InputError
-from visionxl.operators import AveragePool, GaussianBlur, Mask, Scale, TemporalAverage
+from visionxl.operators import (
+    AveragePool,
+    GaussianBlur,
+    Identity,
+    Mask,
+    Scale,
+    TemporalAverage,
+)
 from visionxl.protocols import Correction
 from visionxl.solvers import (
     ByWindow,
@@ -31,6 +38,7 @@ from visionxl.solvers import (
     hosted,
     shrinkage,
 )
+from visionxl.solvers.determined import determined_share
 from visionxl.solvers.shrinkage import LEAST, PATCH, STRIDE, TIMES, cosines, shrunk
 from visionxl.solvers.trajectories import Trajectories
 
@@ -154,6 +162,15 @@ def test_a_measurement_is_restored_better_by_its_turns():
     assert (found.iterations, found.residuals) == (6, ())
     once = MotionShrinkage(turns=1).correct(estimate, problem, LEVEL)
     assert off(found.video, truth) < off(once.video, truth) < off(estimate, truth)
+
+
+@pytest.mark.parametrize(("noise_std", "share"), [(0.01, 0.7), (0.05, 0.45)])
+def test_where_all_is_measured_the_noise_does_not_come_back(noise_std, share):
+    """What was shrunk is better than the measurement there, and counts at least as much."""
+    truth = passing()
+    problem = simulate(truth, Identity(), noise_std, generator=generator(3))
+    found = MotionShrinkage().correct(problem.measurement, problem, LEVEL).video
+    assert off(found, truth) < share * noise_std
 
 
 def test_without_noise_it_changes_nothing():
@@ -320,9 +337,10 @@ def test_the_motion_is_that_of_the_estimate_in_all_turns():
     truth = passing(frames=6)
     problem = simulate(truth, GaussianBlur(1.0), 0.05, generator=generator(5))
     paths, video = Trajectories.of(problem.measurement), problem.measurement
-    for error in (0.05, 0.01):
+    share = determined_share(problem.operator, video, 0.05)
+    for error, spread in ((0.05, 0.05 * 2), (0.01, 0.01 * (2 - share**2))):
         cleaned = shrunk(video, error, paths)
-        step = NoiseAware(ConstantSpread(2 * error))
+        step = NoiseAware(ConstantSpread(spread))
         video = step.correct(cleaned, problem, LEVEL).video
     found = MotionShrinkage(turns=2).correct(problem.measurement, problem, LEVEL).video
     torch.testing.assert_close(found, video)

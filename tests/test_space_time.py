@@ -63,11 +63,12 @@ from visionxl.priors import DiscreteSchedule
 from visionxl.protocols import ForwardOperator, NoiseLevel
 from visionxl.solvers import ConstantSpread, leading_times, method_named
 from visionxl.solvers.data_term import Iterated
+from visionxl.solvers.determined import DEVIATION, determined_share, without_ends
 from visionxl.solvers.gain import gain_of, is_fine
 from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
-from visionxl.solvers.space_time import has_holes, variation_weight, without_ends
+from visionxl.solvers.space_time import has_holes, variation_weight
 from visionxl.solvers.spread import LEAST_NOISE
 from visionxl.solvers.trajectories import Trajectories
 from visionxl.solvers.windows import windows_of
@@ -127,27 +128,29 @@ def test_an_operator_without_factors_has_no_modes():
 
 # The weight
 
-MODES = modes_of(GaussianBlur(1.0), noise(*SHAPE))
 SCENE = moving_scene(*SHAPE[:1], *SHAPE[2:]).double()
 
 
-def test_windows_have_the_weight_of_the_clip():
+def test_windows_have_the_share_of_the_clip():
     """The frames that a window leaves out at its ends would make it smaller."""
     video = noise(60, 1, 8, 12)
     operator = GaussianBlur(1.0) @ TemporalAverage(7)
-    expected = variation_weight(modes_of(operator, video), video, 0.01)
+    expected = determined_share(operator, video, 0.01)
     for window in windows_of(operator, 60, core=10, context=20):
         cut = window.problem(operator, video, 0.01).operator
         part = window.cut(video)
         for own in (cut, HostedOperator(cut, "cpu")):
-            found = variation_weight(modes_of(without_ends(own), part), part, 0.01)
-            assert found == pytest.approx(expected, rel=3e-3)
-        assert variation_weight(modes_of(cut, part), part, 0.01) < 0.99 * expected
+            found = determined_share(own, part, 0.01)
+            assert found == pytest.approx(expected, rel=6e-3)
+        alone = modes_of(cut, part).determined((0.01 / DEVIATION) ** 2) / part.numel()
+        assert alone < 0.98 * expected
     assert without_ends(operator) is operator
 
 
 def test_the_weight_grows_with_the_noise():
-    weights = [variation_weight(MODES, SCENE, std) for std in (1e-3, 0.01, 0.05, 0.2)]
+    blur = GaussianBlur(1.0)
+    stds = 1e-3, 0.01, 0.05, 0.2
+    weights = [variation_weight(determined_share(blur, SCENE, std), std) for std in stds]
     assert all(a < b for a, b in pairwise(weights))
     assert weights[0] > 0
 
@@ -155,7 +158,7 @@ def test_the_weight_grows_with_the_noise():
 def test_the_weight_grows_with_the_share_that_is_measured():
     video = noise(1, 3, 40, 40)
     whole, quarter = (
-        variation_weight(modes_of(mask, video), video, 1e-3)
+        variation_weight(determined_share(mask, video, 1e-3), 1e-3)
         for mask in (Mask(torch.ones(40, 40) > 0), Mask((torch.arange(1600) % 4 < 1).view(40, 40)))
     )
     assert quarter == pytest.approx(whole / 2, rel=1e-3)
@@ -548,9 +551,9 @@ def test_only_holes_take_more_iterations_to_fill(operator, first):
 
 def test_the_weight_is_its_formula():
     video = noise(*SHAPE)
-    modes = modes_of(OPERATORS["deblur+"], video)
-    share = modes.determined((0.1 / 0.5) ** 2) / video.numel()
-    assert variation_weight(modes, video, 0.1) == pytest.approx(0.6 * 0.1**2 * math.sqrt(share))
+    share = modes_of(OPERATORS["deblur+"], video).determined((0.1 / 0.5) ** 2) / video.numel()
+    assert determined_share(OPERATORS["deblur+"], video, 0.1) == share
+    assert variation_weight(share, 0.1) == pytest.approx(0.6 * 0.1**2 * math.sqrt(share))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from visionxl.operators.transform import cosines
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
 from visionxl.solvers.consistency import NoiseAware
 from visionxl.solvers.contract import check_linear
+from visionxl.solvers.determined import determined_share
 from visionxl.solvers.gain import gain_of, is_fine
 from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread
 from visionxl.solvers.trajectories import Trajectories
@@ -29,7 +30,8 @@ PATCH = 8  # pixels, a side
 STRIDE = 3  # pixels between patches
 TIMES = 5  # frames together: two on each side; near an end, the first or last five
 LEAST = 2.7  # coefficients that are kept, in units of the error
-SPREAD = 2.0  # the consistency's r_t, in units of the error: the shrinkage leaves errors itself
+SPREAD = 2.0  # the consistency's r_t, in units of the error: the shrinkage leaves errors itself,
+SURE = 1.0  # by so much less in the last turn where the measurement tells the whole video
 NOISES = 5.0  # the first error is at most so many times the measurement's noise
 FALL = 5.0  # the first error, in units of the last
 PATCHES_AT_ONCE = 2**12  # patches at once
@@ -48,6 +50,11 @@ class MotionShrinkage:
     (less than ``LEAST_NOISE``) it changes nothing: an exact measurement says what is detail, also
     where it is fine, and a threshold would take it off.
 
+    What was shrunk is trusted to twice its error: it lacks what the threshold took off. Where the
+    measurement tells nearly all of a video (:func:`determined_share`), little is lacking, and most
+    of the error is noise that it brings back: there the last turn trusts it to its error, and those
+    before to more.
+
     Args:
         error: of the estimate at first, a standard deviation in units of the video's range; less
             where the noise is less than a fifth of it. The last of several turns takes a fifth.
@@ -65,10 +72,13 @@ class MotionShrinkage:
             return Correction(video, 0, residuals=(), stopped="no noise")
         first = min(self.error, NOISES * noise)
         paths = Trajectories.of(video, is_fine(problem.operator, video, gain))
+        share = determined_share(problem.operator, video, problem.noise_std)
         for turn in range(self.turns):
-            error = first * FALL ** (-turn / max(self.turns - 1, 1))
+            part = turn / max(self.turns - 1, 1)
+            error = first * FALL**-part
             cleaned = shrunk(video, error, paths)
-            consistency = NoiseAware(ConstantSpread(SPREAD * error), LEAST_NOISE * gain)
+            spread = error * (SPREAD - SURE * part * share**2)
+            consistency = NoiseAware(ConstantSpread(spread), LEAST_NOISE * gain)
             found = consistency.correct(cleaned, problem, level)
             video = found.video
             if found.broke_down:

@@ -6,15 +6,14 @@ from typing import ClassVar
 import torch
 from attrs import field, frozen
 
-from visionxl.operators.cutting import uncut
 from visionxl.protocols import Correction, ForwardOperator, InverseProblem, NoiseLevel, Video
 from visionxl.randomness import draw_uniform
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.data_term import DataTerm, Iterated
+from visionxl.solvers.data_term import Iterated
+from visionxl.solvers.determined import determined_share, without_ends
 from visionxl.solvers.directions import Directions
 from visionxl.solvers.gain import gain_of, is_fine
-from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
 from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping_of, is_spread
@@ -22,33 +21,22 @@ from visionxl.solvers.total_variation import USUAL, Variation, minimise
 from visionxl.validators import above_zero, flag, from_one, from_zero
 
 FLOAT32_NOISE = 3e-7  # of a measurement in float32 that has no other noise
-DEVIATION = 0.5  # of the values of natural pictures, in the range [-1, 1]
 
 
-def variation_weight(data: DataTerm, video: Video, noise_std: float) -> float:
+def variation_weight(share: float, noise_std: float) -> float:
     """The weight of the directional total variation beside ``1/2 |y - A x|^2``.
 
-    ``0.6 noise_std^2 sqrt(share)``: ``share`` is the part of a video's values that the measurement
-    determines. For a penalty of first degree whose norm at a pixel is 1, ``3 noise_std^2 share``
-    would be the evidence's answer (MacKay 1992: it takes as many units as values are determined, 3
-    colours a pixel). This one is bent, and its norm 1.4 to 2.9: the root and its factor are what
-    the weights of least error followed over the named tasks and noises, on three clips.
+    ``0.6 noise_std^2 sqrt(share)``. For a penalty of first degree whose norm at a pixel is 1,
+    ``3 noise_std^2 share`` would be the evidence's answer (MacKay 1992: it takes as many units as
+    values are determined, 3 colours a pixel). This one is bent, and its norm 1.4 to 2.9: the root
+    and its factor are what the weights of least error followed over the named tasks and noises, on
+    three clips.
 
     Args:
-        data: of the operator.
-        video: for its size.
+        share: of a video's values that the measurement determines (:func:`determined_share`).
         noise_std: of the measurement, above 0.
     """
-    share = data.determined((noise_std / DEVIATION) ** 2) / video.numel()
     return 0.6 * noise_std**2 * math.sqrt(share)
-
-
-def without_ends(operator: ForwardOperator) -> ForwardOperator:
-    """The operator that measures all frames, also those that a window leaves out at its ends: what
-    follows from it is then the same for every window of a clip."""
-    if isinstance(operator, HostedOperator):
-        return HostedOperator(uncut(operator.operator)[0], operator.device)
-    return uncut(operator)[0]
 
 
 def has_holes(operator: ForwardOperator, video: Video) -> bool:
@@ -119,10 +107,8 @@ class SpaceTimeTV:
         least = gain * (max(self.least_noise, LEAST_NOISE) if modes is None else self.least_noise)
         data = modes or Iterated(problem.operator, estimate, self.data_iterations)
         noise = max(problem.noise_std, least)
-        whole, every = without_ends(problem.operator), data
-        if whole is not problem.operator:
-            every = Modes.of(whole, estimate) or Iterated(whole, estimate, self.data_iterations)
-        weight = self.strength * variation_weight(every, estimate, noise)
+        share = determined_share(problem.operator, estimate, noise)
+        weight = self.strength * variation_weight(share, noise)
         damping = damping_of(problem, level, self.spread, least)
         # What is found without an estimate is rough: a fine search would follow its errors.
         fine = damping > 0 and self.motion and is_fine(problem.operator, estimate, gain)

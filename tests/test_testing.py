@@ -442,6 +442,10 @@ PRIORS_THAT_BREAK_A_LAW = {
         Own(PRIOR, encode=lambda x: x - x.mean(0)),
         r"encode treats every frame by itself.*not over the batch",
     ),
+    "decode ends at 0": (
+        Own(PRIOR, decode=lambda z: (z + 1) / 2),
+        r"decode returns videos in \[-1, 1\].*of -1 to 1 it returned .* to .*2 \* decoded - 1",
+    ),
     "decode loses a row": (
         Own(PRIOR, decode=lambda z: z[..., 1:, :]),
         r"decode returns a video of the shape that was encoded.*Padded",

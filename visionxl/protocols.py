@@ -211,9 +211,11 @@ class InverseProblem:
         operator: ``A``; it may be a :class:`NonlinearOperator`. It is typed as linear, so that a
             consistency may call its ``adjoint``: ``restore`` refuses one that is not linear, but
             with a method that linearizes it.
-        measurement: ``y``, of the shape that ``operator.forward`` returns.
+        measurement: ``y``, of the shape that ``operator.forward`` returns for videos in [-1, 1].
+            One of videos in [0, 1] is not refused: docs/own-operator tells what to make of it.
         noise_std: standard deviation of the white Gaussian noise in ``y``, in ``y``'s own units:
-            those of the range [-1, 1] for a blur or an average of videos; 0 for none.
+            those of the range [-1, 1] for a blur or an average of videos. 0 is for none: where
+            there is some, say how much (:func:`~visionxl.measurements.estimate_noise` finds it).
     """
 
     operator: ForwardOperator = field(converter=_operator)

@@ -71,7 +71,9 @@ def check_video_shape(shape: object, least: int = 1) -> None:
         or int(sizes[0]) < least
     ):
         more = "" if least == 1 else f" with {least} frames or more"
-        raise InputError(f"shape {shape!r}: expected (frames, channels, height, width){more}")
+        raise InputError(
+            f"shape {name_of(shape)}: expected (frames, channels, height, width){more}"
+        )
 
 
 def _gap(

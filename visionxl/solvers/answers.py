@@ -134,7 +134,7 @@ def check_schedule(prior: LatentPrior) -> None:
     """Raise InputError for a prior whose schedule is none."""
     if isinstance(prior.schedule, type) or not isinstance(prior.schedule, NoiseSchedule):
         raise InputError(
-            f"schedule of {name_of(prior)} is {prior.schedule!r}: expected a value with "
+            f"schedule of {name_of(prior)} is {name_of(prior.schedule)}: expected a value with "
             "level(time), such as visionxl.priors.DiscreteSchedule.stable_diffusion()"
         )
 
@@ -159,7 +159,7 @@ def check_same_shape(name: str, part: object, given: Tensor, answer: object) -> 
     checked = check_answer(part, name, given, answer)
     if checked.shape != given.shape:
         raise InputError(
-            f"{part!r}: {name} returned shape {tuple(checked.shape)} for an argument of "
+            f"{name_of(part)}: {name} returned shape {tuple(checked.shape)} for an argument of "
             f"{tuple(given.shape)}; make it keep the shape"
         )
     check_finite(name, checked)

@@ -19,6 +19,7 @@ from visionxl.testing.laws import (
     require,
 )
 
+NEARLY = 0.1  # off, on average: what is decoded to [0, 1] and not to [-1, 1] is nearer
 TIMES = (0.001, 0.05, 0.3, 0.8)  # the first is where every leading grid ends
 End = tuple[slice, str]
 ENDS: tuple[End, End] = ((slice(0, 1), "first"), (slice(-1, None), "last"))
@@ -39,8 +40,9 @@ def check_prior(
 
     The schedule falls from signal to noise. ``encode``, ``decode`` and ``denoise`` keep frames,
     dtype and device, change nothing in place, draw nothing at random, and treat every frame by
-    itself; ``decode(encode(video))`` has the video's shape. The clean latents and the noise that
-    ``denoise`` returns make the latents it was given: ``z_t = signal * clean + noise * eps``.
+    itself; ``decode(encode(video))`` has the video's shape, and is not in [0, 1]. The clean latents
+    and the noise that ``denoise`` returns make the latents it was given:
+    ``z_t = signal * clean + noise * eps``.
 
     Args:
         prior: to examine.
@@ -69,9 +71,22 @@ def check_prior(
     way_out = "crop, or pad and refuse sizes that do not fit: visionxl.Padded wraps a prior so"
     words = "a video of the shape that was encoded"
     check_shape(prior, "decode", decoded, shape, words, way_out)
+    _check_range(prior, torch.linspace(-1, 1, shape[-1]).to(video).expand_as(video).contiguous())
     for level in levels:
         noise = Draws(seed + 1, dtype, device).noise(latent.shape)
         _check_denoise(prior, level.signal * latent + level.noise * noise, level, guided, tolerance)
+
+
+def _check_range(prior: LatentPrior, ramp: Tensor) -> None:
+    """Of what a network that was not trained makes of black to white nothing is said."""
+    decoded = prior.decode(prior.encode(ramp))
+    require(
+        not (decoded - (ramp + 1) / 2).abs().mean() < NEARLY,
+        prior,
+        "decode returns videos in [-1, 1]",
+        f"of -1 to 1 it returned {decoded.min().item():.2g} to {decoded.max().item():.2g}",
+        "return 2 * decoded - 1, and have encode take (video + 1) / 2 where its network wants that",
+    )
 
 
 def _level(prior: LatentPrior, time: float) -> NoiseLevel:

@@ -21,16 +21,19 @@ from visionxl import (
 from visionxl.errors import InputError
 from visionxl.operators import (
     AveragePool,
+    Gamma,
     GaussianBlur,
     Identity,
     Mask,
     Scale,
     TemporalAverage,
+    lift,
 )
 from visionxl.protocols import Correction
 from visionxl.solvers import (
     ByWindow,
     ConstantSpread,
+    Linearized,
     NoiseAware,
     SpaceTimeTV,
     Unchanged,
@@ -268,9 +271,20 @@ def test_the_finish_comes_once_and_last():
     assert finished[-1].record.data_residual > plain[-1].record.data_residual + 0.1
 
 
-def test_the_default_ends_with_shrinkage_and_a_nonlinear_one_does_not():
+def test_the_default_ends_with_shrinkage_and_the_one_for_curves_too():
     assert vision_tv().finish == MotionShrinkage()
-    assert gauss_newton().finish is None
+    assert gauss_newton().finish == Linearized(MotionShrinkage())
+
+
+def test_it_works_behind_a_curve():
+    """A finish is asked the linear problem there, and gains what it gains without the curve."""
+    truth = passing()
+    problem = simulate(truth, Gamma() @ GaussianBlur(1.0), 0.05, generator=generator(3))
+    estimate = lift(problem.operator, problem.measurement)
+    alone = Linearized(SpaceTimeTV(ConstantSpread(math.inf), data_iterations=10), rounds=3)
+    estimate = alone.correct(estimate, problem, LEVEL).video
+    found = Linearized(MotionShrinkage()).correct(estimate, problem, LEVEL)
+    assert off(found.video, truth) < 0.9 * off(estimate, truth)
 
 
 def test_a_finish_that_is_a_class_or_changes_the_shape_is_named():

@@ -156,6 +156,14 @@ def test_it_measures_videos_and_is_cut_into_windows(place, run):
     assert read_clip("x.mkv").video.shape == (9, 3, 32, 48)
 
 
+def test_what_it_measured_is_evaluated(place, run):
+    assert run(MEASURE).code == 0
+    answer = run(f"evaluate clip.mkv clip.mkv --measurement y.safetensors {OWN} --json")
+    assert answer.code == 0, answer.err
+    found = json.loads(answer.out)
+    assert found["data_residual"] == pytest.approx(found["noise_std"], rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -165,8 +173,9 @@ def test_it_measures_videos_and_is_cut_into_windows(place, run):
         ),
         (
             "evaluate clip.mkv clip.mkv --measurement y.safetensors",
-            ["shutter.py:make", "evaluate works without --measurement"],
+            ["shutter.py:make", "give the same --task shutter.py:make"],
         ),
+        ("evaluate clip.mkv clip.mkv --task deblur", ["--task 'deblur' is for --measurement"]),
         ("restore y.safetensors --task deblur", ["'deblur'", "'shutter.py:make'"]),
         ("restore y.safetensors --task own/shutter.py:other", ["no function 'other'", "def other"]),
         ("restore y.safetensors --task own/shutter.py:BANDS", ["no function 'BANDS'"]),

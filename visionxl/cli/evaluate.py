@@ -45,6 +45,9 @@ def evaluate(
     measurement: Annotated[
         Path | None, typer.Option(help="From simulate: also tell the data residual.")
     ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="FILE.py:FUNCTION, if it was measured by your own task.")
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="HEIGHTxWIDTH of the clip, as given to simulate.")
     ] = None,
@@ -57,10 +60,13 @@ def evaluate(
             f"--measurement {measurement.name} does not tell how it was measured: give a "
             ".safetensors file of simulate, or leave it out"
         )
+    if measurement is None and task is not None:
+        raise InputError(f"--task {task!r} is for --measurement: give both, or none")
     notes: list[str] = []
     figures: dict[str, Any] = dict(measures_in_pieces(_pairs(video, clip, size, frames, notes)))
     if measurement is not None:
-        values, description = measurement_in_frames(measurement, MeasurementOptions(), kept=0)
+        options = MeasurementOptions(task)
+        values, description = measurement_in_frames(measurement, options, kept=0)
         operator = description.operator(generator_of(description.seed))
         source = clip_in_frames(video, frames).frames
         own = description.height, description.width

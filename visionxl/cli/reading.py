@@ -185,8 +185,8 @@ def _with_code(path: Path, stored: Description, found: FoundTask | None) -> Desc
     """What a measurement's file tells of a task of one's own, and the code, which it has not."""
     if found is None:
         raise InputError(
-            f"{path.name} was measured by {stored.task}, whose code is not in it: give restore "
-            f"the same --task {stored.task}, and the file; evaluate works without --measurement"
+            f"{path.name} was measured by {stored.task}, whose code is not in it: give the same "
+            f"--task {stored.task}, and the file"
         )
     if found.name != stored.task:
         raise InputError(

@@ -114,6 +114,22 @@ def test_a_task_goes_from_clip_to_video_picture_and_record(task, place, monkeypa
     assert read_clip("x.mkv").video.shape == (9, 3, 32, 48)
 
 
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ("sr4", "restored 9 frames of 32x48 from 9 frames of 8x12 in"),
+        ("drop", "restored 9 frames of 32x48 from 6 frames of 32x48 in"),
+        ("deblur", "restored 9 frames of 32x48 in"),
+    ],
+)
+def test_what_was_restored_of_what_is_told(task, said, place, monkeypatch, capfd):
+    words = ["simulate", "clip.mkv", "--task", task, "--noise", "0.01", "--output"]
+    assert visionxl(monkeypatch, capfd, *words, "y.safetensors").code == 0
+    words = ["restore", "y.safetensors", "--output", "x.mkv", "--method", "vision_xl"]
+    answer = visionxl(monkeypatch, capfd, *words, "--steps", "3")
+    assert said in answer.out, answer.err
+
+
 def test_what_a_mask_hides_counts_alike_in_both_commands(place, monkeypatch, capfd):
     words = ["simulate", "clip.mkv", "--task", "inpaint", "--noise", "0.1", "--output"]
     assert visionxl(monkeypatch, capfd, *words, "y.safetensors").code == 0

@@ -160,7 +160,11 @@ def columns_of(problem: InverseProblem, restored: Video, truth: Video | None) ->
 
 def summary(record: dict[str, Any]) -> str:
     frames, _, height, width = record["video_shape"]
-    words = [f"restored {counted(frames)} of {height}x{width} in {record['seconds']:.0f} s"]
+    seen = record["measurement_shape"]
+    other = len(seen) == 4 and [seen[0], *seen[2:]] != [frames, height, width]
+    source = f" from {counted(seen[0])} of {seen[2]}x{seen[3]}" if other else ""
+    took = f"in {record['seconds']:.0f} s"
+    words = [f"restored {counted(frames)} of {height}x{width}{source} {took}"]
     if "warm_up_seconds" in record:
         words.append(f"after {record['warm_up_seconds']:.0f} s of compiling")
     words.append(f"data residual {record['data_residual']:.4f} (noise {record['noise_std']:g})")

@@ -346,7 +346,7 @@ class Overwriting:
         ),
         (
             lambda: plain(restore)(PROBLEM, PRIOR, vision_xl, generator=seeded()),
-            "sampler function is no Sampler: give a method's value",
+            "sampler vision_xl is no Sampler: give a method's value",
         ),
         (
             lambda: plain(restore)(PROBLEM, GaussianPrior, vision_xl(), generator=seeded()),

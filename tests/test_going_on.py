@@ -229,6 +229,14 @@ def test_an_operator_that_answers_no_number_once_stops_the_run(share, method):
         restore(broken, PRIOR, method(count=5), generator=generator())
 
 
+@pytest.mark.parametrize("call", range(4, 22))
+def test_a_probe_of_the_operator_that_answers_no_number_stops_the_run(call):
+    """Its unit, its share, its holes: what is wrong there would be wrong in every step."""
+    broken = evolve(PROBLEM, operator=BrokenOperator(call, []))
+    with pytest.raises(InputError, match="NaN or infinity"):
+        restore(broken, PRIOR, vision_tv(count=5), generator=generator())
+
+
 @pytest.mark.parametrize("stage", ["denoise", "decode", "encode"])
 def test_without_restore_the_stage_is_named_too(stage):
     dtypes = dict.fromkeys(("encode", "denoise", "decode"), torch.float64)

@@ -463,7 +463,7 @@ def test_a_file_that_could_not_be_run_is_asked_nothing(place):
     Path("bad.py").write_text("raise ValueError('not yet')\n")
     with pytest.raises(InputError, match="cannot be run"):
         find_own("--prior", "bad.py:prior", "(device, dtype)", "a prior")
-    assert called_wrongly(TypeError("nothing() takes 1 positional argument, 2 given")) is None
+    assert called_wrongly(TypeError("of_no_file() takes 1 positional argument, 2 given")) is None
 
 
 def test_a_prior_of_ones_own_is_padded_to_what_it_asks_for(parts, run):

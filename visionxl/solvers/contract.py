@@ -161,7 +161,7 @@ def check_given(**parts: tuple[object, type, str]) -> None:
             wanted = sorted(getattr(kind, "__abstractmethods__", ()))
             missing = ", ".join(member for member in wanted if not hasattr(given, member))
             lacks = f", which has no {missing}" if missing else ""
-            what = type(given).__name__
+            what = getattr(given, "__name__", type(given).__name__)
             raise InputError(f"{name} {what} is no {kind.__name__}{lacks}: {way_out}")
 
 

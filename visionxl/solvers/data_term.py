@@ -7,7 +7,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from attrs import frozen
 
-from visionxl.protocols import ForwardOperator, Measurement, Video
+from visionxl.operators.finite import unsolved
+from visionxl.protocols import NOT_A_NUMBER, ForwardOperator, Measurement, Video
 from visionxl.solvers.conjugate_gradient import damped_cg
 
 DataStep = Callable[[Video], str | None]
@@ -65,5 +66,7 @@ class Iterated:
         probe = (2 * signs - 1).to(self.like)
         seen, nothing = self.operator.forward(probe), torch.zeros_like(probe)
         solved = damped_cg(self.operator, seen, nothing, damping, iterations=20, tolerance=1e-2)
+        if solved.stopped == NOT_A_NUMBER:
+            raise unsolved(self.operator, self.like)
         share = torch.dot(probe.flatten().double(), solved.video.flatten().double()).item()
         return min(max(share, 1.0), float(probe.numel()))

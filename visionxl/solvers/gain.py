@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from visionxl.operators.finite import unsolved
 from visionxl.protocols import ForwardOperator, NonlinearOperator, Video
 from visionxl.randomness import draw_noise
 
@@ -20,10 +21,10 @@ def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> floa
     of ones to 0, as one of differences does, white noise is measured instead; for ``A = 0`` it is
     1.
     """
-    even = _size(operator.forward(torch.ones_like(video)))
+    even = _size(operator, torch.ones_like(video))
     if isinstance(operator, NonlinearOperator):  # which need not take values beyond [-1, 1]
         return even or 1.0
-    noise = _size(operator.forward(_still_noise(video)))
+    noise = _size(operator, _still_noise(video))
     return (even if even > BLIND * noise else noise) or 1.0
 
 
@@ -37,7 +38,7 @@ def unit_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> floa
         operator = operator.linearize(video)
     gain = gain_of(operator, video)
     seeing = operator.forward(_still_noise(video)) != 0
-    size = _size(operator.forward(torch.ones_like(video))[seeing])
+    size = _root_mean_square(operator.forward(torch.ones_like(video))[seeing])
     return size if size >= gain else gain
 
 
@@ -52,7 +53,7 @@ def is_fine(operator: ForwardOperator, video: Video, gain: float) -> bool:
         video: for its size.
         gain: the measurement's unit (:func:`gain_of`).
     """
-    return _size(operator.forward(_still_noise(video))) > gain / 3
+    return _size(operator, _still_noise(video)) > gain / 3
 
 
 def _still_noise(video: Video) -> Video:
@@ -61,6 +62,13 @@ def _still_noise(video: Video) -> Video:
     return noise.expand_as(video).contiguous()  # operators may view what they measure
 
 
-def _size(measured: Tensor) -> float:
-    """Its root mean square."""
+def _size(operator: ForwardOperator | NonlinearOperator, video: Video) -> float:
+    """The root mean square of what a video is measured as, which is finite."""
+    size = _root_mean_square(operator.forward(video))
+    if not math.isfinite(size):
+        raise unsolved(operator, video)
+    return size
+
+
+def _root_mean_square(measured: Tensor) -> float:
     return measured.norm().item() / math.sqrt(max(measured.numel(), 1))

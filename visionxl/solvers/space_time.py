@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from attrs import field, frozen
 
+from visionxl.operators.finite import unsolved
 from visionxl.protocols import Correction, ForwardOperator, InverseProblem, NoiseLevel, Video
 from visionxl.randomness import draw_uniform
 from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
@@ -13,6 +14,7 @@ from visionxl.solvers.contract import check_linear
 from visionxl.solvers.data_term import Iterated
 from visionxl.solvers.determined import determined_share, without_ends
 from visionxl.solvers.directions import Directions
+from visionxl.solvers.finite import is_finite
 from visionxl.solvers.gain import gain_of, is_fine
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import Motion
@@ -48,7 +50,10 @@ def has_holes(operator: ForwardOperator, video: Video) -> bool:
     operator = without_ends(operator)
     measured = operator.forward(torch.ones_like(video))
     probe = draw_uniform(torch.Generator().manual_seed(0), *measured.shape).to(measured)
-    return bool((operator.adjoint(probe.add_(0.5)) == 0).any())
+    seen = operator.adjoint(probe.add_(0.5))
+    if not is_finite(seen):
+        raise unsolved(operator, video)
+    return bool((seen == 0).any())
 
 
 @frozen

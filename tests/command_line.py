@@ -9,7 +9,7 @@ import pytest
 import torch
 from attrs import frozen
 
-from visionxl.cli import main
+from visionxl.cli import main, running
 from visionxl.writing import write_clip
 
 
@@ -44,6 +44,18 @@ def exit_code(monkeypatch, *words: object) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     return 0
+
+
+def cut_off_after(monkeypatch, steps, error=KeyboardInterrupt):
+    """The next run in this process ends as soon as it has kept so many steps."""
+    save = running.save_state
+
+    def save_and_stop(folder, kind, state, trace):
+        save(folder, kind, state, trace)
+        if state.index == steps:
+            raise error
+
+    monkeypatch.setattr(running, "save_state", save_and_stop)
 
 
 def moving_scene(frames: int = 5, height: int = 32, width: int = 48):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from attrs import evolve
-from command_line import make_clip, visionxl
+from command_line import cut_off_after, make_clip, visionxl
 
 from visionxl import GaussianPrior, restore, simulate, vision_xl
 from visionxl.cli.own import called_wrongly, find_own
@@ -195,6 +195,47 @@ def test_what_is_wrong_is_one_sentence(place, run, words, told):
     assert answer.err.count("\n") == 1
     for word in told:
         assert word in answer.err
+
+
+READING = """
+from pathlib import Path
+
+from visionxl.operators import GaussianBlur
+
+
+def make(frames, height, width, generator):
+    return GaussianBlur(float(Path("sigma.txt").read_text()))
+"""
+
+
+def test_another_operator_of_the_same_code_is_found(place, run, monkeypatch):
+    Path("reading.py").write_text(READING)
+    Path("sigma.txt").write_text("1")
+    own = "--task reading.py:make --noise 0.02"
+    for output in ("y.safetensors", "y.mkv"):
+        assert run(f"simulate clip.mkv {own} --frames 3 --output {output}").code == 0
+    task = "restore y.safetensors --task reading.py:make --steps 10 --output z.safetensors"
+    begun = f"restore y.mkv {own} --steps 20 --method vision_xl --output x.mkv"
+    with monkeypatch.context() as patched:
+        cut_off_after(patched, 2)
+        assert run(begun).code == 130
+    assert run(task).code == 0
+    Path("sigma.txt").write_text("2")
+    for words in (f"{task} --overwrite", task.replace("z.", "w."), f"{task} --resume"):
+        answer = run(words)
+        assert answer.code == 2
+        assert "reading.py:make makes another operator than when it measured" in answer.err
+    answer = run(f"{begun} --resume")
+    assert answer.code == 2
+    assert "x.mkv was begun with operator's answers" in answer.err
+    Path("sigma.txt").write_text("1")
+    answer = run(f"{begun} --resume")
+    assert answer.code == 0, answer.err
+    assert "went on" in answer.out
+    Path("sigma.txt").write_text("2")
+    answer = run(f"{begun} --resume")
+    assert answer.code == 2
+    assert "finished, but with another measurement, mask, operator or weights" in answer.err
 
 
 def test_the_librarys_tasks_are_found_by_their_names():

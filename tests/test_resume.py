@@ -15,7 +15,7 @@ from pathlib import Path
 import models
 import pytest
 import torch
-from command_line import exit_code, make_clip, run_in, visionxl
+from command_line import cut_off_after, exit_code, make_clip, run_in, visionxl
 from filelock import FileLock
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from visionxl import checkpoints
 from visionxl.checkpoints import CheckpointFolder, difference, only_run
 from visionxl.cli import outputs as cli_outputs
-from visionxl.cli import restore_one, running
+from visionxl.cli import restore_one
 from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.metrics import psnr
@@ -54,18 +54,6 @@ def place(finished, tmp_path, monkeypatch):
         shutil.copy(finished / name, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def cut_off_after(monkeypatch, steps, error=KeyboardInterrupt):
-    """The next run in this process ends as soon as it has kept so many steps."""
-    save = running.save_state
-
-    def save_and_stop(folder, kind, state, trace):
-        save(folder, kind, state, trace)
-        if state.index == steps:
-            raise error
-
-    monkeypatch.setattr(running, "save_state", save_and_stop)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -22,6 +23,7 @@ from visionxl.video import FLOATING, is_lossy, rate_of
 FORMAT = "visionxl measurement 1"
 ROUNDING = round(2 / 255 / 12**0.5, 5)  # standard deviation of rounding to 8 bits
 CODEC = 0.1  # what to say of a lossy codec's errors, which are not white (docs/noise.rst)
+MOST_TRIED = 10**8  # values of a video that an operator is tried on
 
 
 def _seed(_: object, __: object, value: object) -> None:
@@ -48,6 +50,7 @@ class Description:
         make: of a task of one's own: ``(frames, height, width, generator) -> operator``; not
             stored.
         code: checksum of the file that ``make`` is in.
+        answers: what its operator answers (:func:`answers_of`), if that could be tried.
     """
 
     task: str
@@ -62,15 +65,31 @@ class Description:
     sound: Path | None = None
     make: Callable[..., Any] | None = field(default=None, repr=False)
     code: str | None = None
+    answers: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the video."""
+        return self.frames, 3, self.height, self.width
 
     def operator(self, generator: Generator) -> ForwardOperator | NonlinearOperator:
-        """The operator of the task, with this window and mask."""
+        """The operator of the task, with this window and mask.
+
+        Raises:
+            InputError: it does not answer as it did when it measured.
+        """
         make = self.make or task_named(self.task)
         operator = make(self.frames, self.height, self.width, generator)
         if self.window is not None:
             operator = self._changed(operator, "window", TemporalAverage, window=self.window)
         if self.mask is not None:
             operator = self._changed(operator, "mask", Mask, mask=self.mask)
+        if self.answers is not None and answers_of(operator, self.shape) != self.answers:
+            raise InputError(
+                f"{self.task} makes another operator than when it measured, though its code is the "
+                "same: a file that it reads has changed, or it draws from something else than the "
+                "generator it is given; undo the change, or simulate again"
+            )
         return operator
 
     def _changed(self, operator: Any, name: str, kind: type, **values: Any) -> Any:
@@ -80,6 +99,32 @@ class Description:
                 "choose another task"
             )
         return replace_part(operator, kind, lambda part: evolve(part, **values))
+
+
+def answers_of(operator: Any, shape: tuple[int, int, int, int]) -> str | None:
+    """Two numbers that tell operators apart whose code is the same, but not what it reads or draws.
+
+    Projections of what the operator measures of a fixed video of noise, to three digits, which
+    another machine's rounding hardly ever changes.
+
+    Args:
+        operator: on the CPU.
+        shape: of its video.
+
+    Returns:
+        None where the video has more than ``MOST_TRIED`` values, or the answer is no tensor.
+    """
+    if prod(shape) > MOST_TRIED:
+        return None
+    generator = generator_of(0)
+    answer = operator.forward(2 * torch.rand(shape, generator=generator) - 1)
+    if not isinstance(answer, Tensor):
+        return None
+    found = []
+    for _ in range(2):
+        direction = torch.randn(answer.shape, generator=generator)
+        found.append((answer * direction).sum(dtype=torch.float64) / answer.numel() ** 0.5)
+    return " ".join(f"{value.item() + 0.0:.3g}" for value in found)
 
 
 def generator_of(seed: int) -> Generator:

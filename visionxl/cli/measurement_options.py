@@ -9,7 +9,7 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.measurements import CODEC, ROUNDING, estimate_noise, least_noise
+from visionxl.measurements import CODEC, MOST_TRIED, ROUNDING, estimate_noise, least_noise
 from visionxl.operators import Composition, Mask
 from visionxl.operators.reach import has_reach, reach_of
 from visionxl.planning.plan import counted
@@ -18,7 +18,6 @@ from visionxl.streaming import FrameStream
 
 ENOUGH = 25  # frames to estimate the noise from
 DIMMED = 0.01  # of a white video: a grey level
-MOST_VALUES = 10**8  # of a video that is measured for a word
 MUCH = 2.0  # times the noise that was taken: worth a word
 
 
@@ -98,7 +97,7 @@ def about_light(operator: Any, path: Path, shape: tuple[int, ...]) -> list[str]:
         shape: of the video.
     """
     linear = isinstance(operator, ForwardOperator)
-    if path.suffix.lower() == ".safetensors" or not linear or prod(shape) > MOST_VALUES:
+    if path.suffix.lower() == ".safetensors" or not linear or prod(shape) > MOST_TRIED:
         return []
     white = operator.forward(torch.ones(shape))
     white = white[white != 0]  # what a mask hides is not dimmed

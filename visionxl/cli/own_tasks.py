@@ -11,10 +11,9 @@ from torch import Generator
 
 from visionxl.cli.own import answered, find_own, is_own, place_in
 from visionxl.errors import InputError, name_of
+from visionxl.measurements import MOST_TRIED
 from visionxl.operators import task_named
 from visionxl.protocols import ForwardOperator, NonlinearOperator
-
-LARGEST = 10**8  # values of a video that an operator is tried on
 
 
 @frozen(eq=False)
@@ -71,7 +70,7 @@ def check_answers(operator: Any, task: str, shape: tuple[int, int, int, int]) ->
         task: for words.
         shape: of the video.
     """
-    if prod(shape) > LARGEST:
+    if prod(shape) > MOST_TRIED:
         return
     back = "adjoint" if isinstance(operator, ForwardOperator) else "lift"
     answer: Any = torch.zeros(shape)

@@ -42,7 +42,7 @@ from visionxl.cli.running import STEPS
 from visionxl.distributed import Processes
 from visionxl.errors import InputError, NotFiniteError
 from visionxl.files import check_output, clear_partials, unbroken
-from visionxl.measurements import Description
+from visionxl.measurements import Description, answers_of
 from visionxl.video import about_rate
 from visionxl.writing import check_kind
 
@@ -80,8 +80,9 @@ def restore_one(
         order.estimate_noise,
     )
     job = (WholeClip if order.windows is None else LongClip).of(measurement, options, order)
-    check_kind(output, job.description.frames)
-    settings = settings_of(measurement, output, order, job.description)
+    described = job.description
+    check_kind(output, described.frames)
+    settings = settings_of(measurement, output, order, described)
     if not group.first:
         if group.share(None):
             prior, inner = priors()
@@ -89,6 +90,8 @@ def restore_one(
             group.wait_for(f"wrote {output}")  # which may take longer than a network would wait
         return None
     facts = {**settings, "measured": job.checksum(options.mask), "weights": weights_of(order)}
+    if described.make is not None:  # whose code is among the settings
+        facts["operator's answers"] = described.answers or answers_of(job.operator, described.shape)
     run = _digest(facts)
     facts["versions"] = outputs.deciding()
     stored = {name: value for name, value in facts.items() if name not in FREE}
@@ -122,17 +125,15 @@ def restore_one(
         with _kept(checkpoints, group):
             group.share(True)
             given = order.noise, order.estimate_noise
-            told = about_noise(measurement, job.description.noise_std, *given, job.shown)
+            told = about_noise(measurement, described.noise_std, *given, job.shown)
             how = order.run(settings, inner, checkpoints, group)
             answer = job.run(prior, order.sampler(), how, truth)
             answer.notes.extend(damaged + about_truth + about_rate(measurement))
             answer.notes.extend(about_time(job.operator, measurement))
-            frames = job.description.frames
-            size = frames, 3, job.description.height, job.description.width
-            answer.notes.extend(about_light(job.operator, measurement, size))
-            answer.notes.extend(about_frames(measurement, frames, job.measured_frames))
+            answer.notes.extend(about_light(job.operator, measurement, described.shape))
+            answer.notes.extend(about_frames(measurement, described.frames, job.measured_frames))
             answer.notes.extend(told)
-            mask = None if options.mask is None else job.description.mask
+            mask = None if options.mask is None else described.mask
             answer.notes.extend(about_mask(mask, job.drawn, order.seed))
             answer.record["run"] = run
             begin_writing(folder)
@@ -153,7 +154,7 @@ def _already_finished(
         if order.overwrite:
             return None
         both = (_deciding(known) for known in (record.get("settings", {}), settings))
-        other = difference(*both) or "another measurement or mask, or other weights"
+        other = difference(*both) or "another measurement, mask, operator or weights"
         raise InputError(
             f"--resume: {output.name} is finished, but with {other}: give the same again, or "
             "--overwrite without --resume, to make it anew"

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import torch
 import typer
+from attrs import evolve
 
 from visionxl.cli.checking import check_apart
 from visionxl.cli.memory import check_memory
@@ -26,7 +27,7 @@ from visionxl.cli.own_tasks import check_answers, find_task
 from visionxl.cli.reading import clip_in_frames, read_mask
 from visionxl.errors import InputError, name_of
 from visionxl.files import check_output
-from visionxl.measurements import Description, generator_of, save_measurement
+from visionxl.measurements import Description, answers_of, generator_of, save_measurement
 from visionxl.operators import TASK_NAMES, Mask, TemporalAverage
 from visionxl.operators.composition import find_parts
 from visionxl.operators.reach import has_reach
@@ -112,10 +113,11 @@ def simulate(
             raise InputError(f"{clip.name}: {error}") from error
 
     if found.code is not None:
-        check_answers(operator, task, (count, 3, height, width))
+        check_answers(operator, task, description.shape)
     first = next(pieces())
     if found.code is not None:
         _check_chance(description, source.frames, first)
+        description = evolve(description, answers=answers_of(operator, description.shape))
     size_of_one, first_frames = first.shape[1:], len(first)
     del first
     measured = count if has_reach(operator) else first_frames

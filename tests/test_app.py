@@ -196,9 +196,11 @@ def restorer(limits=None):
     return Restorer(offered(["pocket"], "cpu", "float32"), limits or Limits(), torch.device("cpu"))
 
 
-@pytest.mark.parametrize("simulate", [True, False])
+@pytest.mark.parametrize(
+    ("simulate", "method"), [(True, "vision_tv"), (False, "vision_tv"), (True, "latino")]
+)
 @pytest.mark.filterwarnings("ignore:.*result's values are beyond")
-def test_the_page_gives_what_the_commands_give(simulate, tmp_path, monkeypatch, capfd):
+def test_the_page_gives_what_the_commands_give(simulate, method, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     make_clip(Path("x.mkv"), 3, 32, 48)
     told = ["--task", "deblur+", "--noise", "0.02"]
@@ -206,7 +208,7 @@ def test_the_page_gives_what_the_commands_give(simulate, tmp_path, monkeypatch, 
         words_ = ["simulate", "x.mkv", *told, "--output", "measurement.safetensors"]
         assert visionxl(monkeypatch, capfd, *words_).code == 0
     clip = read_upload(Path("x.mkv"), Limits(), fit=False)
-    request = Request("x.mkv", clip, simulate, "deblur+", 0.02, "vision_tv", "pocket")
+    request = Request("x.mkv", clip, simulate, "deblur+", 0.02, method, "pocket")
     Path("own").mkdir()
     outcome = restorer()(request, Path("own"), lambda progress: None)
     command = command_of(request)
@@ -218,6 +220,11 @@ def test_the_page_gives_what_the_commands_give(simulate, tmp_path, monkeypatch, 
     for picture in (outcome.before, outcome.after):
         with Image.open(picture) as opened:
             assert opened.size == (48, 32)
+
+
+def test_what_is_assumed_of_a_spoilt_clip_is_told(tmp_path):
+    outcome = restorer()(asked(simulate=False, task="temporal"), tmp_path, lambda progress: None)
+    assert any("the first frame to follow the last" in note for note in outcome.notes)
 
 
 @pytest.mark.parametrize(("task", "notes"), [("inpaint", 1), ("bayer", 0)])

@@ -431,6 +431,8 @@ def test_what_would_fit_into_the_memory_does_and_one_frame_more_does_not(size, m
     check_memory(fitting, 3, height, width)
     with pytest.raises(InputError):
         check_memory(fitting + 1, 3, height, width)
+    with pytest.raises(InputError, match=rf"{fitting} frames of this size would fit \(simulate"):
+        check_memory(frames, 3, height, width, windows=False)
 
 
 def test_what_8_bits_cannot_hold_of_a_measurement_is_told(place, monkeypatch, capfd):

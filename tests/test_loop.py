@@ -29,11 +29,20 @@ from visionxl import (
 )
 from visionxl.errors import InputError
 from visionxl.init import ddim_invert
-from visionxl.operators import AveragePool, Blur, GaussianBlur, Identity, Mask, TemporalAverage
+from visionxl.operators import (
+    AveragePool,
+    Blur,
+    GaussianBlur,
+    Identity,
+    Mask,
+    Stack,
+    TemporalAverage,
+)
 from visionxl.priors.flow import FlowSchedule
 from visionxl.protocols import NoiseLevel
 from visionxl.solvers import (
     FrameByFrame,
+    Guided,
     Sampler,
     ScheduledLowPass,
     SharedNoise,
@@ -566,6 +575,14 @@ def test_a_measurement_that_cannot_be_used_is_refused_with_the_way_out(measureme
         restored(InverseProblem(Exposures(), measurement, 0.05))
 
 
+def test_what_is_not_a_number_in_a_vector_is_refused_too():
+    stack = Stack((Identity(), AveragePool(2)), (3, 1, 8, 8))
+    y = stack.forward(noise(3, 1, 8, 8))
+    y[7] = float("nan")
+    with pytest.raises(InputError, match="1 values that are not finite"):
+        restored(InverseProblem(stack, y, 0.05))
+
+
 def test_what_is_not_a_number_is_left_out_by_a_mask():
     """As the message on it says."""
     y = noise(3, 1, 8, 8)
@@ -589,6 +606,8 @@ def test_a_schedule_that_begins_with_noise_alone_says_so():
     [
         ({"low_pass": None}, "low_pass None is no function.*unfiltered for none"),
         ({"renoise": SharedNoise}, "renoise SharedNoise is no function"),
+        ({"condition": None}, "condition None is no function.*unconditioned for none"),
+        ({"condition": Guided}, "condition Guided is no function"),
         ({"consistency": lambda *_: None}, "consistency .*has no method correct"),
         ({"initializer": NoiseAware()}, "initializer NoiseAware.*has no method start"),
     ],

@@ -1,6 +1,7 @@
 """A task of one's own on the command line: ``--task FILE.py:FUNCTION``."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,11 @@ from attrs import evolve
 from command_line import cut_off_after, make_clip, visionxl
 
 from visionxl import GaussianPrior, restore, simulate, vision_xl
-from visionxl.cli.own import called_wrongly, find_own
+from visionxl.cli.own import called_wrongly, checksum, find_own
 from visionxl.cli.own_tasks import find_task
 from visionxl.errors import InputError
-from visionxl.measurements import generator_of, load_measurement
-from visionxl.operators import AveragePool, task_named
+from visionxl.measurements import Description, answers_of, generator_of, load_measurement
+from visionxl.operators import AveragePool, GaussianBlur, task_named
 from visionxl.solvers import DDIMNoise
 from visionxl.video import read_clip
 
@@ -236,6 +237,33 @@ def test_another_operator_of_the_same_code_is_found(place, run, monkeypatch):
     answer = run(f"{begun} --resume")
     assert answer.code == 2
     assert "finished, but with another measurement, mask, operator or weights" in answer.err
+
+
+def test_modules_of_a_package_are_part_of_the_code(tmp_path):
+    (tmp_path / "pack" / "deep").mkdir(parents=True)
+    task = tmp_path / "mine.py"
+    task.write_text("from pack import make\n")
+    (tmp_path / "pack" / "__init__.py").write_text("from .steps import make\n")
+    (tmp_path / "pack" / "steps.py").write_text("from .deep import weights\nfrom . import more\n")
+    (tmp_path / "pack" / "more.py").write_text("")
+    (tmp_path / "pack" / "deep" / "__init__.py").write_text("from ..other import weights\n")
+    (tmp_path / "pack" / "other.py").write_text("from ......... import beyond\n")
+    told = {checksum(task)}
+    for name in ("__init__", "steps", "more", "deep/__init__", "other"):
+        with (tmp_path / "pack" / f"{name}.py").open("a") as file:
+            file.write("# changed\n")
+        told.add(checksum(task))
+    assert len(told) == 6
+
+
+def test_rounding_does_not_make_an_operator_another_one():
+    description = Description("mine.py:make", 3, 16, 24, make=lambda *_: GaussianBlur(1.0))
+    answers = answers_of(GaussianBlur(1.0), description.shape)
+    assert answers is not None
+    near, far = ((answers[0] + e * math.hypot(*answers), answers[1]) for e in (1e-4, 1e-2))
+    evolve(description, answers=near).operator(generator_of(0))
+    with pytest.raises(InputError, match="makes another operator than when it measured"):
+        evolve(description, answers=far).operator(generator_of(0))
 
 
 def test_the_librarys_tasks_are_found_by_their_names():

@@ -28,6 +28,7 @@ from visionxl.distributed import Processes
 from visionxl.errors import InputError
 from visionxl.metrics import psnr
 from visionxl.planning import MemoryPlan
+from visionxl.priors.codec import AutoencoderCodec
 from visionxl.solvers import SpaceTimeTV, loop
 from visionxl.video import read_clip
 
@@ -639,6 +640,38 @@ def test_other_weights_at_the_same_place_are_refused(here, monkeypatch, capfd, t
     answer = visionxl(monkeypatch, capfd, *words, "--resume")
     assert answer.code == 2
     assert "was begun with weights" in answer.err
+
+
+@pytest.mark.parametrize("name", ["vision_tv", "pocket"])
+def test_a_folder_with_the_name_of_a_part_decides_nothing(name, here, monkeypatch, capfd):
+    words = [*RESTORE, "--output", f"{name}/x.mkv"]
+    Path(name).mkdir()
+    with monkeypatch.context() as patched:
+        cut_off_after(patched, 2)
+        assert exit_code(patched, *words) == 128 + signal.SIGINT
+    answer = visionxl(monkeypatch, capfd, *words, "--resume")
+    assert answer.code == 0, answer.err
+    assert "went on after step 2" in answer.out
+    answer = visionxl(monkeypatch, capfd, *words, "--resume")
+    assert "nothing to resume" in answer.out
+
+
+def test_the_record_has_the_plan_that_was_obeyed(here, monkeypatch, capfd):
+    decode, asked = AutoencoderCodec.decode, []
+
+    def failing(self, latent):
+        asked.append(len(latent))
+        if len(latent) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return decode(self, latent)
+
+    monkeypatch.setattr(AutoencoderCodec, "decode", failing)
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--frames-at-once", "4", "--json")
+    assert answer.code == 0, answer.err
+    assert max(asked) > 2
+    record = json.loads(answer.out)
+    assert any("memory" in note for note in record["notes"])
+    assert "4 frames at once" not in record["memory_plan"]
 
 
 def test_the_time_of_a_run_is_that_of_all_its_sessions(interrupted, monkeypatch, capfd):

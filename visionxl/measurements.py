@@ -1,9 +1,9 @@
 """Measurements on disk, safetensors that know how they were made; and how noisy one is."""
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from math import prod
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -24,6 +24,11 @@ FORMAT = "visionxl measurement 1"
 ROUNDING = round(2 / 255 / 12**0.5, 5)  # standard deviation of rounding to 8 bits
 CODEC = 0.1  # what to say of a lossy codec's errors, which are not white (docs/noise.rst)
 MOST_TRIED = 10**8  # values of a video that an operator is tried on
+SAME = 1e-3  # of what an operator answers: another one differs by more
+
+
+def _pair(value: Any) -> tuple[float, float] | None:
+    return None if value is None else (float(value[0]), float(value[1]))
 
 
 def _seed(_: object, __: object, value: object) -> None:
@@ -50,7 +55,7 @@ class Description:
         make: of a task of one's own: ``(frames, height, width, generator) -> operator``; not
             stored.
         code: checksum of the file that ``make`` is in.
-        answers: what its operator answers (:func:`answers_of`), if that could be tried.
+        answers: of its operator (:func:`answers_of`), if that could be tried.
     """
 
     task: str
@@ -65,7 +70,7 @@ class Description:
     sound: Path | None = None
     make: Callable[..., Any] | None = field(default=None, repr=False)
     code: str | None = None
-    answers: str | None = None
+    answers: tuple[float, float] | None = field(default=None, converter=_pair)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -84,7 +89,7 @@ class Description:
             operator = self._changed(operator, "window", TemporalAverage, window=self.window)
         if self.mask is not None:
             operator = self._changed(operator, "mask", Mask, mask=self.mask)
-        if self.answers is not None and answers_of(operator, self.shape) != self.answers:
+        if self.answers is not None and not _same(answers_of(operator, self.shape), self.answers):
             raise InputError(
                 f"{self.task} makes another operator than when it measured, though its code is the "
                 "same: a file that it reads has changed, or it draws from something else than the "
@@ -101,11 +106,10 @@ class Description:
         return replace_part(operator, kind, lambda part: evolve(part, **values))
 
 
-def answers_of(operator: Any, shape: tuple[int, int, int, int]) -> str | None:
-    """Two numbers that tell operators apart whose code is the same, but not what it reads or draws.
+def answers_of(operator: Any, shape: tuple[int, int, int, int]) -> tuple[float, float] | None:
+    """Two numbers by which operators of the same code differ if what it reads or draws does.
 
-    Projections of what the operator measures of a fixed video of noise, to three digits, which
-    another machine's rounding hardly ever changes.
+    They are projections of the operator's measurement of a fixed video of noise.
 
     Args:
         operator: on the CPU.
@@ -114,7 +118,7 @@ def answers_of(operator: Any, shape: tuple[int, int, int, int]) -> str | None:
     Returns:
         None where the video has more than ``MOST_TRIED`` values, or the answer is no tensor.
     """
-    if prod(shape) > MOST_TRIED:
+    if math.prod(shape) > MOST_TRIED:
         return None
     generator = generator_of(0)
     answer = operator.forward(2 * torch.rand(shape, generator=generator) - 1)
@@ -124,7 +128,15 @@ def answers_of(operator: Any, shape: tuple[int, int, int, int]) -> str | None:
     for _ in range(2):
         direction = torch.randn(answer.shape, generator=generator)
         found.append((answer * direction).sum(dtype=torch.float64) / answer.numel() ** 0.5)
-    return " ".join(f"{value.item() + 0.0:.3g}" for value in found)
+    return found[0].item(), found[1].item()
+
+
+def _same(found: tuple[float, float] | None, stored: tuple[float, float]) -> bool:
+    """Whether two operators answer alike, but for the rounding of another machine."""
+    if found is None:
+        return False
+    near = SAME * math.hypot(*stored)
+    return all(abs(a - b) <= near for a, b in zip(found, stored, strict=True))
 
 
 def generator_of(seed: int) -> Generator:

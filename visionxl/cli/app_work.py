@@ -12,7 +12,11 @@ from PIL import Image
 from visionxl.app import Limits, Outcome, Progress, Request
 from visionxl.cli.app_priors import Loaders, chosen
 from visionxl.cli.jobs import drawn_mask
-from visionxl.cli.measurement_options import MeasurementOptions, about_mask, without_hidden
+from visionxl.cli.measurement_options import (
+    MeasurementOptions,
+    about_measurement,
+    without_hidden,
+)
 from visionxl.cli.outputs import columns_of, summary, write_all
 from visionxl.cli.reading import described
 from visionxl.cli.running import Run, restored
@@ -63,11 +67,10 @@ class Restorer:
             command=command_of(request),
             task=description.task,
         )
+        notes = [] if request.simulate else about_clip(request, problem, description)
         watching = Told(len(sampler.times), tell)
         made = restored(problem, prior, sampler, run, watching)
-        if truth is None:
-            drawn = drawn_mask(problem.operator, Path(request.name), description)
-            made.notes.extend(about_mask(None, drawn, SEED))
+        made.notes.extend(notes)
         _, _, page, _ = write_all(folder / VIDEO, made, problem, description, truth, False)
         columns = columns_of(problem, made.video, truth)
         write_clip(folder / COMPARISON, torch.cat(list(columns.values()), dim=-1), description.rate)
@@ -140,6 +143,20 @@ def posed(request: Request) -> tuple[InverseProblem, Description]:
             f"blue of {request.name}: choose another task"
         )
     return problem, description
+
+
+def about_clip(request: Request, problem: InverseProblem, description: Description) -> list[str]:
+    """What was assumed of a clip that is itself the measurement."""
+    path = Path(request.name)
+    return about_measurement(
+        path,
+        description,
+        problem.operator,
+        MeasurementOptions(request.task, request.noise, SEED),
+        frames=len(problem.measurement),
+        shown=None,
+        drawn=drawn_mask(problem.operator, path, description),
+    )
 
 
 def settings_of(request: Request, device: str) -> dict[str, Any]:

@@ -24,15 +24,17 @@ from visionxl.cli.measurement_options import (
     outermost_mask,
     without_hidden,
 )
+from visionxl.cli.memory import check_memory
 from visionxl.cli.order import Order
 from visionxl.cli.outputs import Restored, write_all
-from visionxl.cli.reading import measurement_and_description, measurement_in_frames
+from visionxl.cli.reading import measurement_in_frames
 from visionxl.cli.running import Run, restored
 from visionxl.errors import InputError
 from visionxl.files import checksum_of
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import Mask
 from visionxl.operators.composition import find_parts
+from visionxl.operators.reach import has_reach
 from visionxl.protocols import ForwardOperator, InverseProblem, LatentPrior, Measurement, Video
 from visionxl.sizes import cover
 from visionxl.solvers.loop import Sampler
@@ -67,9 +69,11 @@ class WholeClip:
 
     @classmethod
     def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "WholeClip":
-        values, description = measurement_and_description(measurement, options)
+        frames, description = measurement_in_frames(measurement, options, kept=0)
         operator = description.operator(generator_of(description.seed))
-        values = without_hidden(values, operator)
+        cut = isinstance(operator, ForwardOperator) and has_reach(operator)
+        check_memory(*description.shape, windows=cut)  # before the frames are read
+        values = without_hidden(frames[0 : len(frames)], operator)
         problem = InverseProblem(operator, values, description.noise_std)
         return cls(problem, description, drawn_mask(operator, measurement, description))
 

@@ -148,7 +148,7 @@ def restored_in_windows(
     finished = (entry["trace"] for i, entry in enumerate(record["windows"]) if i in before)
     earlier += sum(step["seconds"] for trace in finished for step in trace)
     record["seconds"] = round(earlier + time.perf_counter() - began, 3)
-    record["memory_plan"] = str(plan)
+    record["memory_plan"] = str(networks.obeyed(device))
     record["context"] = context
     record["video_shape"] = [frames, *shape[1:]]
     record["noise_std"] = description.noise_std

@@ -9,7 +9,14 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.measurements import CODEC, MOST_TRIED, ROUNDING, estimate_noise, least_noise
+from visionxl.measurements import (
+    CODEC,
+    MOST_TRIED,
+    ROUNDING,
+    Description,
+    estimate_noise,
+    least_noise,
+)
 from visionxl.operators import Composition, Mask
 from visionxl.operators.reach import has_reach, reach_of
 from visionxl.planning.plan import counted
@@ -51,6 +58,38 @@ def noise_in(measurement: Tensor | FrameStream, known: Tensor | None = None) -> 
         return estimate_noise(first, (0, -2, -1), known)
     except InputError:  # the mask changes: what is known lies side by side in a frame alone
         return estimate_noise(first, (-2, -1), known)
+
+
+def about_measurement(
+    path: Path,
+    description: Description,
+    operator: object,
+    options: MeasurementOptions,
+    *,
+    frames: int,
+    shown: Tensor | FrameStream | None,
+    drawn: Tensor | None,
+) -> list[str]:
+    """All notes on what was assumed of a measurement.
+
+    Args:
+        path: of its file.
+        description: of it.
+        operator: that measured it.
+        options: that were given.
+        frames: that were measured.
+        shown: frames that may show their noise.
+        drawn: a mask that was drawn, for a measurement whose file does not have it.
+    """
+    given = options.noise, options.estimate_noise
+    mask = None if options.mask is None else description.mask
+    return [
+        *about_time(operator, path),
+        *about_light(operator, path, description.shape),
+        *about_frames(path, description.frames, frames),
+        *about_noise(path, description.noise_std, *given, shown),
+        *about_mask(mask, drawn, options.seed),
+    ]
 
 
 def about_mask(mask: Tensor | None, drawn: Tensor | None, seed: int) -> list[str]:

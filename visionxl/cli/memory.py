@@ -15,17 +15,27 @@ def working_bytes(frames: int, height: int, width: int, channels: int = 3) -> in
     return FIXED + videos + arrival_bytes(frames, height * width)
 
 
-def check_memory(frames: int, channels: int, height: int, width: int) -> None:
-    """Raise InputError, saying what would fit, for a run that cannot fit into this machine."""
+def check_memory(
+    frames: int, channels: int, height: int, width: int, *, windows: bool = True
+) -> None:
+    """Raise InputError, saying what would fit, for a run that cannot fit into this machine.
+
+    Args:
+        frames: of the video, as the next three.
+        channels: of its frames.
+        height: of its frames.
+        width: of its frames.
+        windows: whether the clip can be cut into windows.
+    """
     needed, there = working_bytes(frames, height, width, channels), machine_memory()
     if there is None or needed <= there:
         return
     fitting = frames - 1
     while fitting and working_bytes(fitting, height, width, channels) > there:
         fitting -= 1
-    if fitting > 2 * CONTEXT:
-        windows = f"restore --windows {fitting - 2 * CONTEXT}"
-        way = f"{fitting} frames of this size would fit, so restore it in windows ({windows})"
+    if windows and fitting > 2 * CONTEXT:
+        option = f"restore --windows {fitting - 2 * CONTEXT}"
+        way = f"{fitting} frames of this size would fit, so restore it in windows ({option})"
     elif fitting:
         way = f"{fitting} frames of this size would fit (simulate --frames {fitting})"
     else:

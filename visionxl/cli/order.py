@@ -1,5 +1,6 @@
 """What the command line asks of restore."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from visionxl.priors.network import NetworkPrior
 from visionxl.protocols import LatentPrior
 from visionxl.solvers import Sampler
 from visionxl.solvers.methods import method_named
+
+OWN_STEPS = 25  # of a user-defined method
+
+
+def usual_steps(method: str) -> int:
+    """The steps of a method if the command names none: its default in Python."""
+    if is_own(method):
+        return OWN_STEPS
+    return signature(method_named(method)).parameters["count"].default
 
 
 @frozen
@@ -39,7 +49,7 @@ class Order:
     window: int | None
     mask: Path | None
     method: str
-    steps: int
+    steps: int | None
     frames_at_once: int | None
     memory: float | None
     device: str

@@ -134,15 +134,18 @@ def checksum(path: Path) -> str:
         if file in read or not file.is_file():
             continue
         read[file] = file.read_bytes()
-        for name in _imported(read[file]):
-            place = path.parent.joinpath(*name.split("."))
+        for level, name in _imported(read[file]):
+            folders = file.resolve().parents
+            folder = folders[min(level, len(folders)) - 1] if level else path.parent
+            place = folder.joinpath(*name.split("."))
             waiting += [place.with_suffix(".py"), place / "__init__.py"]
     files = [path, *sorted(set(read) - {path})]
     return sha256(b"".join(read[file] for file in files)).hexdigest()[:16]
 
 
-def _imported(source: bytes) -> Iterator[str]:
-    """What a file imports by name: modules, and what may be a module of a package."""
+def _imported(source: bytes) -> Iterator[tuple[int, str]]:
+    """What a file imports by name: modules, and what may be a module of a package; with the number
+    of dots before it."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError):  # running it says where
@@ -150,10 +153,11 @@ def _imported(source: bytes) -> Iterator[str]:
     for node in nodes:
         match node:
             case ast.Import(names=names):
-                yield from (name.name for name in names)
-            case ast.ImportFrom(module=str(module), names=names, level=0):
-                yield module
-                yield from (f"{module}.{name.name}" for name in names)
+                yield from ((0, name.name) for name in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                above = [] if module is None else [module]
+                yield from ((level, ".".join(above)) for _ in above)
+                yield from ((level, ".".join([*above, name.name])) for name in names)
 
 
 def place_in(error: BaseException) -> str | None:

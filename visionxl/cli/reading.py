@@ -94,15 +94,6 @@ def read_mask(path: Path | None, frames: int | None = None) -> Tensor | None:
     return masks[0, 0] if len(masks) == 1 else masks
 
 
-def measurement_and_description(
-    path: Path, options: MeasurementOptions
-) -> tuple[Tensor, Description]:
-    """A measurement and how it was made, where the machine has the memory to restore it whole."""
-    frames, description = measurement_in_frames(path, options, kept=0)
-    check_memory(description.frames, 3, description.height, description.width)
-    return frames[0 : len(frames)], description
-
-
 def measurement_in_frames(
     path: Path, options: MeasurementOptions, kept: int
 ) -> tuple[FrameStream, Description]:

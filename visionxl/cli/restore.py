@@ -28,7 +28,7 @@ from visionxl.cli.options import (
     real,
     say,
 )
-from visionxl.cli.order import Order
+from visionxl.cli.order import Order, usual_steps
 from visionxl.cli.outputs import beside
 from visionxl.cli.restore_one import Answer, restore_one
 from visionxl.distributed import Processes, processes
@@ -94,8 +94,9 @@ def restore(
         ),
     ] = "vision_tv",
     steps: Annotated[
-        int, typer.Option(parser=integer(1, 1000), help="Times; vision_tv runs 4 of 25.")
-    ] = 25,
+        int | None,
+        typer.Option(parser=integer(1, 1000), help="Times; vision_tv runs 4 of its 25."),
+    ] = None,
     frames_at_once: Annotated[
         int | None,
         typer.Option(
@@ -156,6 +157,8 @@ def restore(
     with processes(device) as group:
         order = evolve(order, device=str(group.device))
         with for_people(json_):
+            if order.steps is None:
+                order = evolve(order, steps=usual_steps(order.method))
             order.sampler()  # what is wrong with it is told before weights are loaded
         priors = cache(order.priors)
         if len(measurement) > 1:

@@ -27,11 +27,7 @@ from visionxl.cli.jobs import LongClip, WholeClip
 from visionxl.cli.long import WINDOW
 from visionxl.cli.measurement_options import (
     MeasurementOptions,
-    about_frames,
-    about_light,
-    about_mask,
-    about_noise,
-    about_time,
+    about_measurement,
 )
 from visionxl.cli.options import explanation, stoppable
 from visionxl.cli.order import Order
@@ -91,7 +87,8 @@ def restore_one(
         return None
     facts = {**settings, "measured": job.checksum(options.mask), "weights": weights_of(order)}
     if described.make is not None:  # whose code is among the settings
-        facts["operator's answers"] = described.answers or answers_of(job.operator, described.shape)
+        answers = described.answers or answers_of(job.operator, described.shape)
+        facts["operator's answers"] = answers and " ".join(f"{a + 0.0:.3g}" for a in answers)
     run = _digest(facts)
     facts["versions"] = outputs.deciding()
     stored = {name: value for name, value in facts.items() if name not in FREE}
@@ -124,17 +121,19 @@ def restore_one(
             clear_partials(path)
         with _kept(checkpoints, group):
             group.share(True)
-            given = order.noise, order.estimate_noise
-            told = about_noise(measurement, described.noise_std, *given, job.shown)
+            notes = about_truth + about_rate(measurement)
+            notes += about_measurement(
+                measurement,
+                described,
+                job.operator,
+                options,
+                frames=job.measured_frames,
+                shown=job.shown,
+                drawn=job.drawn,
+            )
             how = order.run(settings, inner, checkpoints, group)
             answer = job.run(prior, order.sampler(), how, truth)
-            answer.notes.extend(damaged + about_truth + about_rate(measurement))
-            answer.notes.extend(about_time(job.operator, measurement))
-            answer.notes.extend(about_light(job.operator, measurement, described.shape))
-            answer.notes.extend(about_frames(measurement, described.frames, job.measured_frames))
-            answer.notes.extend(told)
-            mask = None if options.mask is None else described.mask
-            answer.notes.extend(about_mask(mask, job.drawn, order.seed))
+            answer.notes.extend(damaged + notes)
             answer.record["run"] = run
             begin_writing(folder)
             written = job.write(output, answer, truth, order.overwrite or going_on)
@@ -167,7 +166,8 @@ def _already_finished(
 def weights_of(order: Order) -> dict[str, str]:
     """What tells the files of local weights from others, and parts of one's own: the names, sizes
     and times of the former, the code of the latter."""
-    given = (order.prior, order.unet, order.lora, order.inner_autoencoder, order.method)
+    prior = None if order.prior == "pocket" else order.prior  # whatever folder has that name
+    given = (prior, order.unet, order.lora, order.inner_autoencoder)
     options = {"--prior": order.prior, "--method": order.method}
     parts = {option: name for option, name in options.items() if is_own(name)}
     own = {name: checksum(file_of(option, name)[0]) for option, name in parts.items()}

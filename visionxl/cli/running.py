@@ -103,6 +103,10 @@ class Ready:
     notes: list[str]
     warm_up_seconds: float
 
+    def obeyed(self, video_device: torch.device) -> MemoryPlan:
+        """The plan at the end of a run, which is a smaller one where memory ran out."""
+        return evolve(self.full.plan, video_device=video_device)
+
 
 def ready(
     prior: LatentPrior,
@@ -164,6 +168,7 @@ def restored(
             operator=told_of(problem.operator),
             videos=words_of_place(plan),
         )
+    device = plan.video_device
     state, trace = _where_it_stopped(run, len(sampler.times), notes)
     earlier = sum(step.seconds for step in trace)  # of a run that was interrupted
     album = Album(plan.video_device, run.checkpoints, len(trace), run.truth)
@@ -190,6 +195,7 @@ def restored(
             return album.timed(shared_by(run.group, watched, plan.frames_at_once))
 
         def attempt(plan: MemoryPlan) -> Restoration:
+            nonlocal device
             device, done = plan.video_device, 0 if state is None else state.index
             del trace[done:]
             album.again(done, device)
@@ -220,7 +226,8 @@ def restored(
         album=album,
         settings=run.settings,
     )
-    record["memory_plan"], record["processes"] = str(plan), run.group.size
+    record["memory_plan"] = str(networks.obeyed(device))
+    record["processes"] = run.group.size
     if run.warm:
         record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)
     notes += about_residual(record["data_residual"], problem.noise_std)

@@ -90,8 +90,8 @@ def simulate(
     )
     generator = generator_of(seed)
     operator = description.operator(generator)
-    if size is not None and not has_reach(operator):  # it sees all frames at once
-        check_memory(count, 3, height, width)
+    if not has_reach(operator):  # it sees all frames at once
+        check_memory(count, 3, height, width, windows=False)
     chance = generator.get_state()
     beyond = 1 + 5 * description.noise_std + 2 / 255  # no light's value, with its noise
     lost: list[float] = []  # of every piece, the share that 8 bits cannot hold

@@ -54,7 +54,7 @@ def check_problem(problem: InverseProblem) -> float:
         raise InputError(f"measurement of shape {tuple(measurement.shape)} has no values")
     if not is_finite(measurement):
         wrong = ~torch.isfinite(measurement)
-        frame = int(wrong.flatten(1).any(1).nonzero()[0]) if wrong.ndim else 0
+        frame = int(wrong.reshape(len(wrong), -1).any(1).nonzero()[0]) if wrong.ndim else 0
         raise InputError(
             f"measurement has {int(wrong.sum())} values that are not finite (NaN or infinity), the "
             f"first in frame {frame}: make them 0 (torch.nan_to_num) and leave them out by a Mask "
@@ -177,7 +177,12 @@ def check_parts(sampler: object) -> None:
             raise InputError(
                 f"{name} {name_of(part)} has no method {method}: give a value with one"
             )
-    for name, none in (("low_pass", "unfiltered"), ("renoise", "DDIMNoise(0.0)")):
+    nothing = {
+        "low_pass": "unfiltered",
+        "renoise": "DDIMNoise(0.0)",
+        "condition": "unconditioned",
+    }
+    for name, none in nothing.items():
         part = getattr(sampler, name)
         if isinstance(part, type) or not callable(part):
             what = getattr(part, "__name__", name_of(part))

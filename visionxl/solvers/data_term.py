@@ -8,6 +8,7 @@ import torch
 from attrs import frozen
 
 from visionxl.operators.finite import unsolved
+from visionxl.operators.lifting import signs_like
 from visionxl.protocols import NOT_A_NUMBER, ForwardOperator, Measurement, Video
 from visionxl.solvers.conjugate_gradient import damped_cg
 
@@ -62,8 +63,7 @@ class Iterated:
 
     def determined(self, damping: float) -> float:
         """By one probe of random signs (Hutchinson 1990), always the same."""
-        signs = torch.randint(0, 2, self.like.shape, generator=torch.Generator().manual_seed(0))
-        probe = (2 * signs - 1).to(self.like)
+        probe = signs_like(self.like)
         seen, nothing = self.operator.forward(probe), torch.zeros_like(probe)
         solved = damped_cg(self.operator, seen, nothing, damping, iterations=20, tolerance=1e-2)
         if solved.stopped == NOT_A_NUMBER:

@@ -32,8 +32,8 @@ def vision_xl(
 
     25 leading-spaced times up to 0.3, batch-consistent inversion, a low-pass of
     ``sqrt(2 (1 - alpha_bar))`` pixels, shared noise with eta 0.2. It differs from the paper in
-    two ways: the consistency knows the noise (``consistency=PlainCG(10)`` is the paper's), and a
-    consistency step ends it, whose result is returned.
+    two ways: the consistency knows the noise (``consistency=PlainCG(10)`` is the paper's), and the
+    last step ends with the consistency, whose video is returned.
 
     Args:
         count: times over the whole schedule; it takes those up to ``start``, 8 of 25 and 3 of 10.

@@ -222,6 +222,7 @@ def test_the_page_gives_what_the_commands_give(simulate, method, tmp_path, monke
             assert opened.size == (48, 32)
 
 
+@pytest.mark.filterwarnings("ignore:.*result's values are beyond")
 def test_what_is_assumed_of_a_spoilt_clip_is_told(tmp_path):
     outcome = restorer()(asked(simulate=False, task="temporal"), tmp_path, lambda progress: None)
     assert any("the first frame to follow the last" in note for note in outcome.notes)

@@ -14,7 +14,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from visionxl import DiffusersPrior, InputError, Padded, SDXLPrior, restore, simulate, vision_xl
 from visionxl.operators import AveragePool, TemporalAverage
-from visionxl.priors.loading import dtype_keyword
+from visionxl.priors.loading import loading_options
 from visionxl.solvers import latino
 
 PROMPT, NEGATIVE = "a red fox", "blur"
@@ -62,7 +62,7 @@ def run_pipeline(
 ):
     """The evaluations of a DDIM run of diffusers' SDXL pipeline."""
     pipeline = StableDiffusionXLPipeline.from_pretrained(
-        folder, add_watermarker=False, **dtype_keyword(dtype)
+        folder, add_watermarker=False, **loading_options(dtype)
     )
     pipeline.set_progress_bar_config(disable=True)
     # Euler's configuration knows neither option.

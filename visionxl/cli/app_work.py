@@ -154,7 +154,6 @@ def about_clip(request: Request, problem: InverseProblem, description: Descripti
         problem.operator,
         MeasurementOptions(request.task, request.noise, SEED),
         frames=len(problem.measurement),
-        shown=None,
         drawn=drawn_mask(problem.operator, path, description),
     )
 

@@ -67,10 +67,9 @@ def about_measurement(
     options: MeasurementOptions,
     *,
     frames: int,
-    shown: Tensor | FrameStream | None,
     drawn: Tensor | None,
 ) -> list[str]:
-    """All notes on what was assumed of a measurement.
+    """Notes on what was assumed of a measurement, without a look into its file.
 
     Args:
         path: of its file.
@@ -78,16 +77,13 @@ def about_measurement(
         operator: that measured it.
         options: that were given.
         frames: that were measured.
-        shown: frames that may show their noise.
         drawn: a mask that was drawn, for a measurement whose file does not have it.
     """
-    given = options.noise, options.estimate_noise
     mask = None if options.mask is None else description.mask
     return [
         *about_time(operator, path),
         *about_light(operator, path, description.shape),
         *about_frames(path, description.frames, frames),
-        *about_noise(path, description.noise_std, *given, shown),
         *about_mask(mask, drawn, options.seed),
     ]
 

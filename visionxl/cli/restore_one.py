@@ -28,6 +28,7 @@ from visionxl.cli.long import WINDOW
 from visionxl.cli.measurement_options import (
     MeasurementOptions,
     about_measurement,
+    about_noise,
 )
 from visionxl.cli.options import explanation, stoppable
 from visionxl.cli.order import Order
@@ -115,20 +116,21 @@ def restore_one(
         elif not _is_own(output, folder, run):  # another run has finished there meanwhile
             _check_outputs(output, order.overwrite)
         truth, about_truth = job.truth(order.truth)
-        prior, inner = priors()
         damaged = begin(checkpoints, stored, output)
         for path in (output, *beside(output)):
             clear_partials(path)
         with _kept(checkpoints, group):
-            group.share(True)
+            group.share(True)  # they load the networks, too
+            prior, inner = priors()
+            given = order.noise, order.estimate_noise
             notes = about_truth + about_rate(measurement)
+            notes += about_noise(measurement, described.noise_std, *given, job.shown)
             notes += about_measurement(
                 measurement,
                 described,
                 job.operator,
                 options,
                 frames=job.measured_frames,
-                shown=job.shown,
                 drawn=job.drawn,
             )
             how = order.run(settings, inner, checkpoints, group)

@@ -2,6 +2,8 @@
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -29,12 +31,24 @@ WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
 """How files of weights alone end; all but the first may hold pickles."""
 
 
-def dtype_keyword(dtype: torch.dtype) -> dict[str, Any]:
-    """``dtype`` as diffusers' ``from_pretrained`` calls it: ``torch_dtype`` before 0.40."""
+@contextmanager
+def _readable(name: str, source: str | Path) -> Iterator[None]:
+    """What is wrong with a model becomes an InputError that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except UNREADABLE as error:
+        raise _not_loaded(name, source, error) from error
+
+
+def loading_options(dtype: torch.dtype) -> dict[str, Any]:
+    """For diffusers' ``from_pretrained``, which calls the dtype ``torch_dtype`` before 0.40."""
     import diffusers
 
     major, minor = diffusers.__version__.split(".")[:2]
-    return {"dtype" if (int(major), int(minor)) >= (0, 40) else "torch_dtype": dtype}
+    name = "dtype" if (int(major), int(minor)) >= (0, 40) else "torch_dtype"
+    return {"use_safetensors": True, name: dtype}
 
 
 def check_place(dtype: object, device: object) -> None:
@@ -79,11 +93,9 @@ def load_pipeline(
     _check_source("prior", source, INDEX)
     if "safety_checker" in index:  # of pictures, not of restorations
         components = {"safety_checker": None, "requires_safety_checker": False, **components}
-    options = {"use_safetensors": True, **dtype_keyword(dtype), **components}
-    try:
+    options = {**loading_options(dtype), **components}
+    with _readable("prior", source):
         pipeline = _any_variant(DiffusionPipeline.from_pretrained, source, options)
-    except UNREADABLE as error:
-        raise _not_loaded("prior", source, error) from error
     for name in (denoiser, "vae", "scheduler"):
         if getattr(pipeline, name, None) is None:
             raise without(source, type(pipeline).__name__, name, denoiser)
@@ -170,23 +182,19 @@ def load_parts(
 
     check_place(dtype, device)
     folder, network = Path(source), cast(Any, UNet2DModel)
-    try:
+    with _readable("prior", source):
         kind = network.load_config(folder / "unet")["_class_name"]
         if kind != "UNet2DModel":
             raise InputError(
                 f"prior {str(source)!r} has a {kind}, which is told a text or more: save the whole "
                 "pipeline, or make the prior in Python (DiffusersPrior.assemble)"
             )
-        options = {"use_safetensors": True, **dtype_keyword(dtype)}
+        options = loading_options(dtype)
         unet = network.from_pretrained(folder / "unet", **options).to(device)
         vae = load_autoencoder(folder / "vae", dtype).to(device)
         config: Any = cast(Any, DDIMScheduler).load_config(folder / "scheduler")
         scheduler: Any = getattr(diffusers, config["_class_name"])
         return unet, vae, scheduler.from_pretrained(folder / "scheduler")
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise _not_loaded("prior", source, error) from error
 
 
 def without_text(source: str | Path) -> bool:
@@ -197,7 +205,7 @@ def without_text(source: str | Path) -> bool:
 
 def _fuse(pipeline: Any, lora: str | Path) -> None:
     """Add ``scale * up @ down`` of a LoRA (Hu et al. 2021) to the weights it was trained for."""
-    try:
+    with _readable("lora", lora):
         path = _weights_file("lora", lora)
         if find_spec("peft") is None:
             raise InputError(f"lora {str(lora)!r} needs the package peft: pip install 'peft>=0.14'")
@@ -210,10 +218,6 @@ def _fuse(pipeline: Any, lora: str | Path) -> None:
             )
         pipeline.fuse_lora(components=list(found))
         pipeline.unload_lora_weights()
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise _not_loaded("lora", lora, error) from error
 
 
 def load_autoencoder(source: str | Path, dtype: torch.dtype) -> Any:
@@ -221,7 +225,7 @@ def load_autoencoder(source: str | Path, dtype: torch.dtype) -> Any:
     import diffusers
 
     _check_source("autoencoder", source, "config.json")
-    try:
+    with _readable("autoencoder", source):
         config: Any = diffusers.AutoencoderKL.load_config(source)
         kind = config["_class_name"]
         if kind not in ("AutoencoderKL", "AutoencoderTiny"):
@@ -229,12 +233,8 @@ def load_autoencoder(source: str | Path, dtype: torch.dtype) -> Any:
                 f"autoencoder {str(source)!r} is a {kind}: give an AutoencoderKL or AutoencoderTiny"
             )
         autoencoder: Any = getattr(diffusers, kind)
-        options = {"use_safetensors": True, **dtype_keyword(dtype)}
+        options = loading_options(dtype)
         return _any_variant(autoencoder.from_pretrained, source, options)
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise _not_loaded("autoencoder", source, error) from error
 
 
 def load_unet(source: str | Path, base: str | Path, dtype: torch.dtype) -> Any:
@@ -250,30 +250,24 @@ def load_unet(source: str | Path, base: str | Path, dtype: torch.dtype) -> Any:
     from safetensors.torch import load_file
 
     network: Any = UNet2DConditionModel
-    try:
+    with _readable("unet", source):
         if Path(source).suffix not in WEIGHTS:
             _check_source("unet", source, "config.json")
-            options = {"use_safetensors": True, **dtype_keyword(dtype)}
+            options = loading_options(dtype)
             return _any_variant(network.from_pretrained, source, options)
         weights = load_file(_weights_file("unet", source))
         with torch.device("meta"):  # no memory for values that are replaced at once
             model = network.from_config(_unet_config(base))
         model.load_state_dict(weights, assign=True)
         return model.to(dtype).eval()
-    except InputError:
-        raise
-    except UNREADABLE as error:
-        raise _not_loaded("unet", source, error) from error
 
 
 def _unet_config(base: str | Path) -> Any:
     from diffusers import UNet2DConditionModel
 
     network: Any = UNet2DConditionModel
-    try:
+    with _readable("prior", base):
         return network.load_config(base, subfolder="unet")
-    except UNREADABLE as error:
-        raise _not_loaded("prior", base, error) from error
 
 
 def _weights_file(name: str, source: str | Path) -> Path:

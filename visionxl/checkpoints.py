@@ -37,12 +37,12 @@ class Part:
 class CheckpointFolder:
     """A folder of parts, each ``NAME.safetensors`` with ``NAME.json``, which has its checksum.
 
-    A part is there once its JSON is, which is written last; both are written whole and forced to
+    A part exists once its JSON does, which is written last; both are written whole and synced to
     the disk.
 
     Args:
         path: of the folder; made with the first part.
-        run: what the parts belong to: those of another run count as damaged, if it is told.
+        run: identifies the run; if it is given, parts of another run count as damaged.
     """
 
     path: Path = field(converter=Path)
@@ -105,7 +105,7 @@ def save_state(folder: CheckpointFolder, kind: str, state: State, trace: list[St
 def last_state(
     folder: CheckpointFolder, kind: str
 ) -> tuple[State | None, list[StepRecord], list[str]]:
-    """The last state that is sound, the records before it, and words on those that are damaged."""
+    """The last undamaged state, the records before it, and notes on damaged ones."""
     words = []
     for name in reversed(folder.names(f"{kind}-")):
         part = folder.load(name)
@@ -125,9 +125,9 @@ def last_state(
 def only_run(folder: Path, output: Path) -> Iterator[None]:
     """Holds ``folder`` for this process alone, until the block or the process ends.
 
-    A folder that nothing was written into is removed again. Raises InputError where another
-    process has it, or that of an output which differs in its ending alone, as they would share the
-    record beside; and where the folder has other things in it than checkpoints.
+    A folder without checkpoints is removed at the end. Raises InputError if another process holds
+    it, or holds that of an output that differs only in its suffix, which would share the record
+    file, or if the folder contains anything but checkpoints.
     """
     from filelock import FileLock, Timeout
 
@@ -182,15 +182,15 @@ def _check_ours(folder: Path, output: Path) -> None:
 
 
 def begin(folder: CheckpointFolder, run: Mapping[str, Any], output: Path) -> list[str]:
-    """Write down what run the folder belongs to, or check that it belongs to this one.
+    """Record which run the folder belongs to, or check that it belongs to this one.
 
     Args:
         folder: of the run.
         run: what decides the result, as JSON holds it.
-        output: for words.
+        output: for messages.
 
     Returns:
-        Words on a damaged file.
+        Notes on a damaged file.
     """
     file = folder.path / RUN
     before, words = None, []
@@ -226,7 +226,7 @@ def begun(folder: Path) -> bool:
 
 
 def begin_writing(folder: Path) -> None:
-    """Leave a sign that the output is being written: it is then kept, whatever else there is."""
+    """Mark that the output is being written: the folder is then kept, even without checkpoints."""
     (folder / WRITING).touch()
 
 
@@ -236,8 +236,8 @@ def is_writing(folder: Path) -> bool:
 
 
 def empty(folder: Path) -> None:
-    """Remove all checkpoints but the lock, first of all what run it is: without that nobody goes on
-    from the rest, where this is interrupted."""
+    """Remove all checkpoint files except the lock. The run's description goes first, so that no
+    run resumes from the rest if this is interrupted."""
     (folder / RUN).unlink(missing_ok=True)
     for file in folder.iterdir():
         if file.name != LOCK and OURS.fullmatch(file.name):

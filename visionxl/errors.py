@@ -13,13 +13,13 @@ class InputError(ValueError):
 
 
 class NotFiniteError(InputError):
-    """A stage of a run answered NaN or infinity.
+    """A stage of a run returned NaN or infinity.
 
     Args:
-        stage: lift, start, denoise, decode, consistency, low-pass, encode or renoise, or the part
-            before a network, which was given it.
-        frame: the first frame that has such a value; None where it is not known.
-        dtype: that the stage computes in, of torch or by its name.
+        stage: lift, start, denoise, decode, consistency, low-pass, encode or renoise; or "the part
+            before" a network whose input already had such a value.
+        frame: the first frame with such a value; None where it is not known.
+        dtype: in which the stage computes, of torch or by its name.
         way_out: what to do.
         step: of the loop, from 0, where it is known.
         window: of a long clip, from 0, where it is in several.
@@ -52,7 +52,7 @@ class NotFiniteError(InputError):
 
 
 def name_of(part: object) -> str:
-    """What a message calls a part of somebody's own: its representation, if it has a short one."""
+    """The name of a user-defined part in messages: its ``repr``, if it has a short one."""
     kind = type(part)
     if kind.__repr__ is object.__repr__:
         return kind.__name__
@@ -61,13 +61,13 @@ def name_of(part: object) -> str:
 
 
 def told_of(part: object) -> str:
-    """A part in words that are the same in every run: without addresses in memory."""
+    """A part's ``repr`` without memory addresses, so that it is the same in every run."""
     text = re.sub(r"<(?:[\w<>]+\.)*(\w+) object at 0x[0-9a-f]+>", r"\1", repr(part))
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Words for an unknown ``name``: those it begins, the nearest known one, or all of them."""
+    """A hint for an unknown ``name``: known names that it begins, the nearest one, or all."""
     known = sorted(known)
     close = [other for other in known if name and other.startswith(name)]
     close = close or difflib.get_close_matches(name, known, n=1, cutoff=0.5)

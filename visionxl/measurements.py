@@ -1,4 +1,4 @@
-"""Measurements on disk, safetensors that know how they were made; and how noisy one is."""
+"""Measurements on disk, as safetensors that record how they were made, and their noise level."""
 
 import json
 import math
@@ -41,7 +41,7 @@ class Description:
     """How a measurement was made: enough to make its operator again.
 
     Args:
-        task: name in ``visionxl.operators.TASK_NAMES``, or of one's own, with ``make``.
+        task: name in ``visionxl.operators.TASK_NAMES``, or of a user-defined task, with ``make``.
         frames: of the video that was measured.
         height: of its frames.
         width: of its frames.
@@ -52,10 +52,10 @@ class Description:
         mask: known pixels, where the task has a mask: (height, width), or for each frame
             (frames, 1, height, width).
         sound: the file whose sound belongs to the measurement, if any; not stored.
-        make: of a task of one's own: ``(frames, height, width, generator) -> operator``; not
+        make: of a user-defined task: ``(frames, height, width, generator) -> operator``; not
             stored.
         code: checksum of the file that ``make`` is in.
-        answers: of its operator (:func:`answers_of`), if that could be tried.
+        answers: what :func:`answers_of` returns for its operator, if it could be tried.
     """
 
     task: str
@@ -74,14 +74,14 @@ class Description:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of the video."""
+        """Shape of the video."""
         return self.frames, 3, self.height, self.width
 
     def operator(self, generator: Generator) -> ForwardOperator | NonlinearOperator:
         """The operator of the task, with this window and mask.
 
         Raises:
-            InputError: it does not answer as it did when it measured.
+            InputError: it differs from the operator that measured, or has no such window or mask.
         """
         make = self.make or task_named(self.task)
         operator = make(self.frames, self.height, self.width, generator)
@@ -107,7 +107,7 @@ class Description:
 
 
 def answers_of(operator: Any, shape: tuple[int, int, int, int]) -> tuple[float, float] | None:
-    """Two numbers by which operators of the same code differ if what it reads or draws does.
+    """Two numbers that distinguish operators of the same code that read or draw other values.
 
     They are projections of the operator's measurement of a fixed video of noise.
 
@@ -116,7 +116,8 @@ def answers_of(operator: Any, shape: tuple[int, int, int, int]) -> tuple[float, 
         shape: of its video.
 
     Returns:
-        None where the video has more than ``MOST_TRIED`` values, or the answer is no tensor.
+        The numbers; None if the video has more than ``MOST_TRIED`` values, or the output is not
+        a tensor.
     """
     if math.prod(shape) > MOST_TRIED:
         return None
@@ -175,9 +176,9 @@ def save_measurement(
 
 
 def load_measurement(path: str | Path) -> tuple[Tensor, Description | None]:
-    """Read a safetensors measurement, with its description where it has one.
+    """Read a safetensors measurement, with its description if it has one.
 
-    Of a named task they are a problem again::
+    For a named task they make the problem again::
 
         measurement, described = load_measurement("y.safetensors")
         operator = described.operator(generator_of(described.seed))
@@ -195,7 +196,7 @@ def load_measurement(path: str | Path) -> tuple[Tensor, Description | None]:
 
 
 def described_in(path: Path) -> tuple[str, Description | None]:
-    """The name of a measurement's tensor in its file, and how it was made where that tells.
+    """The name of a measurement's tensor in its file, and how it was made, if the file states it.
 
     Raises:
         InputError: missing, unreadable, or without a tensor named measurement or video.
@@ -269,11 +270,11 @@ def least_noise(path: Path) -> float:
 def estimate_noise(
     measurement: Measurement, axes: Sequence[int] = (0, -2, -1), known: Tensor | None = None
 ) -> float:
-    """Standard deviation of white noise in a measurement, found in the measurement alone.
+    """Standard deviation of white noise in a measurement, estimated from the measurement alone.
 
-    The second difference ``y[i] - 2 y[i + 1] + y[i + 2]`` is taken along each of ``axes``. What
-    is smooth along any one of them is gone then, and white noise has its standard deviation
-    times ``6 ** (len(axes) / 2)``. The median of the absolute values does not heed the few large
+    The second difference ``y[i] - 2 y[i + 1] + y[i + 2]`` is taken along each of ``axes``. This
+    removes what is smooth along any one of them, and multiplies the standard deviation of white
+    noise by ``6 ** (len(axes) / 2)``. The median of the absolute values is robust to the few large
     ones that edges leave: for Gaussian noise it is 0.6745 standard deviations.
 
     In space this is the filter of Immerkaer (Fast Noise Variance Estimation, 1996); the median is
@@ -284,17 +285,17 @@ def estimate_noise(
             height, width) in units of the range [-1, 1].
         axes: along which neighbours look alike. For a single picture ``(-2, -1)``.
         known: 1 where a pixel was measured, as :class:`~visionxl.operators.Mask` takes it; None
-            for all. Along time a mask that does not change hides all three of a difference or
-            none, and each is divided by what the known ones give it of noise. Otherwise only
-            differences of pixels that are all known count.
+            for all. A mask that does not change in time hides all three frames of a temporal
+            difference or none, and each difference is divided by the noise that its known pixels
+            contribute. Otherwise only differences whose pixels are all known count.
 
     Returns:
         The ``noise_std`` of a problem, in units of the range [-1, 1]. Texture that is fine and
         moves adds to it; noise that was compressed, clipped or blurred is underestimated.
 
     Raises:
-        InputError: values that are not finite, axes that are too short, repeated or not there, or
-            a mask that does not fit or has nothing known, or too little side by side.
+        InputError: values are not finite, axes are too short, repeated or missing, or the mask does
+            not fit or has no known pixels, or too few adjacent ones.
     """
     if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
         kind = getattr(measurement, "dtype", type(measurement).__name__)

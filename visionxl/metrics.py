@@ -1,4 +1,4 @@
-"""Measures of a restoration against the truth. Each has its definition in its docstring."""
+"""Metrics of a restoration against the truth; each docstring has the definition."""
 
 from collections.abc import Callable
 from functools import cache
@@ -37,15 +37,20 @@ def check_same_shape(video: Tensor, truth: Tensor) -> None:
 
 
 def psnr(video: Video, truth: Video) -> float:
-    """Peak signal-to-noise ratio in dB: ``10 log10(2^2 / mean square error)`` of each frame,
-    averaged over the frames. The values of both are clipped to [-1, 1] first."""
+    """Peak signal-to-noise ratio in dB, averaged over the frames.
+
+    For each frame it is ``10 log10(2^2 / mean square error)``; both are clipped to [-1, 1] first.
+    """
     check_same_shape(video, truth)
     return _peak_ratio(_apart(video, truth).square().mean(dim=(1, 2, 3)))
 
 
 def difference_psnr(video: Video, truth: Video) -> float:
-    """Flicker: the PSNR, in dB, of the differences between consecutive frames,
-    ``x[t+1] - x[t]``, against those of the truth; NaN for a single frame. Clipped likewise."""
+    """Flicker: the PSNR, in dB, of the differences between consecutive frames.
+
+    ``x[t+1] - x[t]`` is compared with that of the truth, both clipped to [-1, 1] first; NaN for a
+    single frame.
+    """
     check_same_shape(video, truth)
     if len(video) < 2:
         return float("nan")
@@ -62,8 +67,10 @@ def _peak_ratio(errors: Tensor) -> float:
 
 
 def ssim(video: Video, truth: Video) -> float:
-    """Structural similarity (Wang et al. 2004), -1 to 1, with its Gaussian window of 11 pixels,
-    sigma 1.5, on values moved to [0, 2]; the mean over the frames."""
+    """Structural similarity (Wang et al. 2004), -1 to 1, averaged over the frames.
+
+    It uses the Gaussian window of 11 pixels, sigma 1.5, on values shifted to [0, 2].
+    """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     check_same_shape(video, truth)
@@ -89,10 +96,12 @@ def _fine(video: Video) -> Video:
 
 
 def lpips(video: Video, truth: Video) -> float | None:
-    """Learned perceptual distance (Zhang et al. 2018, AlexNet), 0 for equal; the mean over the
-    frames, gray ones as three equal channels. None where its weights are not on this machine, for
-    nothing is downloaded, and for frames below 31 pixels a side or of channels other than 1 or 3,
-    which the network does not take."""
+    """Learned perceptual distance (Zhang et al. 2018, AlexNet), averaged over the frames.
+
+    It is 0 for equal videos; gray frames are used as three equal channels. None if the weights are
+    not on this machine, because nothing is downloaded, and for frames that the network does not
+    take: below 31 pixels a side, or with other than 1 or 3 channels.
+    """
     weights = Path(torch.hub.get_dir()) / "checkpoints"
     measure = _lpips_network() if list(weights.glob("alexnet-owt-*.pth")) else None
     if measure is None:

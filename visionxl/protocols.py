@@ -26,7 +26,7 @@ Latent = Float[Tensor, "frames z_channels z_height z_width"]
 """One latent per frame, scaled to about unit variance."""
 
 Measurement = Float[Tensor, "..."]
-"""What a forward operator returns; its shape is the operator's affair."""
+"""What a forward operator returns; its shape depends on the operator."""
 
 
 @runtime_checkable
@@ -95,11 +95,11 @@ class Passage(NoiseLevel):
     """The next noise level, and everything that a renoise may use to get there.
 
     Args:
-        before: the level of the step.
-        latent: ``z_t`` at that level, which the step began with.
-        denoised: the clean latents that the denoiser made of it, before any correction.
-        problem: what was measured, for those whose noise depends on it.
-        consistency: that made the correction, likewise.
+        before: the level of the current step.
+        latent: ``z_t`` at that level, with which the step began.
+        denoised: the denoiser's clean latents for it, before any correction.
+        problem: the inverse problem, for a renoise that depends on the measurement.
+        consistency: the one that made the correction, for the same purpose.
     """
 
     before: NoiseLevel
@@ -121,12 +121,12 @@ class NoiseSchedule(Protocol):
 
 @frozen(eq=False)
 class Denoised:
-    """A denoiser's answer at ``z_t``.
+    """A denoiser's output at ``z_t``.
 
-    ``clean`` is Tweedie's estimate of ``z_0`` (guided, where the prior is guided). ``noise`` is
-    the ``eps`` to renoise with: the unguided one under CFG++ (Chung et al. 2024). A prior leaves
-    ``unmeasured`` out: it is the ``clean`` of the prior alone, where the condition of a method has
-    moved it and left the noise as it was.
+    ``clean`` is Tweedie's estimate of ``z_0`` (guided, if the prior is). ``noise`` is the ``eps``
+    to renoise with: the unguided one under CFG++ (Chung et al. 2024). Priors do not set
+    ``unmeasured``: it is the prior's own ``clean``, for a method whose condition changes ``clean``
+    but not ``noise``.
     """
 
     clean: Latent = field(repr=_shape_of)
@@ -140,7 +140,7 @@ class LatentPrior(Protocol):
 
     Frames are independent: ``prior.encode(video)[i]`` depends on ``video[i]`` alone, so the loop
     may call it a few frames at a time. Results keep the dtype and device of the argument,
-    whatever the networks use inside. Conditioning (a prompt, a guidance scale) is the prior's own.
+    whatever the networks use inside. Conditioning (a prompt, a guidance scale) is set in the prior.
     """
 
     @property
@@ -151,7 +151,7 @@ class LatentPrior(Protocol):
 
     @abstractmethod
     def encode(self, video: Video) -> Latent:
-        """The latents of a video, without chance (the mode of the encoder's posterior)."""
+        """The latents of a video, deterministic (the mode of the encoder's posterior)."""
         ...
 
     @abstractmethod
@@ -166,7 +166,7 @@ class LatentPrior(Protocol):
 
 
 def check_noise_std(value: Any) -> None:
-    """Raise InputError for what is no standard deviation."""
+    """Raise InputError unless ``value`` is a standard deviation."""
     try:
         sound = bool(0 <= value < float("inf"))
     except (TypeError, RuntimeError):  # a tensor of several numbers is neither above nor below
@@ -209,13 +209,13 @@ class InverseProblem:
 
     Args:
         operator: ``A``; it may be a :class:`NonlinearOperator`. It is typed as linear, so that a
-            consistency may call its ``adjoint``: ``restore`` refuses one that is not linear, but
-            with a method that linearizes it.
+            consistency may call its ``adjoint``: ``restore`` refuses one that is not linear, unless
+            the method linearizes it.
         measurement: ``y``, of the shape that ``operator.forward`` returns for videos in [-1, 1].
-            One of videos in [0, 1] is not refused: docs/own-operator tells what to make of it.
+            One of videos in [0, 1] is not refused: docs/own-operator explains how to convert it.
         noise_std: standard deviation of the white Gaussian noise in ``y``, in ``y``'s own units:
-            those of the range [-1, 1] for a blur or an average of videos. 0 is for none: where
-            there is some, say how much (:func:`~visionxl.measurements.estimate_noise` finds it).
+            those of the range [-1, 1] for a blur or an average of videos. 0 means no noise: if
+            there is some, give its level (:func:`~visionxl.measurements.estimate_noise` finds it).
     """
 
     operator: ForwardOperator = field(converter=_operator)
@@ -229,9 +229,9 @@ class InverseProblem:
 class Correction:
     """A video pulled towards the measurement, and how the solver got there.
 
-    ``residuals`` are the solver's own residual norms relative to its right-hand side, first the
-    one it started from; ``stopped`` says in words why it ended, and begins with "breakdown" where
-    the answer is not to be trusted.
+    ``residuals`` are the solver's own residual norms relative to its right-hand side, beginning
+    with the initial one; ``stopped`` states why it ended, and begins with "breakdown" if the result
+    cannot be trusted.
     """
 
     video: Video = field(repr=_shape_of)
@@ -241,7 +241,7 @@ class Correction:
 
     @property
     def broke_down(self) -> bool:
-        """Whether the answer is not to be trusted."""
+        """Whether the result cannot be trusted."""
         return self.stopped.startswith("breakdown")
 
 
@@ -249,16 +249,17 @@ class Correction:
 class DataConsistency(Protocol):
     """Moves an estimate towards ``{x : A x = y}``.
 
-    It may say of itself ``takes_nonlinear = True``, where it also solves for a
-    :class:`NonlinearOperator`, and ``fits_noise = True``, where its answers end no farther from the
-    measurement than the noise: a result that ends farther is then warned of.
+    It may set ``takes_nonlinear = True``, if it also solves for a :class:`NonlinearOperator`, and
+    ``fits_noise = True``, if its results are no farther from the measurement than the noise:
+    ``restore`` then warns of a result that is farther.
     """
 
     @abstractmethod
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        """The corrected estimate. ``level`` tells how far the estimate may be trusted.
+        """The corrected estimate. ``level`` determines how far the estimate may be trusted.
 
-        ``estimate`` itself must not be changed: the loop shows it, and knows by it what changed.
+        ``estimate`` must not be changed in place: the loop yields it, and uses it to see whether
+        anything changed.
         """
         ...
 
@@ -284,8 +285,8 @@ class StepRecord:
     """The figures of one step: one entry of the trace.
 
     ``data_residual`` is the root mean square of ``y - A x`` after the correction, in units of
-    ``y``; with a right model it comes down to the noise. In the last step it and
-    ``seconds`` are those after the method's finish. ``peak_bytes`` is the
+    ``y``; with a correct model it falls to the noise level. In the last step it and
+    ``seconds`` include the method's finish. ``peak_bytes`` is the
     process's (on CUDA: the device allocator's) high-water mark so far.
     """
 
@@ -300,18 +301,18 @@ class StepRecord:
 
     @property
     def broke_down(self) -> bool:
-        """Whether the correction is not to be trusted."""
+        """Whether the correction cannot be trusted."""
         return self.stopped.startswith("breakdown")
 
 
 @frozen(eq=False)
 class State:
-    """Where the loop stands between two steps: all it needs to go on.
+    """The state of the loop between two steps: all it needs to go on.
 
     Args:
         index: of the next step.
         latent: at that step's level.
-        chance: of the generator, as ``generator.get_state()`` tells it.
+        chance: the generator's state, as ``generator.get_state()`` returns it.
         time: of that step's level.
     """
 
@@ -323,14 +324,14 @@ class State:
 
 @frozen(eq=False)
 class Step:
-    """What the loop shows after each step.
+    """What the loop yields after each step.
 
     Args:
         level: of the step.
         decoded: the estimate before the correction.
-        corrected: and after it.
+        corrected: the estimate after it.
         record: the step's figures.
-        following: from where ``trajectory`` can go on; None after the last step.
+        following: the state from which ``trajectory`` can go on; None after the last step.
     """
 
     level: NoiseLevel

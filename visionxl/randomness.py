@@ -1,4 +1,4 @@
-"""Chance enters through the caller's generator."""
+"""Random numbers, drawn from the caller's generator only."""
 
 import torch
 from torch import Generator, Tensor
@@ -24,7 +24,7 @@ def draw_uniform(generator: Generator, *shape: int) -> Tensor:
 
 
 def check_generator(generator: object) -> None:
-    """Raise InputError for what draws nothing."""
+    """Raise InputError unless ``generator`` is a ``torch.Generator``."""
     if not isinstance(generator, Generator):
         raise InputError(
             f"generator {generator!r} is no torch.Generator: give torch.Generator().manual_seed(0)"

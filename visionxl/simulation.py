@@ -33,7 +33,7 @@ def simulate(
         generator: of the noise.
 
     Raises:
-        InputError: what is given is no such video.
+        InputError: the video is not of that kind, or another argument cannot be used.
     """
     check_truth(video)
     check_measures(operator)
@@ -62,7 +62,7 @@ def noisy(measurement: Measurement, noise_std: float, generator: Generator) -> M
 
 
 def check_measures(operator: object) -> None:
-    """Raise InputError for what measures no videos."""
+    """Raise InputError unless ``operator`` can measure videos."""
     if isinstance(operator, str):
         raise InputError(
             f"operator {operator!r} is a name: give a value, as visionxl.operators.task_named"
@@ -76,7 +76,7 @@ def check_measures(operator: object) -> None:
 
 
 def check_truth(video: object) -> None:
-    """Raise InputError for what is no video of finite values, about -1 to 1."""
+    """Raise InputError unless ``video`` is a video of finite values, about -1 to 1."""
     if not isinstance(video, Tensor) and hasattr(video, "forward"):
         raise InputError(f"video {name_of(video)} is an operator: give the video first, then it")
     if not isinstance(video, Tensor):

@@ -20,14 +20,14 @@ from visionxl.video import clip_pictures, read_clip, to_video
 
 
 def clip_in_pieces(path: Path, sizes: Iterable[int], frames: int | None = None) -> Iterator[Video]:
-    """What :func:`visionxl.video.read_clip` reads, so many frames at a time.
+    """The frames that :func:`visionxl.video.read_clip` reads, in pieces.
 
     It ends with the clip or the sizes, whichever is first; the last piece may have fewer frames.
 
     Args:
         path: of the clip.
         sizes: frames of each piece.
-        frames: read at most so many.
+        frames: the most to read; None for all.
     """
     if path.suffix.lower() == ".safetensors":
         read_clip(path, 1)  # says what is wrong
@@ -155,9 +155,9 @@ def cut(source: FrameStream, height: int, width: int) -> ChangedFrames:
 class VideoFrames:
     """The frames of a video file, folder of images or animated image, in [-1, 1].
 
-    They are decoded in order. What is asked for ahead is decoded on the way; what lies further back
-    than ``kept`` frames begins anew at the first, so windows that go forward decode a file about
-    three times. The first look counts the frames.
+    Frames are decoded in order. Skipping ahead decodes those in between; going back by more than
+    ``kept`` frames restarts at the first, so windows that move forward decode a file about three
+    times. The first pass counts the frames.
 
     Args:
         path: of the video.

@@ -86,7 +86,7 @@ def array(name: str, value: Any, expected: str, dtype: torch.dtype | None = None
 
 
 def check_number(name: str, value: Any, holds: Callable[[Any], bool], expected: str) -> None:
-    """Raise InputError for a number for which something does not hold, or for what is none."""
+    """Raise InputError unless ``value`` is a number for which ``holds`` is true."""
     try:
         if holds(value):
             return

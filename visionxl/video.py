@@ -49,14 +49,14 @@ def read_clip(path: str | Path, frames: int | None = None) -> Clip:
     """Read a video: any file PyAV reads, a folder of images, or an image, animated or not.
 
     Args:
-        path: of the file or folder. Images of a folder are taken in natural order.
-        frames: read at most so many.
+        path: of the file or folder. Images of a folder are read in natural order.
+        frames: the most to read; None for all.
 
     Returns:
         The clip, float32, (frames, 3, height, width) in [-1, 1].
 
     Raises:
-        InputError: missing, empty, truncated or no video; images of different sizes.
+        InputError: the file is missing, empty, truncated or no video, or image sizes differ.
     """
     path = Path(path)
     if frames is not None:
@@ -70,7 +70,7 @@ def read_clip(path: str | Path, frames: int | None = None) -> Clip:
 def is_lossy(path: Path) -> bool:
     """Whether a video's codec, or an image's format, loses detail.
 
-    Some that can do without it, such as H.264, seldom do, and count as lossy.
+    Codecs that can be lossless but seldom are, such as H.264, count as lossy.
     """
     if path.is_dir():
         return any(is_lossy(file) for file in path.iterdir() if file.suffix.lower() in IMAGES)
@@ -81,7 +81,7 @@ def is_lossy(path: Path) -> bool:
 
 
 def about_rate(path: Path) -> list[str]:
-    """Words on a video file whose frames are not evenly spaced, or whose pixels are not square."""
+    """Notes on a video file whose frames are not evenly spaced, or whose pixels are not square."""
     if path.is_dir() or path.suffix.lower() in (*IMAGES, ".safetensors"):
         return []
     with _opened(path) as container:
@@ -260,7 +260,7 @@ def _upright(frame: Any) -> np.ndarray:
 
 
 def _conversion(kind: Any) -> dict[str, Any]:
-    """Of more than 8 bits the exact one: the usual one is 1.6 grey levels too dark."""
+    """Exact conversion for more than 8 bits: the usual one is 1.6 grey levels too dark."""
     from av.video.reformatter import Interpolation
 
     exact = ("BILINEAR", "ACCURATE_RND", "FULL_CHR_H_INT")

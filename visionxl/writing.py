@@ -69,14 +69,14 @@ def write_clip(
 
     Args:
         path: its suffix decides the kind: ``.png`` for one frame, none for a folder.
-        video: (frames, 1 or 3, height, width) in [-1, 1]; beyond that it is clipped, but in
+        video: (frames, 1 or 3, height, width) in [-1, 1]; values beyond are clipped, except in
             safetensors.
         rate: frames per second.
         sound: a file whose sound is copied, where the container can hold it.
         overwrite: replace what is there.
 
     Returns:
-        Words on what was changed to fit the file, for people to read.
+        Notes for the user on what was changed to fit the file.
 
     Raises:
         InputError: the path cannot be written, or a value is not finite.
@@ -95,18 +95,19 @@ def write_pieces(
     sound: Path | None = None,
     overwrite: bool = False,
 ) -> list[str]:
-    """Write a video that comes in pieces, with the memory of one: the bytes of :func:`write_clip`.
+    """Write a video given in pieces, in the memory of one; the same bytes as :func:`write_clip`.
 
     Args:
-        path: as in :func:`write_clip`, and so the rest.
-        pieces: makes an iterator over the pieces, in order; asked again where sound cannot be kept.
-        frames: of all pieces together.
+        path: as in :func:`write_clip`, like the other arguments.
+        pieces: returns an iterator over the pieces, in order; called twice for ``.mp4`` and
+            ``.mkv``, and once more where sound cannot be kept.
+        frames: total number in all pieces.
         rate: frames per second.
         sound: a file whose sound is copied.
         overwrite: replace what is there.
 
     Returns:
-        Words on what was changed to fit the file.
+        Notes on what was changed to fit the file.
     """
     path, rate = Path(path), _checked_rate(rate)
     check_kind(path, frames)

@@ -23,18 +23,18 @@ NEARLY_CLEAN = 0.05  # noise in units of the signal, that clean latents may be t
 
 
 def ddim_invert(latent: Latent, prior: LatentPrior, levels: Sequence[NoiseLevel]) -> Latent:
-    """Carry clean latents up to ``levels[0]`` along the denoiser's own noise.
+    """Carry clean latents up to ``levels[0]`` with the noise that the denoiser predicts.
 
-    DDIM (Song et al. 2021) run backwards: at each level the predicted noise, and the clean latent
-    that belongs to it, are mixed again at the next higher one. With guidance the noise is the
-    unguided one, as in the paper's code: guidance works on the way back alone. The clean latent
-    stands for the lowest level where that is nearly clean, as it is in the leading grid; a higher
-    one is reached in one step, with the noise that the denoiser finds there.
+    DDIM (Song et al. 2021) run backwards: at each level the predicted noise and the corresponding
+    clean latent are mixed again at the next higher level. With guidance the noise is the unguided
+    one, as in the paper's code: guidance acts only on the way back. If the lowest level is nearly
+    clean, as in the leading grid, the clean latent is used for it unchanged; a higher one is
+    reached in one step, with the noise that the denoiser predicts there.
 
     Args:
         latent: clean latents.
         prior: with the denoiser.
-        levels: falling; the way goes from the last to the first.
+        levels: falling; they are visited from the last to the first.
     """
     rising = list(reversed(levels))
     if rising[0].noise > NEARLY_CLEAN * rising[0].signal:
@@ -107,11 +107,11 @@ class CorrectedInversion:
     """Every measurement frame, lifted, corrected, encoded and inverted by itself.
 
     Args:
-        consistency: asked once, at the first level, with the lifted measurement as the estimate.
-            It should not trust that estimate, which nothing has restored.
-        at_once: mixes in the noise that the denoiser finds in the clean latents at the first level:
-            one evaluation of each frame instead of one at every level but the first. The method
-            ``vision_tv`` does so: its results differ by less than 0.05 dB (docs/ablations).
+        consistency: called once, at the first level, with the lifted measurement as the estimate.
+            It should not trust that estimate, which is not restored yet.
+        at_once: mix in the noise that the denoiser predicts for the clean latents at the first
+            level: one evaluation per frame instead of one at every level but the first. The method
+            ``vision_tv`` uses this: its results differ by less than 0.05 dB (docs/ablations).
     """
 
     consistency: DataConsistency = field(validator=of_kind(DataConsistency))

@@ -33,11 +33,11 @@ def check_adjoint(
     Returns:
         The largest ``|<Ax, y> - <x, A^T y>| / (|Ax| |y| + |x| |A^T y|)``, about 1e-16 for an
         exact adjoint in float64 and about 1e-7 in float32; infinite where forward or adjoint
-        answers a value that is not finite.
+        returns a value that is not finite.
 
     Raises:
-        InputError: it is no value with the methods forward and adjoint, or one of them changes its
-            argument, or answers in complex numbers.
+        InputError: it is not a value with the methods forward and adjoint, or one of them changes
+            its argument or returns complex numbers, or ``shape`` is not that of a video.
         ValueError: the adjoint does not return a video of ``shape``.
         TypeError: one of them returns no tensor.
     """

@@ -14,7 +14,7 @@ from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator, 
 
 
 class Composable:
-    """Gives an operator ``@``. It is the only thing a base class of this library supplies."""
+    """Gives an operator ``@``, the only thing that operators inherit in this library."""
 
     __slots__ = ()
 
@@ -34,7 +34,7 @@ class Composable:
 
 
 class NonlinearComposable:
-    """Gives an operator that is not linear ``@``, with any other."""
+    """Gives a nonlinear operator ``@``, with any other operator."""
 
     __slots__ = ()
 

@@ -34,7 +34,7 @@ def _inside(keep: "KeepFrames", __: Any, value: int) -> None:
 
 @frozen
 class KeepFrames(Composable):
-    """Some consecutive frames of several: those that a window determines.
+    """Some consecutive frames: those of a measurement that the frames of a window determine.
 
     Forward: ``y[i] = x[(first + i) mod frames]``. Adjoint: the frames go back to their places,
     zeros around.
@@ -94,7 +94,7 @@ def uncut(operator: Any) -> tuple[Any, KeepFrames | None]:
 
 
 def goes_round(operator: Any) -> bool:
-    """Whether a window's measurement has frames that see both of its ends.
+    """Whether a window's measurement has frames that depend on both ends of the window.
 
     Raises InputError for an operator whose reach in time is not known.
     """

@@ -54,11 +54,10 @@ def by_adjoint(x: Tensor, there: Map, back: Map) -> Tensor:
 
 @frozen(eq=False)
 class Differentiable:
-    """``operator`` for automatic differentiation: the gradient of ``A x`` comes back by ``A^T``.
+    """``operator`` for automatic differentiation: gradients pass through ``A x`` by ``A^T``.
 
-    The operator itself may work in place, in numpy, or on another machine. One that is not linear
-    has a ``forward`` here, whose gradient comes back by the adjoint of its Jacobian, but no
-    ``adjoint``.
+    The operator itself may work in place, in numpy, or on another machine. If it is not linear,
+    gradients pass through ``forward`` by the adjoint of its Jacobian, and there is no ``adjoint``.
     """
 
     operator: ForwardOperator | NonlinearOperator

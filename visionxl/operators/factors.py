@@ -1,8 +1,8 @@
 """Operators that are a product of one small matrix per axis.
 
 Most operators of video restoration act on each axis by itself: ``A = T (x) C (x) H (x) W`` over
-(frames, channels, height, width), perhaps followed by a mask. An operator that
-can say so has its damped normal equations solved exactly
+(frames, channels, height, width), perhaps followed by a mask. For an operator that
+provides these factors, the damped normal equations are solved exactly
 (:class:`visionxl.solvers.ClosedForm`), by the separable singular value decomposition of
 DDRM (Kawar et al. 2022) with time as one more axis.
 """
@@ -22,7 +22,7 @@ FROZEN = (
     "make it a frozen value of parts that have a hash (of an array take its nested tuples), or one "
     "that is equal to itself alone: attrs.frozen(eq=False), dataclass(eq=False)"
 )
-"""How an operator comes to have a hash."""
+"""How to make an operator hashable."""
 
 
 @frozen(eq=False)

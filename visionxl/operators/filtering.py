@@ -79,7 +79,7 @@ def correlate_plane_adjoint(video: Tensor, kernel: Sequence[Taps], boundary: Bou
 
 
 def _both_ways(video: Tensor, there: Any, back: Any, taps: Any, boundary: Boundary) -> Tensor:
-    # Work in place is not for automatic differentiation: the adjoint is.
+    # In-place operations cannot be differentiated automatically: gradients use the adjoint.
     there, back = (partial(way, taps=taps, boundary=boundary) for way in (there, back))
     return by_adjoint(video, there, back)
 

@@ -11,14 +11,14 @@ SOLVABLE = (
 
 
 def unsolved(operator: ForwardOperator | NonlinearOperator, video: Video) -> NotFiniteError:
-    """The error of a consistency that met NaN or infinity: the frame is where ``A`` answers one."""
+    """The error for NaN or infinity in a consistency, with the frame where ``A`` returns it."""
     return NotFiniteError("consistency", broken_frame(operator, video), video.dtype, SOLVABLE)
 
 
 def broken_frame(operator: ForwardOperator | NonlinearOperator, video: Video) -> int | None:
-    """The first frame where the operator's answers for a video have a NaN or an infinity.
+    """The first frame for which the operator's output for a video has a NaN or an infinity.
 
-    None where they have none, or where they are no frames of the video.
+    None if there is none, or if the output does not have one frame for each of the video's.
     """
     every, cut = uncut(operator)
     seen = operator.forward(video)

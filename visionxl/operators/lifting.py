@@ -57,7 +57,7 @@ def lift(operator: ForwardOperator | NonlinearOperator, measurement: Measurement
 
 
 def signs_like(video: Video) -> Video:
-    """A video of 1 and -1 at random, the same in every run: what it gives does not cancel."""
+    """A random video of 1 and -1, the same in every run, whose measurement does not cancel out."""
     generator = torch.Generator().manual_seed(0)
     drawn = torch.randint(0, 2, video.shape, generator=generator, dtype=torch.int8)
     return drawn.mul_(2).sub_(1).to(video)
@@ -69,7 +69,8 @@ def divide_where_seen(video: Tensor, gain: Tensor, terms: float = 0.0) -> Tensor
     Args:
         video: to divide.
         gain: to divide it by.
-        terms: the size of what the gain is the sum of; what its rounding may be counts as 0.
+        terms: the size of the terms summed in the gain; a gain within their rounding error counts
+            as 0.
     """
     rounding = 16 * torch.finfo(gain.dtype).eps * terms
     seen = gain.abs() > (1e-6 * gain.abs().max()).clamp(min=rounding)

@@ -16,7 +16,7 @@ class Reach:
     """How far an operator sees along time.
 
     Args:
-        frames: that a frame of the measurement sees on each side of its own.
+        frames: how many frames a measured frame depends on, on each side of its own.
         circular: whether the clip's first frame follows its last.
     """
 
@@ -26,11 +26,11 @@ class Reach:
 
 @runtime_checkable
 class Reaching(Protocol):
-    """An operator that knows how far it sees.
+    """An operator that states how far it sees along time.
 
     Its measurement has one frame for each of the video's. Away from the ends, frame ``t`` depends
-    on the video's frames from ``t - reach`` to ``t + reach``, on all alike and with any number of
-    frames, or else it is :class:`ByFrame`, too.
+    on the video's frames from ``t - reach`` to ``t + reach``, in the same way for every ``t`` and
+    any number of frames; otherwise it is :class:`ByFrame`, too.
     """
 
     @abstractmethod
@@ -45,9 +45,9 @@ class ByFrame(Protocol):
 
     @abstractmethod
     def at(self, frames: Sequence[int], count: int) -> ForwardOperator:
-        """What it is for some frames of a video of ``count``, given by their numbers.
+        """The operator for some frames, given by number, of a video of ``count`` frames.
 
-        Raises InputError where it is made for another count.
+        Raises InputError if it was made for another count.
         """
         ...
 
@@ -69,7 +69,7 @@ def reach_of(operator: object) -> Reach:
 
 
 def has_reach(operator: object) -> bool:
-    """Whether an operator tells how far it sees, and all its parts do."""
+    """Whether an operator, with all its parts, states how far it sees."""
     try:
         reach_of(operator)
     except InputError:

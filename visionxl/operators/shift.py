@@ -90,7 +90,7 @@ class Shift(Composable):
     def random(
         cls, reach: float, frames: int, generator: Generator, boundary: Boundary = "reflect"
     ) -> "Shift":
-        """Offsets anywhere within ``reach`` pixels, each frame by itself; the first has none."""
+        """Random offsets within ``reach`` pixels, independent for each frame; the first is 0."""
         check_number("reach", reach, lambda r: 0 <= r < math.inf, "a number from 0")
         check_count("frames", frames)
         check_generator(generator)

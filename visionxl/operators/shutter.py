@@ -38,8 +38,8 @@ def _hats(
 class RollingShutter(Composable):
     """The rows of a frame are read one after another, from the top.
 
-    Forward: row ``i`` of ``y[t]`` is the video's at the time ``t + readout * i / height``, between
-    two frames the linear mixture of both. Adjoint: each row goes back to the frames it came from.
+    Forward: row ``i`` of ``y[t]`` is that row of the video at time ``t + readout * i / height``,
+    interpolated linearly between frames. Adjoint: each row goes back to the frames it came from.
 
     Args:
         readout: of a whole frame, in frames of the video.
@@ -102,7 +102,7 @@ class DropFrames(Composable):
     Forward: ``y = x[kept]``. Adjoint: the frames go back to their places, zeros between.
 
     Args:
-        kept: for every frame of the video, whether it is there.
+        kept: for every frame of the video, whether it is measured.
     """
 
     kept: tuple[bool, ...] = field(converter=_flags)
@@ -137,7 +137,7 @@ class DropFrames(Composable):
         return video.index_copy_(0, self._places(measurement), measurement)
 
     def lift(self, measurement: Measurement) -> Video:
-        """A lost frame is the last one before it that is there (or the first one at all)."""
+        """A lost frame is replaced by the last kept one before it (or by the first kept one)."""
         self._checked("measurement", measurement, sum(self.kept))
         held = torch.tensor(self.kept, device=measurement.device).cumsum(0).sub_(1).clamp_(min=0)
         return measurement.index_select(0, held)
@@ -160,12 +160,12 @@ def _windows(value: Any) -> tuple[Any, ...]:
 class ExposureBracket(Composable):
     """Exposures that change from frame to frame: long ones are bright and blurred by motion.
 
-    Forward: ``y[t] = (1 / longest) sum_k x[t + k]`` for ``|k| <= w_t // 2``, where ``w_t`` goes
-    through ``windows`` again and again: what the sensor collects, with gain 1 for the longest.
+    Forward: ``y[t] = (1 / longest) sum_k x[t + k]`` for ``|k| <= w_t // 2``, where ``w_t`` cycles
+    through ``windows``: what the sensor collects, with gain 1 for the longest.
     Adjoint: each ``y[t] / longest`` is added to the frames it came from.
 
-    The values are light, with 0 for none: of a measured picture in [-1, 1], with -1 for black, take
-    ``picture + 1 - w_t / longest``.
+    The values are light, with 0 for none: a measured picture in [-1, 1], with -1 for black, has to
+    be converted to ``picture + 1 - w_t / longest``.
 
     Args:
         windows: of the exposures, each an odd number of frames.

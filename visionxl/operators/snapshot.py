@@ -36,7 +36,7 @@ class Snapshot(Composable):
     Args:
         codes: (length, height, width), the aperture's transmission in each frame of an exposure.
         frames: the frame count of the video. Needed only where it is no multiple of the length,
-            because the measurement alone does not tell it.
+            because the measurement alone does not determine it.
     """
 
     codes: Tensor = field(converter=_codes)

@@ -36,14 +36,14 @@ def _shape(value: Any) -> Shape:
 
 @frozen
 class Stack(Composable):
-    """All of several operators at once, such as exposures, colour filters or two cameras.
+    """Several operators applied to one video, such as exposures, colour filters or two cameras.
 
     Forward: the measurements, each flattened, one after another in a vector. Adjoint: the sum of
     the parts' adjoints.
 
     Args:
         operators: what is measured.
-        shape: (frames, channels, height, width) of the video. The flat vector does not tell it.
+        shape: (frames, channels, height, width) of the video. The flat vector does not give it.
     """
 
     operators: tuple[ForwardOperator, ...] = field(converter=_operators)
@@ -62,7 +62,7 @@ class Stack(Composable):
         return torch.cat([operator.forward(video).flatten() for operator in self.operators])
 
     def split(self, measurement: Measurement) -> list[Tensor]:
-        """The parts' own measurements, in their own shapes."""
+        """The measurement of each operator, in its own shape."""
         shapes = self._parts(measurement)
         sizes = [math.prod(shape) for shape in shapes]
         if measurement.ndim != 1 or len(measurement) != sum(sizes):

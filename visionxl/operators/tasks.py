@@ -141,7 +141,7 @@ NONLINEAR_TASKS: dict[str, NonlinearTask] = {"clip": clip, "gamma+": gamma}
 """Tasks that are not linear: for ``gauss_newton()``."""
 
 TASK_NAMES = (*TASKS, *MORE_TASKS, *NONLINEAR_TASKS)
-"""Of every task."""
+"""The names of all tasks."""
 
 
 def task_named(name: str) -> Task | NonlinearTask:

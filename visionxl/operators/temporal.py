@@ -78,7 +78,7 @@ class TemporalSubsample(Composable):
     Args:
         factor: the distance between kept frames.
         frames: the frame count of the video. Needed only where it is no multiple of ``factor``,
-            because the measurement alone does not tell it.
+            because the measurement alone does not determine it.
     """
 
     factor: int = field(validator=from_one)

@@ -17,8 +17,8 @@ from visionxl.randomness import check_generator, draw_uniform
 from visionxl.simulation import check_measures, check_truth
 from visionxl.validators import entries
 
-# JPEG's luminance table (ITU-T T.81, table K.1) as a product of two alike axes, relative to the
-# first: its logarithm's least squares fit, which is off by 22 % in the mean.
+# JPEG's luminance table (ITU-T T.81, table K.1) as a product of two equal axes, relative to the
+# first entry: the least-squares fit to its logarithm, off by 22 % on average.
 STEPS = (1.0, 1.11, 1.33, 1.69, 2.34, 3.13, 3.76, 3.69)
 
 
@@ -40,14 +40,15 @@ def cosines(size: int) -> Tensor:
 
 @frozen
 class BlockCosine(Composable):
-    """The cosine coefficients of square blocks, the coarse ones divided by their step.
+    """The cosine coefficients of square blocks, each divided by its relative rounding step.
 
     Forward: ``y = (D_h x D_w^T) / (s s^T)`` in every block, ``D`` the orthonormal discrete cosine
     transform. Adjoint: the transposed matrices. With steps of 1 it is orthogonal.
 
-    What JPEG rounds are such coefficients: with :func:`dithered` the rounding is white noise, and
-    the coarser a frequency's step the less is known of it. Each channel is taken by itself, and the
-    steps are a product of two axes; JPEG's tables are roughly so, and it changes colours first.
+    JPEG rounds such coefficients: with :func:`dithered` the rounding error is white noise, and the
+    coarser a frequency's step, the less is known of it. Channels are treated independently, and the
+    steps are a product over both axes; JPEG's tables are only roughly so, and it converts colours
+    first.
 
     Args:
         steps: relative size of the rounding step of each frequency along an axis, from the mean

@@ -33,7 +33,7 @@ def _weights(value: Any) -> Tensor:
 
 @frozen(eq=False, repr=False)
 class VaryingBlur(Composable):
-    """A blur that changes from place to place: some blurs, mixed by a map for each.
+    """A spatially varying blur: several blurs, each weighted by a map.
 
     Forward: ``y = sum_k w_k * (B_k x)``, ``w_k`` a weight at every pixel. Adjoint:
     ``sum_k B_k^T (w_k * y)``. It interpolates between point spread functions (Nagy & O'Leary
@@ -78,7 +78,7 @@ class VaryingBlur(Composable):
         return cls(tuple(GaussianBlur(sigma, boundary) for sigma in sigmas), torch.stack(maps))
 
     def reach(self) -> Reach:
-        """That of blurs which treat all frames alike; InputError for others."""
+        """A reach of 0 frames, for blurs that treat all frames alike; InputError for others."""
         for blur in self.blurs:
             if find_parts(blur, ByFrame) or reach_of(blur).frames:
                 raise unknown(self)

@@ -1,4 +1,4 @@
-"""Image priors: latent diffusion models, and one that is known exactly."""
+"""Image priors: latent diffusion models, and two that are known exactly."""
 
 from visionxl.priors.codec import AutoencoderCodec
 from visionxl.priors.compiling import compiled, warm_up

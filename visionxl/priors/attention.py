@@ -11,10 +11,10 @@ SCORES = 2**28  # bytes of scores at once
 
 
 class SlicedAttention(TorchFunctionMode):
-    """Inside it, attention holds the scores of some queries at a time; the result is the same.
+    """Inside it, attention computes the scores of a few queries at a time; the result is the same.
 
-    PyTorch's fused kernels never hold the scores. Where it has none (``mps``, some old GPUs), the
-    scores of a whole frame take memory as the square of its latents: this bounds it.
+    PyTorch's fused kernels never hold the scores. Without them (``mps``, some old GPUs), the memory
+    of the scores grows as the square of a frame's latents: this bounds it.
 
     Args:
         scores: bytes of scores at once, about.

@@ -29,7 +29,7 @@ def check_multiple(video: Video, multiple: int) -> None:
 
 @frozen(eq=False)
 class AutoencoderCodec:
-    """``AutoencoderKL`` or ``AutoencoderTiny``: pixels to scaled latents and back, without chance.
+    """``AutoencoderKL`` or ``AutoencoderTiny``: pixels to scaled latents and back, not sampled.
 
     An autoencoder with ``3 p^2`` input channels is fed ``p x p`` pixel-unshuffled frames; one with
     a single channel, gray frames.
@@ -49,7 +49,7 @@ class AutoencoderCodec:
 
     @property
     def channels(self) -> int:
-        """Of the frames: 3, or 1 where they are gray."""
+        """Channels of the frames: 3, or 1 if they are gray."""
         return self.vae.config.in_channels // self.patch**2
 
     @property

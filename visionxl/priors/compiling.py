@@ -18,10 +18,10 @@ TIME = 0.2  # of the denoiser's first call: what it computes with is the same at
 def compiled(prior: NetworkPrior, backend: str = "inductor") -> NetworkPrior:
     """The same prior with its denoiser, encoder and decoder compiled; results agree to rounding.
 
-    A denoiser whose repeated blocks diffusers names, as SDXL's, has those compiled, once for all
-    of a kind: seconds, where the whole takes minutes. Others are compiled whole. Every size and
-    number of frames is compiled at its first call: see :func:`warm_up`. The weights are shared
-    with ``prior``, which stays as it is.
+    If diffusers lists the repeated blocks of a denoiser, as for SDXL, only those are compiled, once
+    per kind: this takes seconds, and the whole network minutes. Others are compiled whole. Every
+    size and number of frames is compiled at its first call: see :func:`warm_up`. The weights are
+    shared with ``prior``, which is not changed.
 
     Args:
         prior: to compile.
@@ -32,7 +32,7 @@ def compiled(prior: NetworkPrior, backend: str = "inductor") -> NetworkPrior:
 
 
 def compiled_codec(codec: AutoencoderCodec, backend: str = "inductor") -> AutoencoderCodec:
-    """The same autoencoder, its encoder and its decoder compiled; one in strips as a whole."""
+    """The same autoencoder, encoder and decoder compiled; a striped one then uses whole frames."""
     vae = copy.copy(unstriped(codec.vae))
     vae._modules = dict(vae._modules)  # its own list of parts, or the given one's would change
     for name in ("encoder", "decoder"):

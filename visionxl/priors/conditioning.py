@@ -12,7 +12,7 @@ from visionxl.protocols import Latent
 
 @frozen(eq=False)
 class Conditioning:
-    """What a denoiser is told beside the latents and the time, for one frame.
+    """The inputs of a denoiser besides the latents and the time, for one frame.
 
     Args:
         arguments: keyword arguments of the network, batch size 1 (``encoder_hidden_states``, ...).
@@ -51,7 +51,7 @@ def needed(
 ) -> tuple[Conditioning, ...]:
     """The conditionings that have to be evaluated; the one to renoise with comes first.
 
-    An evaluation whose answer is known, or not used, is none of them.
+    An evaluation whose output is already known, or not used, is left out.
     """
     if guidance is None:
         return (conditional,)

@@ -39,7 +39,7 @@ class DiffusersPrior:
     """A U-Net and an autoencoder of diffusers, with CFG++ guidance (Chung et al. 2024).
 
     The guided output ``u + guidance (c - u)`` gives the clean latents; the unguided ``u`` gives
-    the noise to renoise with. An evaluation whose answer is known is not made: with equal
+    the noise to renoise with. An evaluation whose output is already known is skipped: with equal
     conditionings, with ``guidance`` None (the conditional alone) or 0 (the unconditional alone)
     the U-Net runs once.
 
@@ -85,7 +85,7 @@ class DiffusersPrior:
             guidance: CFG++ scale, such as 0.6; None for the prompt alone. For a model with an
                 embedded guidance (LCM) it is the embedded scale, 1 if None.
             lora: a LoRA to add to the weights, such as a few-step one (LCM): a safetensors file,
-                there or of the hub as ``owner/name/file``. It needs the package peft.
+                local or on the hub as ``owner/name/file``. It needs the package peft.
             dtype: of the networks; videos and latents keep their own.
             device: of the networks.
 
@@ -170,7 +170,7 @@ class DiffusersPrior:
         conditional: Conditioning,
         unconditional: Conditioning,
     ) -> "DiffusersPrior":
-        """The same model with these in the place of its own: moved, compiled, in strips."""
+        """The same model with these networks instead of its own: moved, compiled, in strips."""
         return evolve(
             self, unet=network, codec=codec, conditional=conditional, unconditional=unconditional
         )
@@ -193,7 +193,7 @@ class DiffusersPrior:
         return {"encode": pixels, "decode": pixels, "denoise": denoising}
 
     def with_guidance(self, guidance: float | None) -> "DiffusersPrior":
-        """The same model at another scale. A model with an embedded guidance (LCM) refuses."""
+        """The same model at another scale; InputError if its guidance is embedded (LCM)."""
         if "timestep_cond" in self.conditional.arguments:
             raise InputError(
                 f"guidance {guidance} comes too late, for this model has it embedded: "

@@ -20,8 +20,8 @@ from visionxl.validators import above_zero
 class FlowSchedule:
     """``z_t = (1 - sigma) z_0 + sigma eps``, ``sigma = shift t / (1 + (shift - 1) t)``.
 
-    The straight way of rectified flow, with the timestep shift of Stable Diffusion 3 (Esser et
-    al. 2024), which gives more of the steps to the noisy end.
+    The straight path of rectified flow, with the timestep shift of Stable Diffusion 3 (Esser et
+    al. 2024), which puts more of the steps at the noisy end.
 
     Args:
         shift: 1 for none; Stable Diffusion 3 has 3.
@@ -41,8 +41,8 @@ class FlowPrior:
     """A flow transformer and an autoencoder of diffusers: Stable Diffusion 3 and its kin.
 
     The network predicts the velocity ``v = eps - z_0``; at ``z_t`` that is the clean latents
-    ``z_t - sigma v`` and the noise ``z_t + (1 - sigma) v``. Methods run on it as they are; their
-    step is then of FlowDPS's kind (Kim et al. 2025), which corrects the clean latents and mixes
+    ``z_t - sigma v`` and the noise ``z_t + (1 - sigma) v``. Methods run on it unchanged; their
+    step is then like that of FlowDPS (Kim et al. 2025), which corrects the clean latents and mixes
     them with noise again. Guidance is that of CFG++: guided clean latents, unguided noise.
 
     Args:
@@ -74,13 +74,13 @@ class FlowPrior:
     ) -> "FlowPrior":
         """Load a model of Stable Diffusion 3's layout; only safetensors are read.
 
-        The text encoders run once and are then released; a model saved without its third does with
+        The text encoders run once and are then released; a model saved without the third one uses
         two.
 
         Args:
             source: hub id, or folder saved by ``save_pretrained``.
             prompt: of every frame.
-            negative_prompt: what the unconditional evaluation is told.
+            negative_prompt: of the unconditional evaluation.
             guidance: CFG++ scale; None for the prompt alone.
             dtype: of the networks; videos and latents keep their own.
             device: of the networks.
@@ -128,7 +128,7 @@ class FlowPrior:
         conditional: Conditioning,
         unconditional: Conditioning,
     ) -> "FlowPrior":
-        """The same model with these in the place of its own: moved, compiled, in strips."""
+        """The same model with these networks instead of its own: moved, compiled, in strips."""
         conditionings = {"conditional": conditional, "unconditional": unconditional}
         return evolve(self, transformer=network, codec=codec, **conditionings)
 

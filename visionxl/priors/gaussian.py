@@ -30,7 +30,7 @@ class GaussianPrior:
 
     Every frame and channel is independent. The denoiser is exact,
     ``E[x | z] = mean + C signal (signal^2 C + noise^2)^-1 (z - signal mean)``, so the posterior
-    of a linear measurement is known, and a method can be held against the truth in seconds.
+    of a linear measurement is known, and a method can be compared with it in seconds.
 
     Args:
         spectrum: (height, width) variance of every coefficient of the orthonormal
@@ -49,7 +49,7 @@ class GaussianPrior:
     def natural(
         cls, height: int, width: int, std: float = 0.5, exponent: float = 2.0
     ) -> "GaussianPrior":
-        """The power law of natural images, ``1 / f^exponent``, with pixels of that deviation."""
+        """The power law of natural images, ``1 / f^exponent``, with pixels of deviation ``std``."""
         rows = torch.fft.fftfreq(height, dtype=torch.float64)[:, None]
         columns = torch.fft.fftfreq(width, dtype=torch.float64)
         lowest = 1 / max(height, width)

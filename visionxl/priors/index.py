@@ -23,7 +23,7 @@ def config_of(source: str | Path, part: str) -> dict[str, Any]:
 def check_index(
     source: str | Path, denoiser: str, replaced: set[str], index: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The index. Raises InputError for a model that no prior is made of, before it is fetched.
+    """The index. Raises InputError for a model that no prior supports, before it is downloaded.
 
     Args:
         source: hub id or folder.
@@ -92,7 +92,7 @@ def told(config: Any) -> dict[str, Any]:
 
 
 def check_denoiser(kind: str, network: dict[str, Any], vae: dict[str, Any]) -> None:
-    """Raise InputError for a denoiser that is told more than the latents and a text.
+    """Raise InputError for a denoiser with other inputs than latents and a text.
 
     Args:
         kind: its class.

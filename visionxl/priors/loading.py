@@ -28,7 +28,7 @@ UNREADABLE = (
 
 MOST_TOKENS = 256  # of a text that diffusers has T5 read
 WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth")
-"""How files of weights alone end; all but the first may hold pickles."""
+"""Suffixes of files of weights; all but the first may contain pickles."""
 
 
 @contextmanager
@@ -73,9 +73,9 @@ def load_pipeline(
     lora: str | Path | None = None,
     **components: Any,
 ) -> Any:
-    """The diffusers pipeline of a hub id or folder, from safetensors alone.
+    """The diffusers pipeline of a hub id or folder, from safetensors only.
 
-    What encodes text is on the device, and the other networks wait for :func:`without_encoders`:
+    The text encoders are moved to the device; :func:`without_encoders` moves the other networks:
     together they could take twice the memory of either.
 
     Args:
@@ -108,7 +108,7 @@ def load_pipeline(
 
 
 def check_texts(pipeline: Any, **texts: str | None) -> None:
-    """Warn of a text of which the model's text encoders read the beginning alone."""
+    """Warn of a text that is too long for all text encoders, so that only its beginning is read."""
     parts = pipeline.components
     limits = {
         parts[name]: min(parts[name].model_max_length, MOST_TOKENS)
@@ -128,7 +128,7 @@ def check_texts(pipeline: Any, **texts: str | None) -> None:
 
 
 def without_encoders(pipeline: Any, denoiser: str, device: torch.device | str) -> None:
-    """Let go of what has encoded the text, and then put the networks that work on the device."""
+    """Release the text encoders, and then move the denoiser and the autoencoder to the device."""
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module) and name not in (denoiser, "vae"):
             setattr(pipeline, name, None)
@@ -161,8 +161,10 @@ def _variant(folder: Path) -> str | None:
 
 
 def embedded_guidance(pipeline: Any, guidance: float | None, like: Tensor) -> dict[str, Tensor]:
-    """What a U-Net is told of the guidance, where that is embedded in it (LCM, Luo et al. 2023);
-    else nothing. The scale is 1 if ``guidance`` is None."""
+    """The guidance input of a U-Net with embedded guidance (LCM, Luo et al. 2023), or no input.
+
+    The scale is 1 if ``guidance`` is None.
+    """
     size = getattr(pipeline.unet.config, "time_cond_proj_dim", None)
     if size is None:
         return {}

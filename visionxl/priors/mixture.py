@@ -33,7 +33,7 @@ def _weights(prior: "MixturePrior", __: Any, value: Any) -> None:
 
 @frozen(eq=False)
 class MixturePrior:
-    """Each channel of each frame is one of some pictures and white noise; latents are the pixels.
+    """Each channel of each frame is one of several pictures plus white noise; latents are pixels.
 
     ``p(x) = sum_k w_k N(x; mean_k, std^2)``. The denoiser is exact: the responsibility of each
     mode for ``z``, times its own posterior mean. A linear measurement has a mixture of Gaussians as
@@ -52,7 +52,7 @@ class MixturePrior:
     schedule: NoiseSchedule = field(factory=DiscreteSchedule.stable_diffusion)
 
     def log_weights(self) -> Tensor:
-        """Of the modes, float64."""
+        """Log-weights of the modes, float64."""
         weights = torch.ones(len(self.means)) if self.weights is None else self.weights
         return torch.as_tensor(weights, dtype=torch.float64).log().log_softmax(0)
 

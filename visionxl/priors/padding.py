@@ -12,7 +12,7 @@ class Padded:
     """Reflects frames up to the next multiple before encoding, and cuts them back after decoding.
 
     Args:
-        prior: whose sizes are multiples of ``multiple``.
+        prior: one that needs sizes that are multiples of ``multiple``.
         height: of the frames, in pixels.
         width: of the frames, in pixels.
         multiple: what the prior's networks need; ``DiffusersPrior.multiple``.

@@ -53,21 +53,21 @@ class SDXLPrior(DiffusersPrior):
         Args:
             source: hub id, or folder saved by ``save_pretrained``.
             prompt: of every frame.
-            negative_prompt: what the unconditional evaluation is told: as in the authors' code
-                nothing, encoded. None is diffusers' default, which for SDXL are zeros.
+            negative_prompt: of the unconditional evaluation; by default the empty text, encoded, as
+                in the authors' code. None is diffusers' default, which is zeros for SDXL.
             guidance: CFG++ scale, the paper's is 0.6; None for the prompt alone. For a model with
                 an embedded guidance (LCM) it is the embedded scale, 1 if None.
             autoencoder: hub id or folder of another autoencoder (``AutoencoderKL`` or
-                ``AutoencoderTiny``). SDXL's own overflows in float16: where ``dtype`` is float16
-                and this is None, a model of the hub with SDXL's latents gets the fp16-safe one, and
-                another that says ``force_upcast`` runs in float32.
-            unet: of a distilled checkpoint, in the place of the model's own: a folder or hub id
-                (LCM), or a safetensors file, there or of the hub as ``owner/name/file``
-                (Lightning). They answer in 2 to 8 evaluations: :func:`~visionxl.solvers.latino`.
-                A file whose name ends in ``_x0`` predicts the clean latents, as Lightning's own
-                of one evaluation does.
+                ``AutoencoderTiny``). SDXL's own overflows in float16: if ``dtype`` is float16 and
+                this is None, a model on the hub with SDXL's latents gets the fp16-safe one; with
+                float16, any other that sets ``force_upcast`` runs in float32.
+            unet: of a distilled checkpoint, in place of the model's own: a folder or hub id
+                (LCM), or a safetensors file, local or on the hub as ``owner/name/file``
+                (Lightning). They need 2 to 8 evaluations: :func:`~visionxl.solvers.latino`.
+                A file whose name ends in ``_x0`` predicts the clean latents, as Lightning's
+                one-step checkpoint does.
             lora: a LoRA to add to the weights, such as a few-step one (DMD2, LCM, Lightning): a
-                safetensors file, there or of the hub as ``owner/name/file``. It needs the package
+                safetensors file, local or on the hub as ``owner/name/file``. It needs the package
                 peft.
             dtype: of the networks; videos and latents keep their own.
             device: of the networks.

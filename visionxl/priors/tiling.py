@@ -27,7 +27,7 @@ from visionxl.validators import from_one
 class StripedAutoencoder:
     """An autoencoder of diffusers that works on strips of whole rows, with the same results.
 
-    It stands for the network in an :class:`~visionxl.priors.AutoencoderCodec`.
+    It replaces the network in an :class:`~visionxl.priors.AutoencoderCodec`.
 
     Args:
         vae: ``AutoencoderKL`` or ``AutoencoderTiny``, in evaluation mode.
@@ -77,7 +77,7 @@ class StripedAutoencoder:
         return SimpleNamespace(sample=self._decoded(self.vae.decoder, latents))
 
     def _tiny(self, network: nn.Module, whole: Tensor) -> Tensor:
-        """All layers in one strip: none of them looks further than its neighbours."""
+        """All layers on each strip in turn: together they see only a few rows beyond it."""
         inside, outside = ratio(network)
         strip = Strips(max(1, self.rows // max(inside, outside)), self.host, whole.device)
         return strip.run(network, whole, reach=reach(network), inside=inside, outside=outside)
@@ -205,7 +205,7 @@ def is_tiny(vae: Any) -> bool:
 
 
 def unstriped(vae: Any) -> Any:
-    """The autoencoder itself, where it works in strips."""
+    """The autoencoder inside a :class:`StripedAutoencoder`; any other as it is."""
     return vae.vae if isinstance(vae, StripedAutoencoder) else vae
 
 
@@ -233,7 +233,7 @@ def ratio(network: nn.Module) -> tuple[int, int]:
 
 
 def reach(network: nn.Module) -> int:
-    """Rows at the coarsest layer beyond which the layers of a row of convolutions do not see."""
+    """How far a chain of convolutions sees to each side, in rows of the coarsest layer."""
     inside, _ = ratio(network)
     size, total = 1 / inside, 0.0  # of a row of this layer, in rows of the coarsest
     for layer in network.modules():

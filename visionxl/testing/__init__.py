@@ -1,16 +1,16 @@
-"""Contract tests: call them on parts of your own, in your own tests.
+"""Contract tests for user-defined parts, to call in your own tests.
 
-Each examines one part against the laws in the docstring of its protocol, and says nothing where
-they are kept::
+Each tests one part against the laws in the docstring of its protocol, and passes silently if they
+are kept::
 
     from visionxl.testing import check_operator
 
     def test_my_operator():
         check_operator(MyOperator(), (4, 3, 16, 24))
 
-Where a law is broken it raises :class:`ContractError`, with the law, what was seen and the way out.
-An exception of the part is one of those, with the original as its cause; but an ``InputError`` of
-its own comes through as it is.
+If a law is broken it raises :class:`ContractError`, with the law, what was seen and the way out.
+An exception in the part becomes one, with the original as its cause; but an ``InputError`` of the
+part is passed on unchanged.
 """
 
 from visionxl.testing.consistencies import check_consistency

@@ -34,17 +34,17 @@ def check_consistency(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> None:
-    """Hold a consistency against the laws of :class:`~visionxl.protocols.DataConsistency`.
+    """Test a consistency against the laws of :class:`~visionxl.protocols.DataConsistency`.
 
     ``correct`` returns a :class:`~visionxl.protocols.Correction` of the estimate's shape, dtype and
-    device, changes nothing in place and answers the same again. It moves an estimate towards
-    ``{x : A x = y}``: from an estimate that is far away the residual ``|y - A x|`` never grows, and
-    falls at some level, with noise or without, whichever frame is wrong; what it answers depends on
-    nothing that it was asked before; an estimate that fits a measurement without noise
+    device, changes nothing in place and returns the same again for the same arguments. It moves an
+    estimate towards ``{x : A x = y}``: from an estimate that is far away the residual ``|y - A x|``
+    never grows, and falls at some level, with noise or without, whichever frame is wrong; the
+    result does not depend on earlier calls; an estimate that fits a measurement without noise
     still does so afterwards, to 1 %.
 
     Args:
-        consistency: to examine.
+        consistency: to test.
         operator: ``A``, of a kind that it is made for; one that keeps the laws of operators.
         shape: (frames, channels, height, width) of videos that the operator takes.
         dtype: of the tensors.
@@ -100,12 +100,12 @@ def _check_every_frame(
     problems: Sequence[InverseProblem],
     schedule: DiscreteSchedule,
 ) -> None:
-    """Whichever frame is wrong, where the measurement tells, it is corrected in some case."""
+    """Any single wrong frame is corrected in some case, if the measurement depends on it."""
     for frame in range(len(truth)):
         wrong = truth.clone()
         wrong[frame] = 0.5 * truth[frame] + 0.3 * draws.noise(truth[frame].shape)
         before = [data_residual(problem, wrong) for problem in problems]
-        if before[0] < 1e-6:  # nobody sees that frame
+        if before[0] < 1e-6:  # the measurement does not depend on that frame
             continue
         left = [
             data_residual(problem, consistency.correct(wrong, problem, level).video) / size

@@ -23,17 +23,17 @@ def check_initializer(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> None:
-    """Hold an initializer against the laws of :class:`~visionxl.protocols.Initializer`.
+    """Test an initializer against the laws of :class:`~visionxl.protocols.Initializer`.
 
     ``start`` returns latents, one per frame, of the shape, dtype and device that the prior's
-    ``encode`` gives a video; it leaves the measurement alone, and all its chance comes from the
-    generator: the same seed, the same latents. It takes a single level as well as several.
-    That the latents are as noisy as the first level is asked of it too, but not examined.
+    ``encode`` returns for a video; it does not change the measurement, and its only randomness is
+    the generator's: the same seed gives the same latents. It takes one level as well as several.
+    The latents also have to be as noisy as the first level, but this is not tested.
 
     Args:
-        initializer: to examine.
+        initializer: to test.
         operator: that measures; one that keeps the laws of operators.
-        prior: that keeps the laws of priors.
+        prior: one that keeps the laws of priors.
         shape: (frames, channels, height, width) of videos that both take.
         dtype: of the tensors.
         device: of the tensors.

@@ -66,20 +66,20 @@ def ask(
     tolerance: float = 0.0,
     where: str = "",
 ) -> Answer:
-    """The answer to a question, and the laws that hold for all of them.
+    """Call a part's method, and check the laws that hold for every output.
 
-    The answer is made of finite tensors of the dtype and on the device of what was given; what was
-    given is left alone; asked again, the answer is the same.
+    The output consists of finite tensors of the dtype and on the device of the argument; arguments
+    are not changed; a second call returns the same.
 
     Args:
-        part: that is asked.
+        part: whose method is called.
         method: of the part, by name.
         question: the call.
-        given: the tensor that tells dtype and device.
-        others: that have to be left alone too.
-        tensors: those of an answer.
-        tolerance: share by which two answers may differ.
-        where: goes on with the circumstances, for words.
+        given: the argument that determines dtype and device.
+        others: arguments that must not be changed either.
+        tensors: those of an output.
+        tolerance: share by which two outputs may differ.
+        where: the circumstances, to continue the message.
     """
     watched = (given, *others)
     before = [tensor.clone() for tensor in watched]

@@ -27,12 +27,12 @@ def check_method(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> None:
-    """Hold a method, made of parts of anybody, against what a run relies on.
+    """Test a method, made of any parts, against what a run relies on.
 
-    It restores a random video. All its chance comes from the generator: the same seed gives the
-    same result, whatever was drawn elsewhere. It goes on from the state after a step as if it
-    had never been interrupted, so it keeps nothing from step to step. Where its renoise says
-    ``shared = True``, frames that are alike stay so. The measurement is left alone.
+    It restores a random video. All its randomness comes from the generator: the same seed gives
+    the same result, whatever was drawn elsewhere. It goes on from the state after a step as if it
+    had never been interrupted, so it keeps nothing from step to step. If its renoise sets
+    ``shared = True``, frames that are equal stay equal. The measurement is not changed.
 
     Args:
         sampler: the method.
@@ -46,7 +46,7 @@ def check_method(
         seed: of the random video and of the generator.
 
     Raises:
-        InputError: a part is none, or cannot be used for this operator or prior.
+        InputError: a part is not of its kind, or cannot be used for this operator or prior.
         ContractError: a law is broken.
     """
     if not isinstance(sampler, Sampler):
@@ -93,8 +93,8 @@ def _check_going_on(
     seed: int,
     tolerance: float,
 ) -> None:
-    """Another process goes on: with parts that were never asked anything."""
-    # Frame by frame, as restore asks: where motion is searched for in 8 bits, rounding tells.
+    """Another process resumes, with parts that were never called."""
+    # Frame by frame, as in restore: motion found in 8-bit frames is sensitive to rounding.
     steps = trajectory(problem, prior, sampler, generator=Generator().manual_seed(seed))
     states = [evolve(s, latent=s.latent.clone()) for s in (x.following for x in steps) if s]
     for state in dict.fromkeys((0, len(states) - 1)) if states else ():

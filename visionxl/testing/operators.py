@@ -30,7 +30,7 @@ from visionxl.testing.laws import (
     require,
 )
 
-KINKS = 0.002  # of the values of an operator that is not linear may lie where it has no derivative
+KINKS = 0.002  # share of a nonlinear operator's values that may lie where it has no derivative
 
 
 def check_operator(
@@ -42,22 +42,22 @@ def check_operator(
     refused: Sequence[Sequence[int]] = (),
     seed: int = 0,
 ) -> None:
-    """Hold an operator against the laws of its protocol.
+    """Test an operator against the laws of its protocol.
 
     A :class:`~visionxl.protocols.ForwardOperator`: ``forward`` is linear, ``adjoint`` is its
     transpose (the dot test) and returns videos of the shape that was measured; both keep dtype and
-    device, change nothing in place and answer the same again. The lift is such a video too, and
-    factors, where the operator has them, are those of ``forward``; a reach, where it is told, is
-    as far as ``forward`` sees.
+    device, change nothing in place and return the same again. The lift is such a video too, and
+    factors, if the operator has them, are those of ``forward``; a reach, if it has one, is at
+    least as far as ``forward`` sees.
 
-    A :class:`~visionxl.protocols.NonlinearOperator`: ``linearize`` returns the derivative, held
-    against central differences, as a linear operator that keeps the laws above.
+    A :class:`~visionxl.protocols.NonlinearOperator`: ``linearize`` returns the derivative, compared
+    with central differences, as a linear operator that keeps the laws above.
 
     Args:
-        operator: to examine.
+        operator: to test.
         shape: (frames, channels, height, width) of videos that it takes.
-        dtype: of the arithmetic; float64 tells a mistake from rounding most clearly. That dtypes
-            are kept is tried in float32 as well.
+        dtype: of the arithmetic; float64 distinguishes a mistake from rounding most clearly. That
+            dtypes are kept is tested in float32 as well.
         device: of the tensors.
         refused: shapes that ``forward`` cannot take, and has to refuse with InputError.
         seed: of the random videos.
@@ -193,7 +193,7 @@ def _told(operator: object, law: str, way_out: str) -> Iterator[None]:
 
 
 def _check_some_frames(part: Any, video: Tensor, draws: Draws, enough: float) -> None:
-    """What an operator is for some frames is one, too."""
+    """An operator cut to some frames keeps the laws of operators, too."""
     measured = part.forward(video)
     _check_transpose(part, video, measured, draws, 0)
     if isinstance(part, Factored):
@@ -272,7 +272,7 @@ def _check_factors(operator: Any, video: Tensor, measured: Tensor, enough: float
 
 
 def _not_compared(operator: Any) -> Iterator[str]:
-    """The fields of a value that two equal ones may have different."""
+    """The fields in which two equal values may differ."""
     kind = type(operator)
     if kind.__eq__ is object.__eq__:  # equal is itself alone
         return

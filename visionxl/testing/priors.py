@@ -19,7 +19,7 @@ from visionxl.testing.laws import (
     require,
 )
 
-NEARLY = 0.1  # off, on average: what is decoded to [0, 1] and not to [-1, 1] is nearer
+NEARLY = 0.1  # mean distance from a ramp in [0, 1]: a decoder to [0, 1] comes nearer
 TIMES = (0.001, 0.05, 0.3, 0.8)  # the first is where every leading grid ends
 End = tuple[slice, str]
 ENDS: tuple[End, End] = ((slice(0, 1), "first"), (slice(-1, None), "last"))
@@ -36,16 +36,16 @@ def check_prior(
     device: torch.device | str = "cpu",
     seed: int = 0,
 ) -> None:
-    """Hold a prior against the laws of :class:`~visionxl.protocols.LatentPrior`.
+    """Test a prior against the laws of :class:`~visionxl.protocols.LatentPrior`.
 
     The schedule falls from signal to noise. ``encode``, ``decode`` and ``denoise`` keep frames,
-    dtype and device, change nothing in place, draw nothing at random, and treat every frame by
-    itself; ``decode(encode(video))`` has the video's shape, and is not in [0, 1]. The clean latents
-    and the noise that ``denoise`` returns make the latents it was given:
+    dtype and device, change nothing in place, draw nothing at random, and treat every frame
+    independently; ``decode(encode(video))`` has the video's shape, and is not in [0, 1]. The clean
+    latents and the noise that ``denoise`` returns combine to the latents it was given:
     ``z_t = signal * clean + noise * eps``.
 
     Args:
-        prior: to examine.
+        prior: to test.
         shape: (frames, channels, height, width) of videos that it takes, of 2 frames or more.
         guided: the clean latents are guided and the noise is not (CFG++), so that together they
             need not make the latents.
@@ -56,7 +56,7 @@ def check_prior(
         seed: of the random video.
 
     Raises:
-        InputError: the schedule is none, or the shape has a single frame.
+        InputError: the schedule is not a schedule, or the shape has a single frame.
         ContractError: a law is broken.
     """
     check_value(prior, "schedule", "encode", "decode", "denoise")
@@ -78,7 +78,7 @@ def check_prior(
 
 
 def _check_range(prior: LatentPrior, ramp: Tensor) -> None:
-    """Of what a network that was not trained makes of black to white nothing is said."""
+    """Only a range of [0, 1] is refused: an untrained network may decode the ramp to anything."""
     decoded = prior.decode(prior.encode(ramp))
     require(
         not (decoded - (ramp + 1) / 2).abs().mean() < NEARLY,

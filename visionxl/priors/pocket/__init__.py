@@ -15,8 +15,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 class PocketPrior(DiffusersPrior):
     """A :class:`DiffusersPrior` of about 10 M parameters, unconditional, for photographs.
 
-    Its autoencoder reduces 8 times to 64 channels. ``CARD.md`` beside the weights tells its data,
-    training and limits.
+    Its autoencoder downsamples by 8, to 64 channels. ``CARD.md`` beside the weights describes its
+    data, training and limits.
     """
 
     @classmethod

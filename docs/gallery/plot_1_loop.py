@@ -2,7 +2,7 @@
 The loop, step by step
 ======================
 
-A restoration is a loop, and every pass of it makes five videos. Here they all are.
+A restoration is a loop, and every iteration makes five videos. This lesson shows them all.
 
 We take seven frames of a flower that opens, average them over time, blur them, and add noise. Then
 we run the method by hand, three steps of it, and look at everything that comes by.
@@ -88,9 +88,9 @@ for level, following in zip(levels, [*levels[1:], None], strict=True):
     latent = sampler.renoise(encoded, denoised.noise, following, generator)
 
 # %%
-# Each row is a step, each column a stage. What the loop holds in the first column are noisy
-# latents; they are shown as the decoder sees them. The denoiser makes a soft, safe picture of them,
-# and the correction puts into it what the measurement knows.
+# Each row is a step, each column a stage. In the first column the loop holds noisy latents; they
+# are shown decoded. The denoiser makes a soft, safe picture of them, and the correction adds the
+# information of the measurement.
 
 show(rows)
 

@@ -9,8 +9,8 @@ Three places come to mind:
 - in **latents**: change the latents until their decoded picture fits the measurement.
 - in pixels, but only **at the end**: let the model run alone, and correct its answer once.
 
-The first looks clumsy, as it goes through the autoencoder all the time, and that loses detail. Let
-us see what it buys.
+The first looks clumsy, as it goes through the autoencoder all the time, and that loses detail.
+This lesson shows what it gains.
 """
 
 import time
@@ -57,8 +57,8 @@ level = prior.schedule.level(0.1)
 spread = ScheduleSpread()(level)  # r
 
 # %%
-# Both minimise the same: how far the video is from the measurement, in units of the noise, and how
-# far it is from the estimate, in units of what the estimate may be wrong by,
+# Both minimise the same objective: the distance of the video from the measurement, in units of the
+# noise, and from the estimate, in units of the error assumed for it,
 #
 # .. math:: \frac{\lVert y - A x\rVert^2}{\sigma_y^2} + \frac{\lVert x - x_0\rVert^2}{r^2} .
 #
@@ -112,10 +112,11 @@ ax.legend()
 ax.grid(alpha=0.3)
 
 # %%
-# The search in latents creeps, and after 40 passes through a network it is still below the
-# correction in pixels; more passes come little nearer, for of all videos it can reach only those
-# that the decoder makes. In pixels the correction may leave them. That is why the loop ends on one:
-# its last word is not limited by the autoencoder, which gives the truth itself back with an error.
+# The search in latents converges slowly, and after 40 passes through a network it is still below
+# the correction in pixels; more passes gain little, because it can reach only videos that the
+# decoder can make. The correction in pixels is not restricted to them. That is why the loop ends
+# on one: the result is not limited by the autoencoder, which does not reproduce even the truth
+# exactly.
 
 limit = prior.decode(prior.encode(clip))
 print(f"the truth, encoded and decoded: {psnr(limit, clip):.1f} dB")
@@ -156,10 +157,10 @@ for name, operator in {
         results[f"{name}: {way}\n{psnr(video, clip):.1f} dB"] = video
 
 # %%
-# For the blur the three are alike: it leaves a trace of every pixel in the measurement, so one
-# correction tells nearly all, and this small model has little to add. For the mask nothing is known
-# of a hidden pixel but what its neighbours suggest. There the model has to fill in, and it can do
-# so only from a picture that is right where it can be: it needs the corrected one, again and again.
-# That is what the way back through the encoder is for.
+# For the blur the three are similar: it leaves a trace of every pixel in the measurement, so one
+# correction recovers nearly everything, and this small model has little to add. With the mask, a
+# hidden pixel is known only from what its neighbours suggest. There the model has to fill in, and
+# for that it needs a picture that is right where it can be: the corrected one, at every step. That
+# is why the loop encodes again.
 
 show(results, columns=4)

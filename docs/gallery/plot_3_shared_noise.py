@@ -2,8 +2,8 @@
 Why one noise for all frames?
 =============================
 
-A diffusion model makes up what the measurement does not tell, and chance decides what. If every
-frame has a chance of its own, then every frame is a good picture, and the video flickers.
+A diffusion model makes up what the measurement does not determine, and random noise decides what.
+If every frame has its own noise, then every frame is a good picture, but the video flickers.
 """
 
 import math
@@ -86,7 +86,7 @@ for line, (name, video) in zip(axes, {"shared": shared, "of its own": own}.items
         ax.axis("off")
 
 # %%
-# In time they tell themselves apart. One of these stands still, as the truth does.
+# Played over time, they differ: only one of them stands still, as the truth does.
 
 
 def film(videos):
@@ -153,8 +153,8 @@ for eta in (0.2, 0.8):
         )
 
 # %%
-# Shared noise does not know how things move: it only leaves out one cause of flicker. What the
-# noise of the measurement makes of each frame goes on flickering. For that the consistency has to
+# Shared noise knows nothing of motion: it only removes one cause of flicker. The flicker caused by
+# the noise of the measurement remains. To remove that, the consistency has to
 # look at several frames at once, as :class:`~visionxl.solvers.SpaceTimeTV` does.
 #
 # The three again, in motion, with the :math:`\eta` of 0.8:

@@ -2,8 +2,8 @@
 Why plain conjugate gradients fit the noise
 ===========================================
 
-The obvious way to be true to a measurement is to come as near to it as possible. With noise, that
-is the wrong thing to want.
+The obvious way to be consistent with a measurement is to fit it as closely as possible. With
+noise, that is the wrong goal.
 """
 
 import matplotlib.pyplot as plt
@@ -55,8 +55,8 @@ plain_residuals, plain_errors, plain = curves(PlainCG)
 #
 # .. math:: \frac{\lVert y - A x\rVert^2}{\sigma_y^2} + \frac{\lVert x - x_0\rVert^2}{r^2}
 #
-# by the same conjugate gradients: the measurement is worth what its noise :math:`\sigma_y` leaves
-# of it, and the estimate :math:`x_0` is worth something too: :math:`r` says how far it may be off,
+# by the same conjugate gradients: the measurement is weighted by its noise :math:`\sigma_y`, and
+# the estimate :math:`x_0` by the error :math:`r` assumed for it,
 # which ``ScheduleSpread()(level)`` gives at this level.
 
 
@@ -84,10 +84,10 @@ for ax in (left, right):
 # %%
 # The plain residual falls and falls. The error falls with it only at first, and then rises: once
 # the residual is down to the noise (the dashed line), there is nothing left to explain but the
-# noise itself. And a blur is undone by enlarging what it has made small, which are the fine
-# details, where the noise is as strong as anywhere. So the noise comes back enlarged.
+# noise itself. And undoing a blur amplifies what it attenuated, the fine
+# details, where the noise is as strong as anywhere. So the noise is amplified, too.
 #
-# The noise-aware steps come to rest. More of them do no harm, and nobody has to know when to stop.
+# The noise-aware steps converge. More of them do no harm, and no stopping rule is needed.
 
 
 def picture(video):
@@ -127,8 +127,8 @@ def draw(index):
 film = FuncAnimation(figure, draw, frames=len(steps), interval=500)
 
 # %%
-# Stopped at its best, plain is as good. But when that is, is seen in the right curve only, the one
-# that nobody has.
+# Stopped at the best step, plain conjugate gradients are as good. But which step that is can be
+# seen only in the right curve, which needs the truth.
 #
 # In the loop
 # -----------

@@ -28,8 +28,8 @@ clip, lesson = video[:5], video[-1:]  # to restore, and to learn from: 20 frames
 # ------------------------------
 #
 # Cut a picture into blocks of 8 x 8 pixels, each a vector of 192 numbers. Their principal
-# components are the patterns that blocks are made of. Of a block, the *latents* are its shares of
-# the first patterns, scaled to unit variance; to decode is to add the patterns up.
+# components are the patterns that blocks are made of. The *latents* of a block are its coefficients
+# for the first patterns, scaled to unit variance; decoding adds the patterns up.
 #
 # If such latents are taken for independent Gaussian numbers :math:`z_0 \sim \mathcal N(0, 1)`, the
 # best denoiser is known: from :math:`z_t = a z_0 + b \varepsilon` it is

@@ -27,10 +27,10 @@ clip = cover(read_clip(DEMO_CLIP, frames=5).video, 96, 160)
 # -------------
 #
 # Somebody films through a double window. The second pane adds a ghost: the same picture again,
-# weaker, some pixels further down and to the right. What would come from outside of the frame
-# adds nothing. Values are in [-1, 1], so this is the recorded light less what the operator makes
-# of the constant, :math:`2 v - A 1` for light :math:`v` from 0 to 1: a black pixel's ghost darkens,
-# and "nothing" is grey.
+# weaker, some pixels further down and to the right. Content outside the frame adds
+# nothing. Values are in [-1, 1], so the measurement is the recorded light minus the operator's
+# response to the constant, :math:`2 v - A 1` for light :math:`v` from 0 to 1: a black pixel's ghost
+# darkens, and "nothing" is grey.
 #
 # .. math:: y[i, j] = x[i, j] + g\, x[i - r, j - c]
 #
@@ -88,8 +88,8 @@ print(f"{check_adjoint(WrongWay(), clip.shape):.1e}")
 
 # %%
 # :func:`~visionxl.testing.check_operator` runs the dot test and tries all the other laws: linear,
-# the same dtype and device, nothing changed in place, the same answer twice. It belongs into the
-# tests of your own package. It is silent where all is well, and else says what to mend.
+# the same dtype and device, nothing changed in place, the same answer twice. It belongs in the
+# tests of your own package. It is silent if all is well, and otherwise says what to fix.
 
 check_operator(Ghost(), (2, 3, 24, 32))
 
@@ -102,8 +102,8 @@ except ContractError as error:
 # What a wrong adjoint does
 # -------------------------
 #
-# No shape is wrong and nothing stops, so one could do without the test. Let us see, and keep what
-# ``restore`` warns of.
+# All shapes are right and nothing fails, so the test may seem unnecessary. Let us see, and collect
+# the warnings of ``restore``.
 
 results, residuals = {}, {}
 prior = PocketPrior.load()
@@ -121,7 +121,7 @@ for operator in (Ghost(), WrongWay()):
 results["truth"] = clip
 
 # %%
-# The residual tells, to those who look: with a right model it ends near the noise, 0.02, or below.
+# The residual shows the error: with a correct operator it ends near the noise, 0.02, or below.
 
 for name, residual in residuals.items():
     print(f"{name}: residual {residual:.3f}")

@@ -392,7 +392,7 @@ def test_a_rate_that_is_none_is_told(place, monkeypatch, capfd, rate):
     words = ["simulate", f"rate {rate}.safetensors", "--task", "deblur", "--output", "o.mkv"]
     answer = visionxl(monkeypatch, capfd, *words)
     assert answer.code == 2
-    assert f"tells rate {rate.replace('-', '/')!r}" in answer.err
+    assert f"has rate {rate.replace('-', '/')!r}" in answer.err
 
 
 def test_names_may_have_colons(place, monkeypatch, capfd):
@@ -441,7 +441,7 @@ def test_a_recording_is_told_that_its_task_dims(place, monkeypatch, capfd):
         command = f"restore clip.mkv --task lens.py:{task} --steps 3 --output {task[:4]}.mkv"
         answer = visionxl(monkeypatch, capfd, *command.split())
         assert answer.code == 0
-        assert ("of a white video the task measures 0.25 to 0.25" in answer.out) == words
+        assert ("the task measures a white video as 0.25 to 0.25" in answer.out) == words
 
 
 def test_noise_in_grey_levels_is_told(place, monkeypatch, capfd):

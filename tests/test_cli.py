@@ -219,7 +219,7 @@ def test_videos_are_compared_in_pieces(more, tmp_path, monkeypatch, capfd):
     answer = visionxl(monkeypatch, capfd, "evaluate", "clip.safetensors", "x.mkv")
     if more:
         assert answer.code == 2
-        assert "the clip x.mkv has 32 frames and the restored video more" in answer.err
+        assert "the clip x.mkv has 32 frames and the restored video has more" in answer.err
 
 
 def test_a_truth_of_another_size_is_told(place, monkeypatch, capfd):
@@ -233,8 +233,8 @@ def test_a_truth_of_another_size_is_told(place, monkeypatch, capfd):
     words = ["evaluate", "x.mkv", "clip.mkv", "--size", "48x48"]
     answer = visionxl(monkeypatch, capfd, *words)
     assert answer.code == 2
-    told = "64x96 and with --size the clip is 48x48: say how simulate cut it, --size 64x96"
-    assert told in answer.err
+    told = "64x96 and with --size the clip is 48x48: give the size that simulate cut it to, --size"
+    assert f"{told} 64x96" in answer.err
     answer = visionxl(monkeypatch, capfd, "evaluate", "y.safetensors", "clip.mkv")
     assert "'y.safetensors' is a measurement: restore it first" in answer.err
 

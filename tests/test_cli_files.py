@@ -55,7 +55,7 @@ def test_no_picture_of_one_is_the_output_of_another(run):
         Image.new("RGB", (48, 32), (90, 120, 150)).save(f"{name}.png")
     answer = run("restore p.png p-comparison.png --task deblur --output out/{name}.png")
     assert answer.code == 2
-    assert "would be written of p.png and of p-comparison.png" in answer.err
+    assert "would be written for both p.png and p-comparison.png" in answer.err
 
 
 def test_folders_keep_the_dots_of_their_names(run):
@@ -72,7 +72,7 @@ def test_a_mask_of_an_odd_size_is_not_written_into_even_frames(run):
     simulate = "simulate clip.mkv --task inpaint --size 31x47 --output"
     answer = run(f"{simulate} y.mp4")
     assert answer.code == 2
-    assert "a mask of 31x47 would not fit what it holds; take .mkv" in answer.err
+    assert "a mask of 31x47 would not fit the padded video; take .mkv" in answer.err
     assert not Path("y.mp4").exists()
     assert run(f"{simulate} y.mkv").code == 0
 
@@ -87,7 +87,7 @@ def test_what_was_added_for_an_even_size_is_not_measured(run):
     assert answer.code == 0, answer.err
     told = json.loads(answer.out)
     assert told["psnr"] == pytest.approx(expected, abs=0.01)
-    assert "is of even size" in " ".join(told["notes"])
+    assert "was padded to an even size" in " ".join(told["notes"])
 
 
 def test_a_task_file_that_is_a_program_is_told(run):

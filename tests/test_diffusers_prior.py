@@ -223,7 +223,7 @@ def test_an_unconditional_model_is_one_evaluation_and_takes_only_its_multiples()
 
 
 def test_a_scheduler_without_discrete_alphas_is_refused():
-    with pytest.raises(InputError, match="EDMEulerScheduler has no alphas_cumprod: where"):
+    with pytest.raises(InputError, match="EDMEulerScheduler has no alphas_cumprod: if"):
         DiffusersPrior.assemble(unconditional_unet(), autoencoder(), EDMEulerScheduler())
 
 
@@ -315,7 +315,7 @@ def test_a_folder_without_text_needs_no_pipeline_around_it(tmp_path):
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
     )
     told.save_pretrained(tmp_path / "unet")
-    with pytest.raises(InputError, match=r"UNet2DConditionModel, which is told.*assemble"):
+    with pytest.raises(InputError, match=r"UNet2DConditionModel, which is conditioned.*assemble"):
         DiffusersPrior.from_pretrained(tmp_path)
     assert isinstance(prior_named(str(WEIGHTS)), DiffusersPrior)
 

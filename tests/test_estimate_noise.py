@@ -210,8 +210,8 @@ def test_a_lossy_codec_is_told_from_a_lossless_one(name, measured, monkeypatch, 
 @pytest.mark.parametrize(
     ("given", "taken", "word"),
     [
-        ([], 0.1, "noise 0.1 was taken: y.mp4 went through a lossy codec"),
-        (["--noise", "estimate"], 0.1, "a lossy codec: what was estimated is less"),
+        ([], 0.1, "noise 0.1 was assumed: y.mp4 went through a lossy codec"),
+        (["--noise", "estimate"], 0.1, "a lossy codec: the estimate is less"),
         (["--noise", "0.01"], 0.01, "whose errors are not in --noise 0.01"),
         (["--noise", "0.1"], 0.1, None),
     ],
@@ -235,7 +235,7 @@ def test_no_less_than_the_rounding_of_8_bits_is_taken(measured, monkeypatch, cap
     words = ["restore", "y.mkv", "--task", "deblur", "--noise", "0", "--output", "x.mkv"]
     answer = visionxl(monkeypatch, capfd, *words)
     assert answer.code == 0, answer.err
-    note = f"note: noise {ROUNDING} was taken, the rounding of 8 bits, and not --noise 0"
+    note = f"note: noise {ROUNDING}, the rounding of 8 bits, was assumed, not --noise 0"
     assert note in answer.out
     assert json.loads(Path("x.json").read_text())["noise_std"] == ROUNDING
 
@@ -275,7 +275,7 @@ def test_a_measurement_that_looks_noisier_than_its_format_is_told_of():
     clip = cover(read_clip(DEMO_CLIP, 9).video, 96, 160)
     noisy = clip + 0.03 * torch.randn(clip.shape, generator=chance())
     words = about_noise(Path("y.png"), ROUNDING, None, False, noisy)[0]
-    assert "and it looks like 0.03" in words
+    assert "but it looks like 0.03" in words
     assert "--noise estimate" in words
     (calm,) = about_noise(Path("y.png"), ROUNDING, None, False, torch.zeros(9, 3, 8, 8))
     assert "looks like" not in calm
@@ -283,7 +283,7 @@ def test_a_measurement_that_looks_noisier_than_its_format_is_told_of():
 
 def test_nothing_was_taken_for_a_measurement_of_floating_point_numbers():
     assert about_noise(Path("y.safetensors"), 0.001, 0.001, False) == []
-    assert "was taken" in about_noise(Path("y.png"), ROUNDING, 0.001, False)[0]
+    assert "was assumed" in about_noise(Path("y.png"), ROUNDING, 0.001, False)[0]
 
 
 def test_less_noise_than_the_rounding_is_believed_of_floating_point_numbers():

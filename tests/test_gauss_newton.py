@@ -354,7 +354,7 @@ ERRORS = {
     "no rounds": (lambda: GaussNewton(rounds=0), "rounds 0"),
     "a lift of another shape": (
         restored_with_a_wrong_lift,
-        "its lift made of it.*mend forward and lift",
+        "its lift made from it.*fix forward and lift",
     ),
 }
 

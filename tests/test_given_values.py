@@ -91,7 +91,7 @@ SCHEDULER = DDIMScheduler()
     ("make", "told"),
     [
         (lambda: InverseProblem(OPERATOR, CLIP.numpy()), "torch.from_numpy"),
-        (lambda: InverseProblem(OPERATOR, read_clip(DEMO_CLIP, 1)), "clip.video of a clip"),
+        (lambda: InverseProblem(OPERATOR, read_clip(DEMO_CLIP, 1)), "clip.video for a clip"),
         (lambda: InverseProblem(CLIP, OPERATOR), "the operator first"),
         (lambda: simulate(CLIP[:0], OPERATOR, generator=seeded()), "has no values"),
         (lambda: simulate(CLIP / 0, OPERATOR, generator=seeded()), "not finite"),
@@ -342,7 +342,7 @@ class Overwriting:
         (lambda: plain(estimate_noise)(CLIP, 0), "axes 0: give several whole numbers"),
         (
             lambda: plain(restore)(PROBLEM, PRIOR, vision_xl(), generator=seeded(), inner="x"),
-            "inner str is no LatentPrior, which has no decode, denoise, schedule",
+            "inner str is no LatentPrior, as it has no decode, denoise, schedule",
         ),
         (
             lambda: plain(restore)(PROBLEM, PRIOR, vision_xl, generator=seeded()),
@@ -350,7 +350,7 @@ class Overwriting:
         ),
         (
             lambda: plain(restore)(PROBLEM, GaussianPrior, vision_xl(), generator=seeded()),
-            "prior GaussianPrior is a class and no value of it",
+            "prior GaussianPrior is a class, not a value of it",
         ),
         (lambda: simulate(CLIP, Overwriting(), generator=seeded()), "forward changed its video in"),
         (

@@ -627,8 +627,8 @@ def test_what_would_fit_fits(monkeypatch, capfd):
         (("--memory", "-1"), "'--memory': -1 is out of range: give a finite number above 0"),
         (("--device", "gpu"), "--device 'gpu' is unknown"),
         (("--prior", "nothing"), "--prior 'nothing' is unknown"),
-        (("--prior", "own.py:prior"), "what a prior of your own takes cannot be counted"),
-        (("--dtype", "bfloat16"), "--dtype 'bfloat16' is of a --prior"),
+        (("--prior", "own.py:prior"), "the memory of a prior of your own cannot be counted"),
+        (("--dtype", "bfloat16"), "--dtype 'bfloat16' needs a --prior"),
     ],
 )
 def test_info_refuses_bad_plans(monkeypatch, capfd, words, message):

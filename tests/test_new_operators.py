@@ -347,7 +347,7 @@ ERRORS = {
     ),
     "exposures of another video": (
         lambda: Snapshot(torch.ones(3, 6, 8), frames=7).adjoint(VIDEO),
-        "4 frames.*7 frames, 3 to an exposure, make 3",
+        "4 frames.*7 frames, 3 per exposure, give 3",
     ),
     "offsets that are not numbers": (lambda: Shift([(math.nan, 0)]), "finite numbers"),
     "offsets of other frames": (lambda: Shift([(0, 0)]).forward(VIDEO), "4 frames.*for 1"),

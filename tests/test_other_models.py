@@ -108,9 +108,9 @@ def test_a_safety_checker_is_not_asked_for(tmp_path):
 def test_a_model_that_is_told_no_text_is_refused_before_its_weights_are_read(tmp_path):
     index = {"_class_name": "StableVideoDiffusionPipeline", "unet": ["diffusers", "X"]}
     (tmp_path / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(InputError, match="StableVideoDiffusionPipeline, which is not told a text"):
+    with pytest.raises(InputError, match="StableVideoDiffusionPipeline, which is not conditioned"):
         DiffusersPrior.from_pretrained(tmp_path)
-    with pytest.raises(InputError, match="told a class or an image"):
+    with pytest.raises(InputError, match="conditioned on a class or an image"):
         DiffusersPrior.assemble(
             models.unet(16, class_embed_type="timestep"), models.autoencoder(), DDPMScheduler()
         )

@@ -128,7 +128,7 @@ def test_of_a_recording_with_fewer_frames_the_shortest_video_is_restored(
     words = ["restore", "y.mkv", "--task", task, *noise, "--truth", "clip.mkv", "--steps", "10"]
     answer = visionxl(monkeypatch, capfd, *words, "--output", "x.mkv")
     assert answer.code == 0, answer.err
-    assert f"y.mkv has 6 frames, and the shortest video that is measured so has {frames}" in (
+    assert f"y.mkv has 6 frames, and the shortest video with such a measurement has {frames}" in (
         " ".join(answer.out.split())
     )
     assert len(read_clip("x.mkv").video) == frames
@@ -378,7 +378,7 @@ def back(frames, height, width, generator):
         (":too_few", ["broken.py:too_few raised TypeError", "(frames, height, width, generator)"]),
         (":fails", ["raised ZeroDivisionError: division by zero"]),
         (":nothing", ["returned None", "forward(video) and adjoint(measurement)"]),
-        (":kind", ["returned the class Identity", "no value of it"]),
+        (":kind", ["returned the class Identity", "not a value of it"]),
         (":one_way", ["returned One, which has no adjoint", "adjoint(measurement)"]),
         (":curve", ["returned Curve, which has no lift", "linearize and lift"]),
         (":thirds", ["line 37 of broken.py, in forward, raised RuntimeError"]),
@@ -504,13 +504,13 @@ def test_a_prior_and_a_method_of_ones_own_restore(parts, run):
     [
         ("--prior none.py:prior", "there is no file 'none.py'"),
         ("--prior parts.py:half", "returned Half, which has no decode, denoise, schedule: make"),
-        ("--prior parts.py", "which function of it? give parts.py:FUNCTION"),
+        ("--prior parts.py", "does not say which function: give parts.py:FUNCTION"),
         ("--prior parts.py:nothing", "returned NoneType, which has no decode"),
         ("--prior parts.py:wrong", "raised KeyError: 'a:key:b'; it is called as (device, dtype)"),
         ("--prior parts.py:other", "has no function 'other'; write def other(device, dtype)"),
         ("--prior parts.py:prior --prompt x", "--prompt 'x': parts.py:prior takes none"),
         ("--prior parts.py:prior --compile", "--compile: a prior of your own"),
-        ("--prior parts.py:prior --memory 4", "--memory: what a prior of your own takes"),
+        ("--prior parts.py:prior --memory 4", "--memory: the memory of a prior of your own"),
         ("--prior parts.py:prior --inner-autoencoder x", "--inner-autoencoder 'x': a prior of"),
         ("--method parts.py:nothing", "returned NoneType: make it return a Sampler"),
         ("--method parts.py:method --steps 0", "--steps"),

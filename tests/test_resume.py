@@ -322,7 +322,7 @@ def test_an_interrupted_run_is_not_begun_anew_by_accident(
 ):
     answer = visionxl(monkeypatch, capfd, *RESTORE)
     assert answer.code == 2
-    assert "--resume to go on, or with --overwrite to begin anew" in answer.err
+    assert "--resume to go on, or with --overwrite to start again" in answer.err
     answer = visionxl(monkeypatch, capfd, *RESTORE, "--overwrite")
     assert answer.code == 0, answer.err
     assert "went on" not in answer.out

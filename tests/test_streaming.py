@@ -208,5 +208,5 @@ def test_a_file_that_is_replaced_meanwhile_is_not_read(kind, tmp_path):
     frames = TensorFrames(path, "video") if tensor else VideoFrames(path, kept=1)
     assert len(frames[3:5]) == 2
     write_clip(path, -VIDEO, Fraction(24), overwrite=True)
-    with pytest.raises(InputError, match=r"was changed or removed.*begin anew"):
+    with pytest.raises(InputError, match=r"was changed or removed.*start again"):
         frames[0:2]

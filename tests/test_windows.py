@@ -564,7 +564,7 @@ class Fading:
 
 def test_what_changes_in_time_is_refused_however_slowly():
     for share in (0.1, 5e-4):
-        with pytest.raises(InputError, match=r"otherwise at another time.*at\(frames, count\)"):
+        with pytest.raises(InputError, match=r"differently at another time.*at\(frames, count\)"):
             in_windows(problem_of(Fading(share)), vision_xl(count=10))
     assert in_windows(problem_of(Fading(0.0)), vision_xl(count=10))
 
@@ -596,7 +596,7 @@ class Shortsighted:
     "operator", [Fading(0.1), Late(0.5), Shortsighted()], ids=lambda o: type(o).__name__
 )
 def test_pieces_that_are_not_the_operator_are_refused_wherever_a_clip_is_cut(operator):
-    told = r"not measure some frames as it .*reach\(\) tells fewer.*lacks at\(.*or that is wrong"
+    told = r"not measure some frames as it .*reach\(\) gives fewer.*lacks at\(.*or that is wrong"
     problem = problem_of(operator)
     with pytest.raises(InputError, match=told):
         in_windows(problem, vision_xl(count=10))

@@ -205,8 +205,8 @@ def begin(folder: CheckpointFolder, run: Mapping[str, Any], output: Path) -> lis
     other = difference(before["run"], run)
     if other is not None:
         raise InputError(
-            f"--resume: {output.name} was begun with {other}: give the same command again, or "
-            "--overwrite without --resume, to begin anew"
+            f"--resume: {output.name} was begun with {other}: run the same command again, or use "
+            "--overwrite without --resume to start again"
         )
     return words
 

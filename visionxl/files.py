@@ -45,8 +45,8 @@ def check_output(path: Path, overwrite: bool) -> None:
         )
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise InputError(
-            f"output {str(path)!r} is a device or a pipe: what is written takes the place of a "
-            "file or a folder; choose another name"
+            f"output {str(path)!r} is a device or a pipe, and only a file or a folder can be "
+            "replaced: choose another name"
         )
     if path.exists() and not overwrite:
         raise InputError(
@@ -68,10 +68,10 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, of the same suffix, that takes its place at the end.
+    """A temporary path beside ``path``, of the same suffix, that replaces it at the end.
 
-    It is forced to the disk first. After an error nothing is left behind and what was at ``path``
-    is untouched; SIGINT and SIGTERM wait for the end. What is written may be a file or a folder.
+    It is synced to disk first. After an error nothing is left behind and the previous ``path`` is
+    unchanged; SIGINT and SIGTERM are deferred to the end. The output may be a file or a folder.
     """
     partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     with unbroken():
@@ -101,9 +101,9 @@ def whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def unbroken() -> Iterator[None]:
-    """SIGINT and SIGTERM that arrive inside take effect at its end.
+    """Defers SIGINT and SIGTERM to the end of the context.
 
-    Python lets the main thread alone handle signals: elsewhere this does nothing.
+    Python handles signals only in the main thread: elsewhere this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -124,9 +124,9 @@ def unbroken() -> Iterator[None]:
 
 
 def clear_partials(path: Path) -> None:
-    """Remove what writers of ``path`` that were killed have left. No other may be at work.
+    """Remove what killed writers of ``path`` have left. No other writer may be active.
 
-    A folder that was about to be replaced takes its place again.
+    A folder that was about to be replaced is put back.
     """
     partial = re.compile(rf"\.{re.escape(path.stem)}\.\d+\.part{re.escape(path.suffix)}")
     previous = re.compile(rf"\.{re.escape(path.name)}\.\d+\.previous")
@@ -138,7 +138,7 @@ def clear_partials(path: Path) -> None:
 
 
 def _force(path: Path) -> None:
-    """Everything of a file or folder to the disk."""
+    """Sync a file, or the files of a folder, to disk."""
     files = path.iterdir() if path.is_dir() else [path]
     for file in files:
         with file.open("rb+") as opened:
@@ -146,7 +146,7 @@ def _force(path: Path) -> None:
 
 
 def _force_entry(path: Path) -> None:
-    """The name of a file to the disk, where folders can be opened (not on Windows)."""
+    """Sync the directory entry of a file to disk, except on Windows."""
     if os.name == "nt":
         return
     folder = os.open(path.absolute().parent, os.O_RDONLY)
@@ -212,7 +212,9 @@ def save_in_pieces(
         for tensor in others.values():
             file.write(_bytes_of(tensor))
     if written != frames:
-        raise InputError(f"{name} has {written} frames, and {frames} were announced")
+        raise InputError(
+            f"{name} has {written} frames, and {frames} were announced: give frames={written}"
+        )
 
 
 def checksum_of(*tensors: Tensor | None) -> str:

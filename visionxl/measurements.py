@@ -91,9 +91,9 @@ class Description:
             operator = self._changed(operator, "mask", Mask, mask=self.mask)
         if self.answers is not None and not _same(answers_of(operator, self.shape), self.answers):
             raise InputError(
-                f"{self.task} makes another operator than when it measured, though its code is the "
-                "same: a file that it reads has changed, or it draws from something else than the "
-                "generator it is given; undo the change, or simulate again"
+                f"{self.task} makes another operator than when it measured, although its code is "
+                "the same: a file that it reads has changed, or it draws random numbers without "
+                "the generator it is given; undo the change, or simulate again"
             )
         return operator
 
@@ -300,8 +300,8 @@ def estimate_noise(
     if not isinstance(measurement, Tensor) or not measurement.is_floating_point():
         kind = getattr(measurement, "dtype", type(measurement).__name__)
         raise InputError(
-            f"measurement is {kind}: expected a tensor of floating point numbers; of 8-bit "
-            "pictures take y.float() / 127.5 - 1"
+            f"measurement is {kind}: expected a tensor of floating point numbers; for 8-bit "
+            "pictures use y.float() / 127.5 - 1"
         )
     if not isinstance(axes, Sequence) or not all(isinstance(axis, int) for axis in axes):
         raise InputError(f"axes {axes!r}: give several whole numbers, such as (0, -2, -1)")
@@ -321,8 +321,8 @@ def estimate_noise(
     shape = tuple(measurement.shape)
     if not bool(torch.isfinite(measurement).all()):
         raise InputError(
-            f"measurement of {shape} holds values that are not finite: leave out what was not "
-            "measured"
+            f"measurement of {shape} holds values that are not finite: give known, 0 where nothing "
+            "was measured"
         )
     places = {axis % len(shape) for axis in axes if -len(shape) <= axis < len(shape)}
     if not axes or len(places) != len(axes) or min(shape[place] for place in places) < 3:

@@ -31,7 +31,7 @@ def check_same_shape(video: Tensor, truth: Tensor) -> None:
     if video.shape != truth.shape:
         raise InputError(
             f"video of {tuple(video.shape)} and truth of {tuple(truth.shape)}: expected the same "
-            "frames, channels, height and width; of a measurement take visionxl.operators.lift("
+            "frames, channels, height and width; for a measurement use visionxl.operators.lift("
             "operator, measurement), and cut or resize a video (visionxl.sizes)"
         )
 

@@ -190,9 +190,9 @@ def _number(value: Any) -> Any:
 def _check_measurement(_: object, __: object, value: object) -> None:
     if isinstance(value, Tensor):
         return
-    kind, way_out = type(value).__name__, "torch.from_numpy(y) of an array"
+    kind, way_out = type(value).__name__, "torch.from_numpy(y) for an array"
     if hasattr(value, "video"):
-        way_out = "clip.video of a clip"
+        way_out = "clip.video for a clip"
     elif hasattr(value, "forward"):
         way_out = "the operator first, and then the measurement"
     raise InputError(f"measurement is {kind}: expected a tensor of torch; give {way_out}")

@@ -78,16 +78,18 @@ def check_measures(operator: object) -> None:
 def check_truth(video: object) -> None:
     """Raise InputError unless ``video`` is a video of finite values, about -1 to 1."""
     if not isinstance(video, Tensor) and hasattr(video, "forward"):
-        raise InputError(f"video {name_of(video)} is an operator: give the video first, then it")
+        raise InputError(
+            f"video {name_of(video)} is an operator: give the video first, then the operator"
+        )
     if not isinstance(video, Tensor):
         raise InputError(
-            f"video is a {type(video).__name__}: expected a tensor of torch; of an array take "
+            f"video is a {type(video).__name__}: expected a tensor of torch; for an array use "
             "torch.from_numpy(video)"
         )
     if not video.is_floating_point():
         kind = video.dtype
         raise InputError(
-            f"video is {kind}: expected floating point numbers in [-1, 1]; of 8-bit pictures take "
+            f"video is {kind}: expected floating point numbers in [-1, 1]; for 8-bit pictures use "
             "video.float() / 127.5 - 1"
         )
     if video.ndim != 4 or (video.shape[-1] in (1, 3) and video.shape[1] > 4):
@@ -102,6 +104,6 @@ def check_truth(video: object) -> None:
         raise InputError(f"video has {count} values that are not finite: look where they come from")
     if video.abs().max() > FAR:
         raise InputError(
-            f"video has values up to {video.abs().max():.4g}: expected about -1 to 1; of values "
-            "from 0 to 255 take video / 127.5 - 1"
+            f"video has values up to {video.abs().max():.4g}: expected about -1 to 1; for values "
+            "from 0 to 255 use video / 127.5 - 1"
         )

@@ -56,8 +56,8 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 def _check_unchanged(path: Path, stamp: tuple[int, int, int]) -> None:
     if not path.exists() or _stamp(path) != stamp:
         raise InputError(
-            f"{str(path)!r} was changed or removed while its frames were read: what was read of it "
-            "belongs to the old one; begin anew (--overwrite)"
+            f"{str(path)!r} was changed or removed while its frames were read: those read before "
+            "belong to the old file; start again (--overwrite)"
         )
 
 

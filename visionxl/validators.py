@@ -108,6 +108,6 @@ def left_alone(part: object, method: str, name: str, given: Tensor) -> Iterator[
     yield
     if version is not None and given._version != version:
         raise InputError(
-            f"{name_of(part)}: {method} changed its {name} in place, which is needed as it was: "
+            f"{name_of(part)}: {method} changed its {name} in place, but it is needed unchanged: "
             f"work on {name}.clone()"
         )

@@ -205,7 +205,7 @@ def rate_of(value: object, path: Path) -> Fraction:
     except (ValueError, TypeError, ZeroDivisionError, OverflowError):
         rate = Fraction(0)
     if rate <= 0:
-        raise InputError(f"{str(path)!r} tells rate {value!r}: expected frames per second, above 0")
+        raise InputError(f"{str(path)!r} has rate {value!r}: expected frames per second, above 0")
     return rate
 
 

@@ -178,7 +178,7 @@ def _checked_pieces(
         largest = piece.abs().max().item() if piece.numel() else 0.0
         if channels is not None and largest > FAR and not any("clipped" in note for note in notes):
             notes.append(
-                f"values up to {largest:.4g} were clipped to [-1, 1]: of values from 0 to 255 "
+                f"values up to {largest:.4g} were clipped to [-1, 1]: for values from 0 to 255 "
                 "write video / 127.5 - 1"
             )
         first = piece[:0] if first is None else first
@@ -190,7 +190,9 @@ def _checked_pieces(
         done += len(piece)
         yield piece
     if done != frames:
-        raise InputError(f"the pieces have {done} frames, and {frames} were announced")
+        raise InputError(
+            f"the pieces have {done} frames, and {frames} were announced: give frames={done}"
+        )
 
 
 def _fitted(pieces: Callable[[], Iterator[Video]], height: int, width: int) -> Iterator[Video]:

@@ -116,7 +116,7 @@ class _Run:
 
 
 class Desk:
-    """Does the work of every session in turn.
+    """Runs the requests of all sessions, one at a time.
 
     Args:
         work: what is done.
@@ -189,7 +189,7 @@ class Desk:
 def _latest(
     events: "SimpleQueue[Progress | Outcome | BaseException]",
 ) -> Iterator[Progress | Outcome]:
-    """The events, up to the outcome; of what came in the meantime the last alone."""
+    """The events up to the outcome; of several that arrived meanwhile, only the last."""
     last: Progress | Outcome | BaseException = events.get()
     while True:
         while isinstance(last, Progress) and not events.empty():

@@ -40,8 +40,8 @@ class Limits:
         """Raise InputError for so many frames."""
         if frames > self.max_frames:
             raise InputError(
-                f"{name} has more than {self.max_frames} frames, which is what the app takes: cut "
-                "it, or start visionxl app with --max-frames"
+                f"{name} has more than {self.max_frames} frames, the most that the app takes: cut "
+                "it, or start visionxl app with a larger --max-frames"
             )
 
     def fitting(self, height: int, width: int) -> tuple[int, int]:

@@ -11,12 +11,12 @@ from visionxl.report.media import data_uri
 from visionxl.video import Clip
 
 MODES: list[tuple[str, bool]] = [
-    ("A good clip: spoil it, restore it, and compare with the truth", True),
-    ("A spoilt clip: restore it", False),
+    ("A good clip: degrade it, restore it, compare with the original", True),
+    ("A degraded clip: restore it", False),
 ]
 TASK = "sr4 is 4 times smaller, inpaint lacks half of the pixels; + also averages over 7 frames."
 NOISE = "Standard deviation; the range of the pixels is [-1, 1]. One grey level is 0.008."
-PRIOR = "The image model. One that is chosen for the first time is loaded first."
+PRIOR = "The image model. Each is loaded the first time that it is chosen."
 STAGES = {
     "start": "finding where to start",
     "denoise": "denoising",
@@ -41,7 +41,7 @@ def heading(priors: Sequence[str], limits: Limits) -> str:
 
 def waiting() -> str:
     """Before the first run."""
-    return "<p>Here the restoration will appear, step by step.</p>"
+    return "<p>The restoration will appear here, step by step.</p>"
 
 
 def reading() -> str:
@@ -55,8 +55,8 @@ def clip_told(clip: Clip, path: Path, least_noise: float) -> str:
     line = f"{escape(path.name)}: {frames} frames of {height}x{width} are taken."
     if least_noise == CODEC:
         line += (
-            f" They went through a lossy codec, whose errors are like noise of {CODEC}: no less is "
-            "taken."
+            f" They went through a lossy codec, whose errors are like noise of {CODEC}: at least "
+            "that is assumed."
         )
     return f"<p>{line}</p>"
 
@@ -118,5 +118,5 @@ def failed() -> str:
     """After an error of the program's own."""
     return (
         '<p role="alert"><b>Something went wrong</b> that should not: the terminal where visionxl '
-        "app runs tells what.</p>"
+        "app runs says what.</p>"
     )

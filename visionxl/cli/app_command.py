@@ -33,10 +33,10 @@ def app_(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(parser=integer(1, 65535), help="To listen on.")] = 7860,
     max_frames: Annotated[
-        int, typer.Option(parser=integer(1), help="Of a clip.")
+        int, typer.Option(parser=integer(1), help="Per clip.")
     ] = Limits().max_frames,
     max_pixels: Annotated[
-        int, typer.Option(parser=integer(1), help="Of a frame: height times width.")
+        int, typer.Option(parser=integer(1), help="Per frame: height x width.")
     ] = Limits().max_pixels,
 ) -> None:
     """Serve a page to this machine's browser: drop a clip, watch its restoration, compare."""

@@ -52,5 +52,5 @@ def chosen(priors: Loaders, name: str) -> NetworkPrior:
     except InputError as error:
         print(f"prior {name!r}: {error}", file=sys.stderr, flush=True)
         raise InputError(
-            f"prior {name!r} cannot be loaded: the terminal where visionxl app runs tells why"
+            f"prior {name!r} cannot be loaded: the terminal where visionxl app runs says why"
         ) from None

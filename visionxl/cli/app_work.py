@@ -89,7 +89,7 @@ class Restorer:
 
 
 class Told:
-    """Tells of a run as it goes on."""
+    """Reports the progress of a run."""
 
     def __init__(self, steps: int, tell: Tell) -> None:
         self._tell = tell
@@ -98,7 +98,7 @@ class Told:
 
     @contextmanager
     def stage(self, name: str, frames: int) -> Iterator[None]:
-        """Around a call of a network: told before it."""
+        """The context of a network call, which is reported before it begins."""
         if self._now.step:
             self._now = evolve(self._now, stage=name)
         self._tell(self._now)

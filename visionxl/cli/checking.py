@@ -43,7 +43,7 @@ def check_apart(output: Path, written: Iterable[Path], inputs: Iterable[Path | N
 def check_original(name: str, video: Video, channels: tuple[int, ...] = (3,)) -> None:
     """Raise InputError for values that are no video in [-1, 1] of so many channels."""
     if not bool(video.isfinite().all()):
-        raise InputError(f"{name} has values that are not finite: give the clip as it was")
+        raise InputError(f"{name} has values that are not finite: give a clip without them")
     if video.ndim != 4 or video.shape[1] not in channels:
         expected = " or ".join(map(str, channels))
         raise InputError(
@@ -52,8 +52,8 @@ def check_original(name: str, video: Video, channels: tuple[int, ...] = (3,)) ->
         )
     if video.abs().max() > FAR:
         raise InputError(
-            f"{name} has values up to {video.abs().max():.4g}: expected about -1 to 1; of values "
-            "from 0 to 255 take video / 127.5 - 1"
+            f"{name} has values up to {video.abs().max():.4g}: expected about -1 to 1; for values "
+            "from 0 to 255 use video / 127.5 - 1"
         )
 
 

@@ -43,7 +43,7 @@ def evaluate(
     video: Annotated[Path, typer.Argument(help="The restored video.")],
     clip: Annotated[Path, typer.Argument(help="The original clip.")],
     measurement: Annotated[
-        Path | None, typer.Option(help="From simulate: also tell the data residual.")
+        Path | None, typer.Option(help="From simulate: adds the data residual.")
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="FILE.py:FUNCTION, if it was measured by your own task.")
@@ -57,8 +57,8 @@ def evaluate(
     """Measure a restored video against the original: PSNR, SSIM, flicker, residual."""
     if measurement is not None and measurement.suffix.lower() != ".safetensors":
         raise InputError(
-            f"--measurement {measurement.name} does not tell how it was measured: give a "
-            ".safetensors file of simulate, or leave it out"
+            f"--measurement {measurement.name} does not say how it was measured: give a "
+            ".safetensors file from simulate, or leave it out"
         )
     if measurement is None and task is not None:
         raise InputError(f"--task {task!r} is for --measurement: give both, or none")
@@ -76,9 +76,9 @@ def evaluate(
         made = len(restored) if has_reach(operator) else len(first), *first.shape[1:]
         if made != values.shape:
             raise InputError(
-                f"--measurement {measurement.name} has shape {values.shape}, and of the "
-                f"restored video {made} would be measured: give the measurement that it was "
-                "restored from"
+                f"--measurement {measurement.name} has shape {values.shape}, but measuring the "
+                f"restored video gives {made}: give the measurement that the video was restored "
+                "from"
             )
         mask = outermost_mask(operator)
         seen = values if mask is None else masked(values, mask.mask)
@@ -120,7 +120,7 @@ def _pairs(
         if len(original) < there:
             found = compared + len(original)
             raise InputError(
-                f"the clip {clip.name} has {found} frames and the restored video more: "
+                f"the clip {clip.name} has {found} frames and the restored video has more: "
                 f"give the clip that was measured, or --frames {found}"
             )
         check_original(f"the clip {clip.name}", original, (1, 3))
@@ -129,10 +129,10 @@ def _pairs(
         if video.suffix.lower() == ".mp4":
             restored, padded = _without_padding(restored, truth)
         if padded and not compared:
-            notes.append(f"{video.name} is of even size: what was added for that is cut off")
+            notes.append(f"{video.name} was padded to an even size: the padding is cut off")
         if restored.shape[-2:] != truth.shape[-2:]:
             (height, width), (h, w) = restored.shape[-2:], truth.shape[-2:]
-            cut = f"say how simulate cut it, --size {height}x{width}"
+            cut = f"give the size that simulate cut it to, --size {height}x{width}"
             smaller = size is None and (h < height or w < width)
             way = "give the clip that was measured" if smaller else cut
             other = "the clip" if size is None else "with --size the clip is"

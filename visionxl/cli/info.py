@@ -116,7 +116,7 @@ def _models() -> dict[str, str]:
     kept = len(list(cache.glob("models--*")))
     return {
         "hub cache": f"{_short(cache)} ({kept} models)",
-        "hub is": "offline" if HF_HUB_OFFLINE else "asked where the cache lacks a model",
+        "hub is": "offline" if HF_HUB_OFFLINE else "used if the cache lacks a model",
         "lpips weights": _short(Path(torch.hub.get_dir(), "checkpoints")),
     }
 
@@ -137,37 +137,37 @@ def _short(path: Path) -> str:
 
 
 @app.command(
-    short_help="What a report of a bug needs, and what can be asked for; or memory plans.",
+    short_help="What a bug report needs; tasks, methods and priors; or memory plans.",
     epilog=examples("visionxl info", "visionxl info --plan --size 1080x1920 --memory 16"),
 )
 def info(
     plan: Annotated[
-        bool, typer.Option("--plan", help="Memory plans instead: what is done to fit a GPU.")
+        bool, typer.Option("--plan", help="Show memory plans instead: how to fit a GPU.")
     ] = False,
     prior: Annotated[
         str | None,
-        typer.Option(help="To plan for; without it the pocket prior and SDXL in bfloat16."),
+        typer.Option(help="For --plan; default: pocket, and SDXL in bfloat16."),
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option(help="Of the prior's networks, as restore's; float32 without it.")
+        str | None, typer.Option(help="Of the prior's networks, as in restore; default: float32.")
     ] = None,
     size: Annotated[
-        str | None, typer.Option(help="HEIGHTxWIDTH to plan for; without it 768x1280.")
+        str | None, typer.Option(help="For --plan: HEIGHTxWIDTH; default: 768x1280.")
     ] = None,
     frames: Annotated[
-        int | None, typer.Option(parser=integer(1), help="To plan for; without it 25.")
+        int | None, typer.Option(parser=integer(1), help="For --plan; default: 25.")
     ] = None,
     memory: Annotated[
         float | None,
-        typer.Option(parser=real(0.0, above=True), help="GB to plan for; without it 8, 12 and 24."),
+        typer.Option(parser=real(0.0, above=True), help="For --plan, in GB; default: 8, 12, 24."),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(help="cpu, mps, or, without it, cuda; and without --memory this CPU."),
+        typer.Option(help="cpu, mps or cuda (default; without --memory also this CPU)."),
     ] = None,
     json_: JsonOption = False,
 ) -> None:
-    """What a report of a bug needs, tasks, methods and priors; or memory plans."""
+    """What a bug report needs; tasks, methods and priors; or memory plans."""
     if plan:
         say_plans(prior, dtype, size or "768x1280", frames or 25, memory, device or "cuda", json_)
         return
@@ -175,6 +175,6 @@ def info(
     given |= {"memory": memory, "device": device}
     for name, value in given.items():
         if value is not None:
-            raise InputError(f"--{name} is to plan for: add --plan")
+            raise InputError(f"--{name} is for memory plans: add --plan, or leave it out")
     known = facts()
     print(json.dumps(known, indent=2) if json_ else words(known))

@@ -1,10 +1,10 @@
 """What restore does with one measurement: as a whole, or a window at a time.
 
-Both kinds have the ``operator``, the number of ``measured_frames``, what is ``shown``, frames that
-may tell their noise, ``drawn``, a mask that nobody told, and the same methods: ``checksum`` of the
-measurement and the mask; ``truth``, which reads the original clip in the size that was measured, or
-tells where it is, with words on it; ``run``, whose answer has a ``record`` and ``notes``; and
-``write``, which takes the answer and the truth, and tells the files that it wrote: the video, a
+Both kinds have the ``operator``, the number of ``measured_frames``, ``shown``, frames from which
+the noise can be estimated, ``drawn``, a random mask that was not given, and the same methods:
+``checksum`` of the measurement and the mask; ``truth``, which returns the original clip in the
+measured size, or its path, with notes; ``run``, whose result has a ``record`` and ``notes``; and
+``write``, which takes the result and the truth, and returns the files that it wrote: the video, a
 picture, a page and the record.
 """
 
@@ -46,13 +46,13 @@ DRAWN = ("inpaint", "inpaint+")  # tasks with a random mask
 
 
 def shown(frames: Any, operator: object) -> Any:
-    """The measured frames, where they are colour frames without holes, and more than two."""
+    """The measured frames, if they are more than two colour frames without holes; else None."""
     plain = len(frames.shape) == 4 and len(frames) > 2 and frames.shape[1] == 3
     return frames if plain and not find_parts(operator, Mask) else None
 
 
 def drawn_mask(operator: object, path: Path, description: Description) -> Tensor | None:
-    """The mask that was drawn for a measurement whose file does not tell it."""
+    """The mask that was drawn for a measurement whose file does not have it."""
     told = description.mask is not None or path.suffix.lower() == ".safetensors"
     if told or description.task not in DRAWN:
         return None
@@ -116,8 +116,8 @@ def check_numbers(measurement: Path, frames: TensorFrames) -> None:
     for frame in range(len(frames)):
         if not bool(frames[frame : frame + 1].isfinite().all()):
             raise InputError(
-                f"measurement {str(measurement)!r} has NaN or infinity in frame {frame}: make such "
-                "values 0 and leave them out by a --mask that is black there"
+                f"measurement {str(measurement)!r} has NaN or infinity in frame {frame}: set such "
+                "values to 0, and exclude them with a --mask that is black there"
             )
 
 

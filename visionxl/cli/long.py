@@ -76,13 +76,13 @@ def restored_in_windows(
     earlier = sum(step.seconds for _, trace in found[1].values() for step in trace)
     if len(windows) == 1:
         notes.append(
-            f"the clip is one window, of {counted(frames)}: --windows {core} cuts clips of more "
-            f"than {core + 2 * context}, as a window sees {context} more on either side"
+            f"the clip was one window, of {counted(frames)}: --windows {core} only cuts clips of "
+            f"more than {core + 2 * context}, because a window sees {context} more on either side"
         )
     elif run.windows is not None and run.windows < context:
         notes.append(
-            f"for the {core} frames that a window keeps it restores up to {longest}, {context} on "
-            "either side: larger --windows take less time in all, and more memory"
+            f"to keep {core} frames, a window restores up to {longest}, {context} on either side: "
+            "larger --windows take less time in all, but more memory"
         )
     began = time.perf_counter()
     console = Console(stderr=True, emoji=False, quiet=not (run.show and run.group.first))
@@ -266,8 +266,8 @@ def _pieces(checkpoints: CheckpointFolder | None, windows: tuple[Window, ...]) -
         part = checkpoints.load(_name(index))
         if part is None:
             raise InputError(
-                f"checkpoint {checkpoints.path.name}/{_name(index)} was damaged since it was made: "
-                "give the same command with --resume, and it is made again"
+                f"checkpoint {checkpoints.path.name}/{_name(index)} was damaged after it was "
+                "written: run the same command with --resume to make it again"
             )
         yield part.tensors["video"]
 

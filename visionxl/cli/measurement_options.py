@@ -1,4 +1,4 @@
-"""What the options tell of a measurement, and what its file does."""
+"""What the options and the file say about a measurement."""
 
 from math import prod
 from pathlib import Path
@@ -30,7 +30,7 @@ MUCH = 2.0  # times the noise that was taken: worth a word
 
 @frozen(eq=False)
 class MeasurementOptions:
-    """What the options tell of a measurement; None where they do not."""
+    """What the options say about a measurement; None where they say nothing."""
 
     task: str | None = None
     noise: float | None = None
@@ -49,7 +49,7 @@ class MeasurementOptions:
 
 
 def noise_in(measurement: Tensor | FrameStream, known: Tensor | None = None) -> float:
-    """What the first frames look like, where a pixel is known."""
+    """The noise estimated from the first frames, where pixels are known."""
     first = measurement[0 : min(ENOUGH, len(measurement))]
     known = known if known is None or known.ndim == 2 else known[: len(first)]
     if known is None or len(first) < 3:
@@ -99,7 +99,7 @@ def about_mask(mask: Tensor | None, drawn: Tensor | None, seed: int) -> list[str
     if mask is None and drawn is not None:
         return [
             f"no --mask: {drawn.float().mean().item():.1%} of the pixels count as known, drawn "
-            f"from --seed {seed}; give the mask that was there"
+            f"from --seed {seed}; give --mask if another one was used"
         ]
     if mask is None:
         return []
@@ -116,8 +116,8 @@ def about_time(operator: object, path: Path) -> list[str]:
         return []
     frames = 2 * reach_of(operator).frames + 1
     return [
-        "the task takes the first frame to follow the last, as the paper's average does: of a "
-        "recording the frames near both ends are restored wrongly; give --task FILE.py:FUNCTION, "
+        "the task takes the first frame to follow the last, as the paper's average does: in a "
+        "recording, the frames near both ends are restored wrongly; give --task FILE.py:FUNCTION, "
         f'with TemporalAverage({frames}, "reflect") in it'
     ]
 
@@ -139,10 +139,10 @@ def about_light(operator: Any, path: Path, shape: tuple[int, ...]) -> list[str]:
     if not len(white) or (white - 1).abs().max() < DIMMED:
         return []
     return [
-        f"of a white video the task measures {white.min():.2g} to {white.max():.2g}, and not 1: "
-        f"{path.name} was taken for what simulate writes, where grey is 0; of a camera's file, "
-        "where black is no light, give --task FILE.py:FUNCTION with OnLight(...) around the "
-        "operator, and --method gauss_newton"
+        f"the task measures a white video as {white.min():.2g} to {white.max():.2g}, not as 1: "
+        f"{path.name} was assumed to be like a file from simulate, where grey is 0; for a camera's "
+        "file, where black means no light, give --task FILE.py:FUNCTION with OnLight(...) around "
+        "the operator, and --method gauss_newton"
     ]
 
 
@@ -152,8 +152,8 @@ def about_frames(path: Path, frames: int, measured: int) -> list[str]:
     if path.suffix.lower() == ".safetensors" or frames == measured:
         return []
     return [
-        f"{path.name} has {counted(measured)}, and the shortest video that is measured so has "
-        f"{frames}: those were restored; a .safetensors file of simulate tells how many there were"
+        f"{path.name} has {counted(measured)}, and the shortest video with such a measurement has "
+        f"{frames}: that many were restored; a .safetensors file from simulate knows the number"
     ]
 
 
@@ -176,42 +176,42 @@ def about_noise(
     least = least_noise(path)
     if estimated and noise == least == CODEC:
         return [
-            f"noise {CODEC} was taken, for {path.name} went through a lossy codec: what was "
-            "estimated is less, and its errors are not white"
+            f"noise {CODEC} was assumed, because {path.name} went through a lossy codec: the "
+            "estimate is less, but the codec's errors are not white"
         ]
     if estimated:
-        return [f"noise {noise:.4g} was estimated: too much where fine texture moves"]
+        return [f"noise {noise:.4g} was estimated, which is too much where fine texture moves"]
     if given is None and least == noise == CODEC:
         return [
-            f"noise {CODEC} was taken: {path.name} went through a lossy codec, whose errors count "
-            "as noise; from a lossless file more can be restored"
+            f"noise {CODEC} was assumed: {path.name} went through a lossy codec, whose errors "
+            "count as noise; from a lossless file more can be restored"
         ]
     if given is None and noise == ROUNDING:
         large = measurement is not None and min(measurement.shape[-2:]) > 2
         seen = noise_in(measurement) if measurement is not None and large else noise
-        looks = f", and it looks like {seen:.2g}" if seen > MUCH * noise else ""
+        looks = f", but it looks like {seen:.2g}" if seen > MUCH * noise else ""
         return [
-            f"noise {ROUNDING} was taken, the rounding of 8 bits{looks}: where there is more, give "
+            f"noise {ROUNDING} was assumed, the rounding of 8 bits{looks}: if there is more, give "
             "--noise, or --noise estimate to find it"
         ]
     if given is not None and given < least == CODEC:
         return [
             f"{path.name} went through a lossy codec, whose errors are not in --noise {given:g}: "
-            f"the result may be worse than the measurement; leave it out, for {CODEC}"
+            f"the result may be worse than the measurement; leave it out to assume {CODEC}"
         ]
     if given is not None and given < ROUNDING <= least:
-        return [f"noise {ROUNDING} was taken, the rounding of 8 bits, and not --noise {given:g}"]
+        return [f"noise {ROUNDING}, the rounding of 8 bits, was assumed, not --noise {given:g}"]
     return []
 
 
 def without_hidden(measurement: Tensor, operator: object) -> Tensor:
-    """A measurement that is given, 0 where its outermost mask lets nothing through."""
+    """A given measurement, set to 0 where its outermost mask is 0."""
     mask = outermost_mask(operator)
     return measurement if mask is None else mask.forward(measurement)
 
 
 def outermost_mask(operator: object) -> Mask | None:
-    """What hides a part of the measurement: in a video that is given there may be something."""
+    """The outermost mask, which hides part of the measurement: a given video may not be 0 there."""
     while isinstance(operator, Composition):
         operator = operator.outer
     return operator if isinstance(operator, Mask) else None

@@ -118,22 +118,22 @@ NoiseOption = Annotated[
     float | None,
     typer.Option(parser=real(0.0), help="Standard deviation; the range is [-1, 1]."),
 ]
-SeedOption = Annotated[int, typer.Option(parser=integer(0), help="Of everything random.")]
+SeedOption = Annotated[int, typer.Option(parser=integer(0), help="For all randomness.")]
 WindowOption = Annotated[
     int | None,
-    typer.Option(parser=integer(1, 9999), help="Frames averaged, where not the task's own."),
+    typer.Option(parser=integer(1, 9999), help="Frames to average, if not the task's own."),
 ]
 MaskOption = Annotated[
-    Path | None, typer.Option(help="Picture or clip, white where known: to inpaint.")
+    Path | None, typer.Option(help="For inpainting: image or clip, white = known.")
 ]
 FramesOption = Annotated[
     int | None, typer.Option(parser=integer(1), help="Use the first frames only.")
 ]
 ResumeOption = Annotated[
-    bool, typer.Option("--resume", help="Go on where the same command was cut off.")
+    bool, typer.Option("--resume", help="Continue where this command was cut off.")
 ]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print a report for machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the record as JSON.")]
 
 
 def say(
@@ -169,7 +169,9 @@ def explained() -> Iterator[None]:
     except Exception as error:
         sentence = explanation(error)
         if sentence is None:
-            error.add_note("This should not happen: please report it with what visionxl info says.")
+            error.add_note(
+                "This should not happen: please report it with the output of visionxl info."
+            )
             raise
         fail(sentence)
 
@@ -189,11 +191,11 @@ def explanation(error: Exception) -> str | None:
         return f"{own}, raised {type(error).__name__}: {error}"
     file = called_wrongly(error)
     if file is not None:
-        return f"{file}: {error}; let it take the arguments that visionxl.protocols names"
+        return f"{file}: {error}; make it accept the arguments named in visionxl.protocols"
     if isinstance(error, OSError) and error.filename is not None:
         return (
-            f"{str(error.filename)!r} cannot be used ({error.strerror}): look at its name and at "
-            "who may read or write it and its folder"
+            f"{str(error.filename)!r} cannot be used ({error.strerror}): check its name, and the "
+            "permissions of the file and its folder"
         )
     return None
 

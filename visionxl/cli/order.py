@@ -71,7 +71,7 @@ class Order:
         if not self.compile:
             return prior, quick
         if not isinstance(prior, NetworkPrior):
-            raise InputError("--compile: a prior of your own is compiled by yourself; leave it out")
+            raise InputError("--compile: a prior of your own has to compile itself; leave it out")
         full = compiled(prior)
         if quick is None:
             return full, None

@@ -1,4 +1,4 @@
-"""Functions of somebody's own, ``FILE.py:FUNCTION`` on the command line."""
+"""User-defined functions, ``FILE.py:FUNCTION`` on the command line."""
 
 import ast
 import re
@@ -17,7 +17,7 @@ from attrs import frozen
 
 from visionxl.errors import InputError
 
-OWN: set[str] = set()  # modules of somebody's own that were run
+OWN: set[str] = set()  # user-defined modules that were run
 FOLDERS: set[Path] = set()  # and where they are
 LIBRARY = Path(__file__).parents[1]
 CALLED = re.compile(r"(\w+)[\w.<>]*\(\) (?:missing|takes|got) ")  # of Python's own words
@@ -25,7 +25,7 @@ CALLED = re.compile(r"(\w+)[\w.<>]*\(\) (?:missing|takes|got) ")  # of Python's 
 
 @frozen(eq=False)
 class Own:
-    """A function of somebody's own.
+    """A user-defined function.
 
     Args:
         function: as the file has it.
@@ -69,7 +69,7 @@ def find_own(option: str, name: str, arguments: str, answer: str) -> Own:
 def file_of(option: str, name: str) -> tuple[Path, str]:
     """The file, which is there, and the function of ``FILE.py:FUNCTION``."""
     if name.lower().endswith(".py"):
-        raise InputError(f"{option} {name!r}: which function of it? give {name}:FUNCTION")
+        raise InputError(f"{option} {name!r} does not say which function: give {name}:FUNCTION")
     file, _, function = name.rpartition(":")
     if not Path(file).is_file():
         raise InputError(f"{option} {name!r}: there is no file {file!r}; give FILE.py:FUNCTION")
@@ -77,7 +77,7 @@ def file_of(option: str, name: str) -> tuple[Path, str]:
 
 
 def made_by_own(option: str, name: str, answer: str, kind: type, **arguments: Any) -> Any:
-    """What a function of somebody's own returns for these arguments.
+    """What a user-defined function returns for these arguments.
 
     Raises:
         InputError: as :func:`find_own`; or it raises something, or returns what is no ``kind``.
@@ -89,7 +89,7 @@ def made_by_own(option: str, name: str, answer: str, kind: type, **arguments: An
 
 
 def answered(call: Callable[[], Any], whose: str, signature: str, answer: str, kind: Any) -> Any:
-    """What a call of somebody's own function returns, or an error that says what to mend.
+    """What a call of a user-defined function returns, or an error that says what to fix.
 
     Args:
         call: of the function.
@@ -115,7 +115,7 @@ def answered(call: Callable[[], Any], whose: str, signature: str, answer: str, k
 def _described(made: object, kind: Any) -> str:
     """What it is, and what it lacks of a protocol."""
     if isinstance(made, type):
-        return f"the class {made.__name__} and no value of it"
+        return f"the class {made.__name__}, not a value of it"
     kinds = kind if isinstance(kind, tuple) else get_args(kind) or (kind,)
     wanted = [sorted(getattr(one, "__abstractmethods__", ())) for one in kinds]
     lists = [[name for name in names if not hasattr(made, name)] for names in wanted]
@@ -161,7 +161,7 @@ def _imported(source: bytes) -> Iterator[tuple[int, str]]:
 
 
 def place_in(error: BaseException) -> str | None:
-    """Where in a file of somebody's own an error came up; None where it was not in one."""
+    """Where in a user-defined file an error was raised; None if in none."""
     places = [
         f"line {line} of {Path(frame.f_code.co_filename).name}, in {frame.f_code.co_name}"
         for frame, line in walk_tb(error.__traceback__)
@@ -171,8 +171,8 @@ def place_in(error: BaseException) -> str | None:
 
 
 def called_wrongly(error: BaseException) -> str | None:
-    """The file of somebody's own whose function or method takes other arguments than it is given;
-    None where it is no such error."""
+    """The user's file whose function or method takes other arguments than it is given; None if the
+    error is another one."""
     called = CALLED.match(str(error)) if isinstance(error, TypeError) else None
     for name in OWN if called else ():
         module: Any = sys.modules[name]
@@ -183,7 +183,7 @@ def called_wrongly(error: BaseException) -> str | None:
 
 
 def _beside_own(file: str) -> bool:
-    """Whether a file lies below that of a task of somebody's own, and in no library."""
+    """Whether a file lies below the folder of a user-defined module, and in no library."""
     path = Path(file)
     library = path.is_relative_to(LIBRARY) or "site-packages" in path.parts
     return not library and any(path.is_relative_to(folder) for folder in FOLDERS)

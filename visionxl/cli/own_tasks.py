@@ -1,4 +1,4 @@
-"""Tasks by name: the library's, or ``FILE.py:FUNCTION``, one of somebody's own."""
+"""Tasks by name: the library's, or user-defined as ``FILE.py:FUNCTION``."""
 
 from collections.abc import Callable
 from functools import partial
@@ -61,7 +61,7 @@ def _checked(make: Callable[..., Any], label: str) -> Callable[..., Any]:
 
 
 def check_answers(operator: Any, task: str, shape: tuple[int, int, int, int]) -> None:
-    """Raise InputError for an operator of one's own whose answers are none, or of a wrong shape.
+    """Raise InputError for a user-defined operator whose outputs are no tensors or of wrong shape.
 
     Where the video is too large to be tried before, the run itself shows it.
 
@@ -95,6 +95,6 @@ def check_answers(operator: Any, task: str, shape: tuple[int, int, int, int]) ->
             )
     if answer.shape != shape:
         raise InputError(
-            f"--task {task}: {back} of {name_of(operator)} returned {tuple(answer.shape)} for what "
-            f"forward made of a video of {shape}: make it go back to that"
+            f"--task {task}: {back} of {name_of(operator)} returned {tuple(answer.shape)} for the "
+            f"measurement of a video of {shape}: make it return the shape of that video"
         )

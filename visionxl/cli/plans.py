@@ -41,7 +41,7 @@ def say_plans(
     except RuntimeError as error:
         raise InputError(f"--device {device!r} is unknown: give cuda, cpu or mps") from error
     if place.type not in ("cuda", "cpu", "mps"):
-        raise InputError(f"--device {device!r} is none to plan for: give cuda, cpu or mps")
+        raise InputError(f"--device {device!r} cannot be planned for: give cuda, cpu or mps")
     video = f"{counted(frames)} of {height}x{width}"
     entries = []
     for name, structure in _priors(prior, dtype).items():
@@ -67,11 +67,11 @@ def say_plans(
 def _priors(name: str | None, dtype: str | None) -> dict[str, NetworkPrior]:
     quiet_diffusers()
     if name is None and dtype is not None:
-        raise InputError(f"--dtype {dtype!r} is of a --prior: name one, or leave it out")
+        raise InputError(f"--dtype {dtype!r} needs a --prior: name one, or leave --dtype out")
     if name is not None and is_own(name):
         raise InputError(
-            f"--prior {name!r}: what a prior of your own takes cannot be counted; give pocket, a "
-            "folder in diffusers' layout or a hub id"
+            f"--prior {name!r}: the memory of a prior of your own cannot be counted; give pocket, "
+            "a folder in diffusers' layout or a hub id"
         )
     if name is not None:
         label = name if dtype is None else f"{name} in {dtype}"

@@ -55,7 +55,7 @@ def prior_named(
 
 
 def own_prior(name: str, device: str, dtype: str, **text: Any) -> LatentPrior:
-    """A prior of somebody's own, which ``FILE.py:FUNCTION`` makes from ``device`` and ``dtype``."""
+    """A user-defined prior, which ``FILE.py:FUNCTION`` makes from ``device`` and ``dtype``."""
     place = _place(device, dtype)
     _check_no_text(name, text)
     given = {"device": place, "dtype": DTYPES[dtype]}
@@ -71,7 +71,9 @@ def _place(device: str, dtype: str) -> torch.device:
         raise InputError(f"--{error}") from error
     place = torch.device(device)
     if place.type == "meta":
-        raise InputError("--device 'meta' is none to run on, for nothing is computed there")
+        raise InputError(
+            "--device 'meta' cannot be used, because nothing is computed there: give cpu or cuda"
+        )
     return place
 
 
@@ -126,8 +128,8 @@ def prior_for(prior: LatentPrior, height: int, width: int) -> tuple[LatentPrior,
     if up == [height, width]:
         return prior, []
     note = (
-        f"frames of {height}x{width} were reflected to {up[0]}x{up[1]} for the prior, whose sizes "
-        f"are multiples of {multiple}, and cut back"
+        f"frames of {height}x{width} were reflected to {up[0]}x{up[1]} for the prior, which needs "
+        f"multiples of {multiple}, and the result was cut back"
     )
     return Padded(prior, height, width, multiple), [note]
 
@@ -151,8 +153,8 @@ def with_autoencoder(prior: LatentPrior, source: str) -> NetworkPrior:
     if (channels, factor) != (mine.config.latent_channels, prior.codec.factor):
         raise InputError(
             f"--inner-autoencoder {source!r} has {channels} latent channels of {factor} pixels and "
-            f"the prior's own {mine.config.latent_channels} of {prior.codec.factor}: give one of "
-            "the same latents (of SDXL: madebyollin/taesdxl)"
+            f"the prior's own has {mine.config.latent_channels} of {prior.codec.factor}: give one "
+            "with the same latents (for SDXL, madebyollin/taesdxl)"
         )
     with_large_norms(vae.eval().requires_grad_(False)).to(memory_format=torch.channels_last)
     return evolve(prior, codec=AutoencoderCodec(vae))

@@ -17,7 +17,7 @@ WIDE = 60  # columns that the whole bar needs
 
 @runtime_checkable
 class Watching(Protocol):
-    """Is told how a run goes on."""
+    """Receives the progress of a run."""
 
     @abstractmethod
     def stage(self, name: str, frames: int) -> AbstractContextManager[None]:

@@ -90,7 +90,7 @@ def read_mask(path: Path | None, frames: int | None = None) -> Tensor | None:
     # One by one: as floating point numbers they are 12 times as large.
     masks = torch.cat([to_video([p]).mean(dim=1, keepdim=True) > 0 for p in pictures])
     if not bool(masks.any()):
-        raise InputError(f"--mask {str(path)!r} has no bright pixel: white is what is known")
+        raise InputError(f"--mask {str(path)!r} has no bright pixel: make known pixels white")
     return masks[0, 0] if len(masks) == 1 else masks
 
 
@@ -136,12 +136,12 @@ def described(
                 meant = "; --windows is for long clips" if name == "window" else ""
                 raise InputError(
                     f"--{name} given, but {path.name} knows how it was measured, {which}: leave "
-                    f"it out; in Python a problem may be told anything{meant}"
+                    f"it out; in Python you can give a problem any value{meant}"
                 )
         return stored
     if found is None:
         raise InputError(
-            f"--task is missing: {path.name} does not tell how it was measured; "
+            f"--task is missing: {path.name} does not say how it was measured; "
             "choose a task (visionxl info lists them)"
         )
     if len(shape) != 4 or 0 in shape:
@@ -177,7 +177,7 @@ def _with_code(path: Path, stored: Description, found: FoundTask | None) -> Desc
     if found is None:
         raise InputError(
             f"{path.name} was measured by {stored.task}, whose code is not in it: give the same "
-            f"--task {stored.task}, and the file"
+            f"--task {stored.task}, with the path of its file"
         )
     if found.name != stored.task:
         raise InputError(

@@ -54,16 +54,16 @@ def restore(
         str | None,
         typer.Option(
             metavar="<float>",
-            help="Standard deviation, of the range [-1, 1]; or estimate. Without it that of the "
-            "file's kind.",
+            help="Standard deviation in units of [-1, 1]; or estimate. Default: by the file's "
+            "format.",
         ),
     ] = None,
     seed: SeedOption = 0,
     prior: Annotated[str, typer.Option(help="Folder, hub id, FILE.py:NAME.")] = "pocket",
     prompt: Annotated[str, typer.Option(help="For priors that read text.")] = "",
-    negative_prompt: Annotated[str, typer.Option(help="Likewise.")] = "",
+    negative_prompt: Annotated[str, typer.Option(help="The same.")] = "",
     guidance: Annotated[
-        float | None, typer.Option(parser=real(), help="CFG++ scale; without it the prompt alone.")
+        float | None, typer.Option(parser=real(), help="CFG++ scale; default: the prompt alone.")
     ] = None,
     inner_autoencoder: Annotated[
         str | None,
@@ -101,7 +101,7 @@ def restore(
         int | None,
         typer.Option(
             parser=integer(1),
-            help="In a network call; without it 1, on a GPU more.",
+            help="Per network call; default: 1, on a GPU more.",
         ),
     ] = None,
     memory: Annotated[
@@ -119,7 +119,7 @@ def restore(
         int | None,
         typer.Option(
             parser=integer(1),
-            help="In windows that keep so many frames, such as 48.",
+            help="For long clips: frames a window keeps, say 48.",
         ),
     ] = None,
     resume: ResumeOption = False,
@@ -217,7 +217,7 @@ def _check_targets(measurements: list[Path], output: Path) -> None:
             other = written.setdefault(place, path)
             if other is not path:
                 raise InputError(
-                    f"output {str(file)!r} would be written of {other.name} and of {path.name}: "
+                    f"output {str(file)!r} would be written for both {other.name} and {path.name}: "
                     "choose another name"
                 )
 
@@ -269,5 +269,5 @@ def _many(
         others = "the others are finished; " if len(failed) < len(measurements) else ""
         raise InputError(
             f"{len(failed)} of {len(measurements)} measurements failed ({', '.join(failed)}): "
-            f"{others}mend these, and give the same command again with --resume"
+            f"{others}fix these, and run the same command again with --resume"
         )

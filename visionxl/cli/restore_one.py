@@ -43,9 +43,9 @@ from visionxl.measurements import Description, answers_of
 from visionxl.video import about_rate
 from visionxl.writing import check_kind
 
-# Settings that do not tell runs apart: with others of them a finished result is as good.
+# Settings that do not distinguish runs: a finished result with other values is as good.
 AS_GOOD = ("measurement", "output", "truth", "frames_at_once", "memory", "device", "compile")
-# And those with which a run that was begun goes on: the result is the same to rounding.
+# Settings that may change when a run is resumed: the result is the same to rounding.
 FREE = ("truth", "frames_at_once", "memory")
 Answer = tuple[dict[str, Any], str, list[str], list[Path]]
 """A record, a summary, notes, and the files that were written."""
@@ -106,8 +106,8 @@ def restore_one(
         if going_on and not order.resume:
             if not order.overwrite:
                 raise InputError(
-                    f"output {str(output)!r} was begun and interrupted: give the same command with "
-                    "--resume to go on, or with --overwrite to begin anew"
+                    f"output {str(output)!r} was begun and interrupted: run the same command with "
+                    "--resume to go on, or with --overwrite to start again"
                 )
             going_on = False
         if not going_on:
@@ -157,8 +157,8 @@ def _already_finished(
         both = (_deciding(known) for known in (record.get("settings", {}), settings))
         other = difference(*both) or "another measurement, mask, operator or weights"
         raise InputError(
-            f"--resume: {output.name} is finished, but with {other}: give the same again, or "
-            "--overwrite without --resume, to make it anew"
+            f"--resume: {output.name} is finished, but with {other}: give the same again, or use "
+            "--overwrite without --resume to make it again"
         )
     late = order.truth is not None and "measures" not in record
     notes = [f"--truth came too late: visionxl evaluate {output} {order.truth}"] * late
@@ -198,7 +198,7 @@ def _check_outputs(output: Path, overwrite: bool) -> None:
 
 
 def _is_own(output: Path, folder: Path, run: str) -> bool:
-    """Whether what stands at the output can be of the run that goes on."""
+    """Whether the existing output can be of the run that is resumed."""
     return is_writing(folder) and outputs.read_json(beside(output)[1]).get("run", run) == run
 
 
@@ -238,12 +238,12 @@ def _goodbye(checkpoints: CheckpointFolder, group: Processes) -> str:
 
 @contextmanager
 def _kept(checkpoints: CheckpointFolder, group: Processes) -> Iterator[None]:
-    """An error says what it did not destroy."""
+    """Adds to an error what is kept, and how to resume."""
     try:
         yield
     except Exception as error:
         sentence = explanation(error)
-        # What is not finite comes up again where the same command goes on.
+        # Resuming the same command would meet the same values that are not finite.
         if sentence is None or isinstance(error, NotFiniteError) or not _finished(checkpoints):
             raise
         raise InputError(f"{sentence}; {_goodbye(checkpoints, group)}") from error

@@ -153,12 +153,13 @@ def restored(
         prior: with the networks.
         sampler: the method.
         run: how it is run.
-        watching: is told how it goes on; without it a progress bar is.
+        watching: receives the progress; by default a progress bar does.
     """
     shape = lift(problem.operator, problem.measurement).shape
     if len(shape) == 4 and shape[1] != 3:
         raise InputError(
-            f"the measured video has {shape[1]} channels: the prior works on 3 (red, green, blue)"
+            f"the measured video has {shape[1]} channels: expected 3 (red, green, blue), as the "
+            "prior needs; give the measurement of a colour video"
         )
     networks = ready(prior, sampler, shape, run)
     plan, notes = networks.plan, networks.notes
@@ -174,7 +175,7 @@ def restored(
     album = Album(plan.video_device, run.checkpoints, len(trace), run.truth)
     if album.missing:
         lost = ", ".join(str(index + 1) for index in album.missing)
-        notes.append(f"the page has no look at step {lost}: its checkpoint is damaged or gone")
+        notes.append(f"the page does not show step {lost}: its checkpoint is damaged or gone")
     began = time.perf_counter()
     quiet = Console(stderr=True, emoji=False, quiet=not (run.show and run.group.first))
     bar = StepBar(quiet, len(sampler.times), shape[0], done=len(trace))
@@ -237,7 +238,7 @@ def restored(
 def repeated_in(
     run: Run, attempt: Callable[[MemoryPlan], T], networks: Ready, console: Console
 ) -> T:
-    """:func:`repeated`, where it can be: by one process, with networks that say where they are."""
+    """:func:`repeated`, where possible: in one process, with networks whose device is known."""
     if run.group.size > 1 or networks_of(networks.full.prior) is None:
         return attempt(networks.plan)
 
@@ -264,12 +265,12 @@ def shared_by(group: Processes, prior: LatentPrior, frames_at_once: int) -> Late
 
 
 def words_of_place(plan: MemoryPlan) -> str:
-    """Where the videos are, and what decides the result there: several processes have it alike."""
+    """Where the videos are, and the window size, which affects the result: the same for all."""
     return f"on {plan.video_device.type}, windows of {plan.core} frames"
 
 
 def place_for(run: Run, plan: MemoryPlan, notes: list[str]) -> Place | None:
-    """What has a GPU compute videos that are in host memory; None where they are elsewhere."""
+    """What makes a GPU compute videos in host memory; None if they are elsewhere."""
     if run.device.type in ("cpu", plan.video_device.type, *VIDEO_DEVICES):
         return None
     core = WindowSize(plan.core, notes.append)
@@ -285,7 +286,7 @@ def plan_for(prior: LatentPrior, sampler: Sampler, shape: torch.Size, run: Run) 
     memory, countable = run.memory, networks_of(prior) is not None
     if memory is not None and not countable:
         raise InputError(
-            "--memory: what a prior of your own takes cannot be counted; leave it out, or say "
+            "--memory: the memory of a prior of your own cannot be counted; leave it out, or give "
             "--frames-at-once"
         )
     if memory is None and countable and run.frames_at_once is None and run.device.type == "cuda":

@@ -140,8 +140,8 @@ def simulate(
             )
         many = "" if measured == count else ", nor how many frames the clip had"
         notes.append(
-            f"{output.name} holds 8-bit values{lossy}, and does not tell how it was measured"
-            f"{many}: give restore --task{again}; a .safetensors file keeps all"
+            f"{output.name} holds 8-bit values{lossy}, and does not say how it was measured"
+            f"{many}: give restore --task{again}; a .safetensors file keeps all this"
         )
     facts = {
         "task": task,
@@ -166,8 +166,8 @@ def _check_even(output: Path, size: tuple[int, ...]) -> None:
     """Raise InputError where a video would be made larger than the mask that belongs to it."""
     if any(side % 2 for side in size[-2:]):
         raise InputError(
-            f"output {output.name}: .mp4 holds even sizes, and a mask of {size[-2]}x{size[-1]} "
-            "would not fit what it holds; take .mkv or .safetensors, or an even --size"
+            f"output {output.name}: .mp4 needs even sizes, and a mask of {size[-2]}x{size[-1]} "
+            "would not fit the padded video; take .mkv or .safetensors, or an even --size"
         )
 
 
@@ -178,6 +178,6 @@ def _check_chance(description: Description, frames: FrameSource, first: Measurem
     again = next(simulate_long(frames, operator, noise, generator=generator))
     if again.shape != first.shape or not torch.allclose(again, first, atol=1e-5, equal_nan=True):
         raise InputError(
-            f"--task {description.task} made two different operators with the same generator: "
-            "restore would take a third. Draw all that is random from the generator it is given"
+            f"--task {description.task} made two different operators with the same generator, and "
+            "restore would get a third: draw everything random from the generator it is given"
         )

@@ -1,4 +1,4 @@
-"""Conjugate gradients over processes: each has its own frames, and the neighbours' nearest."""
+"""Conjugate gradients over processes: each has its own frames and its neighbours' nearest."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -29,22 +29,22 @@ from visionxl.solvers.spread import damping_of
 
 @frozen(eq=False, slots=False)
 class SplitOperator:
-    """``operator`` on a video of which every process has its own frames, and no others.
+    """``operator`` on a video whose frames are split over processes, each holding only its own.
 
-    Before each call the processes fetch the frames from either side that ``operator`` sees; it
-    takes them for the ends of a clip, and what it answers there is dropped. So forward and adjoint
-    are exact for an operator that keeps the number of frames and tells how far it sees along time
-    (:class:`~visionxl.operators.reach.Reaching`). At both ends of the video its own border rule
-    holds, unless it is circular.
+    Before each call every process fetches the frames on either side that ``operator`` sees; the
+    extended piece is treated as a clip, and the output for the fetched frames is dropped. So
+    forward and adjoint are exact for an operator that keeps the number of frames and states its
+    reach in time (:class:`~visionxl.operators.reach.Reaching`). At both ends of the video the
+    operator's own border rule applies, unless it is circular.
 
     Args:
         operator: such as ``AveragePool(4) @ TemporalAverage(7)``.
-        processes: over which.
+        processes: that share the frames.
         frames: of the whole video.
         device: where ``operator`` is computed; None for where the frames are.
 
     Raises:
-        InputError: how far the operator sees is not known.
+        InputError: the operator's reach is not known.
     """
 
     operator: ForwardOperator
@@ -132,16 +132,16 @@ class SplitOperator:
 
 @frozen
 class SplitDampedCG:
-    """:class:`~visionxl.solvers.DampedCG` with its frames shared out over processes.
+    """:class:`~visionxl.solvers.DampedCG` with its frames split over processes.
 
-    Each iteration exchanges the frames that the operator sees beside a process' own four times (two
-    for ``A``, two for ``A^T``), and two inner products; at the end the corrected frames are
-    gathered. The result is that of ``DampedCG`` to rounding, and its memory beside the videos is
-    divided.
+    Each iteration exchanges the frames that the operator sees beside a process' own, on two sides
+    for ``A`` and two for ``A^T``, and two inner products; at the end the corrected frames are
+    gathered. The result is that of ``DampedCG`` to rounding, and its memory other than for the
+    videos is divided.
 
     Args:
-        processes: over which; all ask for the same correction at the same time.
-        solver: whose numbers it takes.
+        processes: that share the frames; all call ``correct`` with the same arguments at once.
+        solver: whose settings are used.
     """
 
     processes: Processes

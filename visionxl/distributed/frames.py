@@ -1,4 +1,4 @@
-"""Frames split over processes: the networks of each see its own frames only."""
+"""Frames split over processes: the networks of each process see only its own frames."""
 
 import re
 from collections.abc import Callable
@@ -28,18 +28,18 @@ from visionxl.solvers.loop import Sampler, restore
 
 @frozen(eq=False)
 class SplitFrames:
-    """A prior whose frames are shared out over processes.
+    """A prior whose frames are split over processes.
 
-    Every process asks it for whole videos, at the same time; each hands ``prior`` its own frames,
-    and the answers are gathered, so that all have the same result: that of a single process to
-    rounding. It has to see whole videos, so ``frames_at_once`` belongs inside:
-    ``SplitFrames(FrameByFrame(prior, 4), processes)``, as :func:`split_restore` does.
+    Every process calls it with whole videos, at the same time; each passes ``prior`` its own
+    frames, and the outputs are gathered, so that all have the same result: that of a single process
+    to rounding. It has to see whole videos, so ``frames_at_once`` belongs inside:
+    ``SplitFrames(FrameByFrame(prior, 4), processes)``, as in :func:`split_restore`.
 
     Gradients do not cross processes.
 
     Args:
-        prior: asked for this process's frames.
-        processes: over which.
+        prior: called with this process's frames.
+        processes: that share the frames.
     """
 
     prior: LatentPrior
@@ -72,7 +72,7 @@ class SplitFrames:
             return action(whole)
         if whole.requires_grad and torch.is_grad_enabled():
             raise InputError(
-                "this method follows gradients through the prior, and they do not cross "
+                "this method needs gradients through the prior, which do not cross "
                 f"processes ({self.processes.size}): run it in one process"
             )
         own, parts, failure = self.processes.part(len(whole)), (), None
@@ -104,19 +104,19 @@ def split_restore(
 ) -> Restoration:
     """:func:`~visionxl.solvers.restore` in all processes at once, each with its own frames.
 
-    All are given the same problem, sampler and seed, and have the whole result. With one process
-    it is ``restore``.
+    All need the same problem, sampler and seed, and get the whole result. With one process it is
+    ``restore``.
 
     Args:
-        problem: the same in all processes; that is checked, of the operator its representation.
+        problem: the same in all processes, which is checked, for the operator by its ``repr``.
         prior: on this process's device.
-        sampler: the method, the same in all; its representation is checked.
+        sampler: the method, the same in all, which is checked by its ``repr``.
         processes: from :func:`visionxl.distributed.processes`.
-        generator: in the same state in all; that is checked.
+        generator: in the same state in all, which is checked.
         frames_at_once: frames in one call of the prior, None for all.
-        observe: called with every step, in the first process alone.
-        inner: a quicker prior for all steps but the last.
-        state: to go on from; that of the first process counts.
+        observe: called with every step, in the first process only.
+        inner: a faster prior for all steps but the last.
+        state: to resume from; that of the first process is used.
 
     Raises:
         InputError: as ``restore``; or the processes do not hold the same problem.
@@ -156,5 +156,5 @@ def _shared(state: State | None, processes: Processes, device: torch.device) -> 
 
 
 def _placeless(part: object) -> str:
-    """A part in words, without the device that each process has by itself."""
+    """A text that describes a part, without the device, which differs between processes."""
     return re.sub(r",? device='[^']*'", "", told_of(part))

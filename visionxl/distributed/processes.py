@@ -27,15 +27,15 @@ class ProcessError(InputError):
 
 @frozen(eq=False)
 class Processes:
-    """The processes of a run, seen from one of them. By default there is but one.
+    """The processes of a run, seen from one of them; by default there is only one.
 
-    Every process calls the same methods in the same order. Where one of them raises, all do.
+    Every process calls the same methods in the same order. If one of them raises, all do.
 
     Args:
         rank: of this process, from 0.
         size: how many there are.
         device: of this process.
-        store: what they tell one another when something fails.
+        store: through which they report failures and signal one another.
     """
 
     rank: int = field(default=0, repr=False)  # what is alike in all of them is the representation
@@ -49,15 +49,15 @@ class Processes:
         return self.rank == 0
 
     def part(self, count: int, rank: int | None = None) -> slice:
-        """The frames of a process out of ``count``: contiguous, their numbers differ by 1 at most.
+        """The frames of a process out of ``count``: contiguous, their counts differ by 1 at most.
 
-        Some have none where there are fewer frames than processes.
+        Some processes have none if there are fewer frames than processes.
         """
         rank = self.rank if rank is None else rank
         return slice(-(-count * rank // self.size), -(-count * (rank + 1) // self.size))
 
     def exchange(self, value: Any = None, failure: Exception | None = None) -> list[Any]:
-        """What every process gave, by rank: small values that can be pickled.
+        """The values of all processes, by rank: small values that can be pickled.
 
         A ``failure`` is raised here, and as a :class:`ProcessError` in the other processes.
         """
@@ -86,9 +86,9 @@ class Processes:
         return carrier[0]
 
     def wait_for(self, word: str) -> None:
-        """Until the first process gives ``word``, however long that takes.
+        """Wait until the first process gives ``word``, however long that takes.
 
-        Where it fails meanwhile, a :class:`ProcessError` is raised here.
+        If a process fails meanwhile, a :class:`ProcessError` is raised here.
         """
         if self.store is None:
             return
@@ -99,13 +99,13 @@ class Processes:
                 time.sleep(POLL)
 
     def give(self, word: str) -> None:
-        """Let those go on that wait for ``word``."""
+        """Release the processes that wait for ``word``."""
         if self.store is not None:
             with self._company():
                 self.store.set(word, "")
 
     def check_same(self, **facts: str | float) -> None:
-        """Raise InputError, in all processes, for the first fact that they do not agree on."""
+        """Raise InputError, in all processes, for the first fact in which they differ."""
         answers = self.exchange(facts)
         for name in facts:
             values = [theirs[name] for theirs in answers]
@@ -118,8 +118,8 @@ class Processes:
     def gather(self, part: Tensor, count: int) -> Tensor:
         """The parts of all processes in one tensor of ``count`` frames.
 
-        They travel as bytes, so every dtype is kept, and straight into the result, so nothing
-        else is held. A process without frames gives an empty part of the right shape.
+        They are sent as bytes, so every dtype is kept, and directly into the result, so no other
+        buffer is needed. A process without frames passes an empty part of the right shape.
         """
         if self.size == 1:
             return part
@@ -153,7 +153,7 @@ class Processes:
                 work.wait()
 
     def tell_failure(self, error: BaseException) -> None:
-        """Leave word for the others of why this process ends."""
+        """Tell the others why this process ends."""
         if self.store is not None and not isinstance(error, ProcessError):
             words = f"process {self.rank} of {self.size} failed: {in_words(error)}"
             with suppress(RuntimeError):  # the store may be gone, with the process that kept it
@@ -161,7 +161,7 @@ class Processes:
 
     @contextmanager
     def _company(self) -> Iterator[None]:
-        """What torch.distributed raises when a process is gone, in words that name it."""
+        """Turns an error of torch.distributed, when a process is gone, into one that names it."""
         try:
             yield
         except RuntimeError as error:
@@ -198,15 +198,15 @@ def in_words(error: BaseException) -> str:
 
 @contextmanager
 def processes(device: str = "cpu", *, timeout: float = 1800.0) -> Iterator[Processes]:
-    """The processes that torchrun, accelerate or the environment has started, together.
+    """The group of processes that torchrun, accelerate or the environment has started.
 
-    Videos and latents on a GPU travel by NCCL, all else by gloo. In a single process it does
-    nothing. Whoever fails inside leaves word for the others, so that each ends and says why.
+    Videos and latents on a GPU are sent by NCCL, all else by gloo. In a single process it does
+    nothing. A process that fails inside tells the others, so that each ends and says why.
 
     Args:
-        device: ``cuda`` takes the GPU of this process's number on its machine.
-        timeout: seconds that a process may let the others wait: longer than the longest
-            difference between two of them, such as loading weights.
+        device: ``cuda`` takes the GPU of this process's local rank on its machine.
+        timeout: seconds that processes wait for one another: more than the longest delay between
+            two of them, such as for loading weights.
 
     Raises:
         InputError: the environment is incomplete, or there are fewer GPUs than processes.
@@ -220,8 +220,8 @@ def processes(device: str = "cpu", *, timeout: float = 1800.0) -> Iterator[Proce
     for name in ("RANK", "MASTER_ADDR", "MASTER_PORT"):
         _read(name)
     patience = timedelta(seconds=timeout)
-    # It keeps the group that there is when it is imported, as default of its arguments, and gloo's
-    # threads with it: transformers may import it once there is one.
+    # On import it stores the current group as a default argument, which keeps gloo's threads alive:
+    # so it is imported before there is one, as transformers may import it later.
     import_module("torch.distributed.nn.functional")
     store, rank, size = next(dist.rendezvous("env://", timeout=patience))
     dist.init_process_group(

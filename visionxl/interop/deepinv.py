@@ -1,11 +1,11 @@
 """Operators, problems and priors to and from deepinv (``pip install 'visionxl[deepinv]'``).
 
-Range: deepinv's pictures ``u`` lie in [0, 1], videos here ``x = 2 u - 1`` in [-1, 1]. An operator
-is the same linear map ``A`` on both sides; it is the measurement that changes. deepinv's
+Range: deepinv's images ``u`` are in [0, 1], videos here ``x = 2 u - 1`` in [-1, 1]. An operator
+is the same linear map ``A`` on both sides; only the measurement changes. deepinv's
 ``v = A u + n`` is ``y = 2 v - A 1 = A x + 2 n`` here, so noise is twice as strong in our units.
 
-Batch: deepinv takes the first dimension for independent pictures, each with scalars of its own
-in its solvers. Time couples the frames of a video, so a whole video is one element of the batch:
+Batch: deepinv treats the first dimension as independent images, each with its own scalars in its
+solvers. Time couples the frames of a video, so a whole video is one element of the batch:
 (1, channels, frames, height, width).
 """
 

@@ -1,4 +1,4 @@
-"""Operators to and from deepinv: for visionxl.interop.deepinv, which tells the conventions."""
+"""Operators to and from deepinv, for visionxl.interop.deepinv, which states the conventions."""
 
 # pyright: reportMissingImports=false
 
@@ -37,8 +37,8 @@ def _layout(_: Any, __: Any, value: str) -> None:
 class DeepinvOperator(Composable):
     """A linear physics of deepinv as an operator: ``A`` and ``A_adjoint``, without its noise.
 
-    Made by :func:`from_deepinv`. Where dtype or device differ from the physics' own, each call
-    works on a converted copy.
+    Made by :func:`from_deepinv`. If dtype or device differ from those of the physics, each call
+    uses a converted copy.
     """
 
     physics: Any
@@ -124,14 +124,14 @@ def from_deepinv(
 ) -> ForwardOperator:
     """A linear physics of deepinv as an operator on videos.
 
-    The operator keeps a copy, so that nothing that changes the physics later changes it. Noise
-    and sensor model are left behind (:func:`problem_from_deepinv` takes the noise along). What
-    :func:`to_deepinv` made comes back as the very operator it was.
+    The operator keeps a copy, so later changes of the physics do not affect it. Noise
+    and sensor model are dropped (:func:`problem_from_deepinv` keeps the noise). For a physics of
+    :func:`to_deepinv` the original operator is returned.
 
     Args:
         physics: a ``deepinv.physics.LinearPhysics``.
-        layout: "frames" for a physics of pictures, (batch, channels, height, width), which then
-            sees every frame by itself; "video" for one of (1, channels, frames, height, width).
+        layout: "frames" for a physics of images, (batch, channels, height, width), which is then
+            applied to each frame; "video" for one of (1, channels, frames, height, width).
         shape: (frames, channels, height, width) of a video on which the adjoint is checked;
             default, two frames of the physics' ``img_size``, or else of 3 x 64 x 64.
 
@@ -185,7 +185,7 @@ def to_deepinv(
     """An operator as a ``deepinv.physics.LinearPhysics`` with its noise model.
 
     ``A`` takes (batch, channels, frames, height, width): every video is one element of the
-    batch. What :func:`from_deepinv` made is wrapped like any other operator.
+    batch. An operator of :func:`from_deepinv` is wrapped like any other.
 
     Args:
         operator: ``A``.

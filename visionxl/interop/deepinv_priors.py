@@ -88,8 +88,8 @@ def prior_from_deepinv(denoiser: Any, schedule: NoiseSchedule | None = None) -> 
     """A denoiser of deepinv as a prior on pixels: the latents are the video itself.
 
     ``z = signal x + noise eps`` is ``u + sigma eps`` in deepinv's range with
-    ``u + sigma eps = (z / signal + 1) / 2`` and ``sigma = noise / (2 signal)``. The prior is as
-    good as the denoiser is at that sigma: choose times where it was trained.
+    ``u + sigma eps = (z / signal + 1) / 2`` and ``sigma = noise / (2 signal)``. The prior is only
+    as good as the denoiser at that sigma: choose times where it was trained.
 
     Args:
         denoiser: ``denoiser(x, sigma)``, a ``deepinv.models.Denoiser`` or any such callable of
@@ -98,7 +98,7 @@ def prior_from_deepinv(denoiser: Any, schedule: NoiseSchedule | None = None) -> 
         schedule: default, that of Stable Diffusion.
 
     Returns:
-        The prior. What :func:`prior_to_deepinv` made, without a schedule, is the prior it was.
+        The prior; for a denoiser of :func:`prior_to_deepinv`, without a schedule, the original one.
     """
     if isinstance(denoiser, PriorDenoiser) and schedule is None:
         return denoiser.prior
@@ -116,8 +116,8 @@ def prior_to_deepinv(prior: LatentPrior) -> Denoiser:
     height, width) in [0, 1] and sigma, one number or one for every element of the batch. It is
     ``(decode(E[z_0 | z_t]) + 1) / 2`` with ``z_t = signal encode(2 u - 1)`` at the time where
     ``noise / signal = 2 sigma``, or the nearest of a discrete schedule. This is the posterior
-    mean for a prior on pixels; an autoencoder does not keep white noise white, so with one it
-    is an approximation. What :func:`prior_from_deepinv` made is the denoiser it was.
+    mean for a prior on pixels; an autoencoder does not keep white noise white, so with one it is
+    an approximation. For a prior of :func:`prior_from_deepinv` the original denoiser is returned.
     """
     if not isinstance(prior, LatentPrior):
         raise InputError(f"prior {prior!r} is none: give a value, such as PocketPrior.load()")

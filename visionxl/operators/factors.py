@@ -19,8 +19,8 @@ from visionxl.errors import InputError
 
 Shape = tuple[int, int, int, int]
 FROZEN = (
-    "make it a frozen value of parts that have a hash (of an array take its nested tuples), or one "
-    "that is equal to itself alone: attrs.frozen(eq=False), dataclass(eq=False)"
+    "make it a frozen value of parts that have a hash (for an array, nested tuples), or one that "
+    "is equal to itself alone: attrs.frozen(eq=False), dataclass(eq=False)"
 )
 """How to make an operator hashable."""
 

@@ -49,7 +49,7 @@ def lift(operator: ForwardOperator | NonlinearOperator, measurement: Measurement
     )
     largest = terms.abs().max().item()
     if not math.isfinite(largest) or not bool(gain.isfinite().all()):
-        way_out = "the operator is not finite where a video is: mend its forward and adjoint"
+        way_out = "fix the operator's forward and adjoint, which are not finite for a finite video"
         wrong = ~(gain.isfinite() & terms.isfinite())
         frame = int(wrong.flatten(1).any(1).nonzero()[0]) if wrong.ndim == 4 else None
         raise NotFiniteError("lift", frame, gain.dtype, way_out)

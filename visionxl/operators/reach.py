@@ -63,7 +63,8 @@ def reach_of(operator: object) -> Reach:
     if not isinstance(reach, Reach):
         raise InputError(
             f"reach() of {name_of(operator)} returned {reach!r}: return "
-            "visionxl.operators.Reach(frames), with circular=True where time goes round"
+            "visionxl.operators.Reach(frames), with circular=True if the first frame follows the "
+            "last"
         )
     return reach
 
@@ -80,8 +81,8 @@ def has_reach(operator: object) -> bool:
 def unknown(operator: object) -> InputError:
     """The error for an operator that cannot be cut."""
     return InputError(
-        f"{name_of(operator)} cannot be cut into windows, for how far it sees along time is not "
-        "known: restore the clip as a whole, or, where its measurement has a frame for each of the "
-        "video's, give it a method reach() that returns Reach(frames, circular=...), and a method "
-        "at(frames, count) where it treats frames differently"
+        f"{name_of(operator)} cannot be cut into windows, because it does not say how far it sees "
+        "along time: restore the clip as a whole, or, if it measures one frame per video frame, "
+        "give it a method reach() that returns Reach(frames, circular=...), and a method "
+        "at(frames, count) if it treats frames differently"
     )

@@ -63,8 +63,8 @@ class Snapshot(Composable):
         frames = exposures * length if self.frames is None else self.frames
         if -(-frames // length) != exposures:
             raise InputError(
-                f"measurement has {exposures} frames: {frames} frames, {length} to an exposure, "
-                f"make {-(-frames // length)}; give Snapshot the video's frame count"
+                f"measurement has {exposures} frames, but {frames} frames, {length} per exposure, "
+                f"give {-(-frames // length)}: give Snapshot the video's frame count"
             )
         return frames
 

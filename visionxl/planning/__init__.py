@@ -1,4 +1,4 @@
-"""The memory of a run: counted before, planned as a value, and obeyed."""
+"""The memory of a run: counted beforehand, planned as a value, and kept to."""
 
 from visionxl.memory import ran_out_of_memory
 from visionxl.planning.choice import plan_memory

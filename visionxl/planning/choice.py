@@ -19,7 +19,7 @@ from visionxl.solvers.methods import vision_tv
 from visionxl.solvers.placing import DEVICE_CORE
 
 MOST_AT_ONCE = 32  # frames: more are no faster
-MOST_VALUES = 2**31 - 1  # of a tensor: PyTorch's enlarging of what is channels last refuses more
+MOST_VALUES = 2**31 - 1  # of a tensor: PyTorch's upsampling refuses more in channels-last format
 # Where videos may be, by the kind of the networks' device: the loop adds up in float64.
 VIDEO_DEVICES = {"mps": (HOST,)}
 
@@ -36,11 +36,11 @@ def plans(
     dtype: torch.dtype | None = None,
     frames_at_once: int | None = None,
 ) -> Iterator[tuple[MemoryPlan, Estimate]]:
-    """All plans worth having, the fastest first, with what they take.
+    """All useful plans, the fastest first, with the memory that they take.
 
-    First come fewer frames at once, then turns on the device, then strips of the autoencoder, and
-    only then videos in host memory. Nothing is loaded, moved or changed. The arguments are those of
-    :func:`plan_memory`.
+    Later plans have fewer frames at once, then offloading by turns, then the autoencoder in strips,
+    and only then videos in host memory. Nothing is loaded, moved or changed. The arguments are
+    those of :func:`plan_memory`.
     """
     counts = _counts(frames) if frames_at_once is None else [frames_at_once]
     sizes = {"height": height, "width": width, "frames": frames, "frames_at_once": min(counts)}
@@ -76,7 +76,7 @@ def plan_memory(
     dtype: torch.dtype | None = None,
     frames_at_once: int | None = None,
 ) -> MemoryPlan:
-    """The fastest plan whose counted peak fits a budget: the first such one of :func:`plans`.
+    """The fastest plan whose counted peak fits a budget: the first such plan of :func:`plans`.
 
     Args:
         prior: a :class:`~visionxl.priors.DiffusersPrior`, :class:`~visionxl.priors.FlowPrior`, or
@@ -92,7 +92,7 @@ def plan_memory(
         frames_at_once: in one call of the U-Net; None to choose.
 
     Raises:
-        InputError: no plan fits; it says what would.
+        InputError: no plan fits; the message names a budget that would.
     """
     options = plans(
         prior,
@@ -163,7 +163,7 @@ def _fastest_first(
 def uncounted(
     prior: LatentPrior, height: int, width: int, frames_at_once: int, device: torch.device
 ) -> MemoryPlan:
-    """The plan with so many frames at once and all else in its usual place, whatever it takes."""
+    """The default plan with this many frames at once, whatever memory it takes."""
     coded = None
     if networks_of(prior) is not None and coded_at_once(prior, height, width) < frames_at_once:
         coded = 1
@@ -174,12 +174,12 @@ def uncounted(
 
 
 def attention_on(device: torch.device) -> str:
-    """What PyTorch's attention does there."""
+    """The attention to use on a device."""
     return "sliced" if device.type == "mps" else "fused"
 
 
 def coded_at_once(prior: LatentPrior, height: int, width: int) -> int:
-    """The frames whose largest tensor in the autoencoder, of the size of the frames, is allowed."""
+    """The most frames per autoencoder call whose largest tensor, at full size, PyTorch allows."""
     codec = required_networks(prior).codec
     channels = codec.vae.config.block_out_channels
     widest = channels[min(1, len(channels) - 1)]  # as it comes from the layer below
@@ -187,7 +187,7 @@ def coded_at_once(prior: LatentPrior, height: int, width: int) -> int:
 
 
 def _cores(frames: int) -> list[int]:
-    """Of one window, of two, three, four, six and so on, which are alike: 100, 50, 34, 25, 17."""
+    """Cores of one, two, three, four, six and more equally long windows: 100, 50, 34, 25, 17."""
     cores, windows = [], 1
     while -(-frames // windows) > DEVICE_CORE:
         cores.append(-(-frames // windows))

@@ -31,9 +31,9 @@ from visionxl.solvers.loop import Sampler, restore
 from visionxl.solvers.motion import PAYS
 from visionxl.solvers.space_time import SpaceTimeTV
 
-SIDE = 64  # of the small frames that show what the loop holds
-MOST_FRAMES = 33  # more hold the same number of videos
-FEW_FRAMES = 5  # where an operator has no factors, and takes long: they hold hardly more
+SIDE = 64  # of the small frames on which the loop's memory is counted
+MOST_FRAMES = 33  # with more frames the number of videos held is the same
+FEW_FRAMES = 5  # for operators without factors, which are slow: hardly more videos are held
 
 
 @frozen
@@ -44,10 +44,10 @@ class Networks:
         unet: bytes of its weights.
         vae: bytes of its weights.
         latent: bytes of one frame's latent, between the calls.
-        denoise: the most bytes that a call makes for each of its frames, its result included.
+        denoise: peak bytes that a call allocates per frame, including its result.
         decode: likewise.
         encode: likewise.
-        padding: bytes of one frame, where the prior pads it; else 0.
+        padding: bytes of one frame, if the prior pads it; else 0.
     """
 
     unet: int
@@ -61,16 +61,16 @@ class Networks:
 
 @frozen
 class Held:
-    """What the loop holds, in videos of float32, without the latents.
+    """The memory of the loop, in float32 videos, without the latents.
 
     Args:
         measurement: its size.
-        consistency: the most while the consistency works, the measurement included.
-        together: where videos are in host memory, the frames on the device at once.
+        consistency: the peak while the consistency runs, including the measurement.
+        together: if videos are in host memory, the frames on the device at once.
         modes: whether one channel's coefficients of the SVD are on the device, too.
-        windows: whether it works in windows, of which a plan's ``core`` makes larger ones.
-        prepared: whether a motion is sorted, on a CPU, for a quicker adjoint.
-        kept: what stays from step to step, the operator's matrices and decompositions, in frames.
+        windows: whether it works in windows, which a plan's ``core`` makes larger.
+        prepared: whether the motion is sorted, on a CPU, for a faster adjoint.
+        kept: what persists across steps, the operator's matrices and decompositions, in frames.
     """
 
     measurement: float
@@ -101,9 +101,9 @@ def weight_bytes(network: Any, dtype: torch.dtype | None = None) -> int:
 
 
 def on_meta(prior: NetworkPrior, dtype: torch.dtype | None = None) -> NetworkPrior:
-    """The prior's structure without its values: networks and conditioning on the meta device.
+    """The prior's structure without its weights: networks and conditioning on the meta device.
 
-    It has no guidance, for equal conditionings could not be told there.
+    It has no guidance, because conditionings cannot be compared there.
     """
     network, vae = (
         _hollow(n, dtype_for(n, dtype)) for n in (prior.network, unstriped(prior.codec.vae))
@@ -125,10 +125,10 @@ def _hollow(network: Any, dtype: torch.dtype) -> nn.Module:
 def count_networks(
     prior: LatentPrior, plan: MemoryPlan, height: int, width: int, host: torch.device | str = "cpu"
 ) -> Networks:
-    """What the networks take under a plan's dtype, strips and attention.
+    """The networks' memory with a plan's dtype, strips and attention.
 
-    Their real structure runs on PyTorch's meta device with one frame; more take in proportion.
-    Kernels' own workspaces are not seen.
+    Their real structure runs on PyTorch's meta device with one frame; more frames take memory in
+    proportion. The kernels' own workspaces are not counted.
 
     Args:
         prior: with networks of diffusers.
@@ -176,8 +176,8 @@ class _Pooled:
 
 
 def _brief(part: Any) -> Any:
-    """The same value with at most two iterations, turns or rounds in it and in its parts: more
-    hold no more, but for the motion that is prepared for many (:class:`Held`)."""
+    """The same value with at most two iterations, turns or rounds, also in its parts: more take no
+    more memory, except for the motion that is prepared for many (:class:`Held`)."""
     if not has(type(part)):
         return part
     changes: dict[str, Any] = {}
@@ -191,14 +191,14 @@ def _brief(part: Any) -> Any:
 
 
 def _prepares(part: Any) -> bool:
-    """Whether a consistency, or one that it asks, prepares the motion (:class:`Motion`)."""
+    """Whether a consistency, or one inside it, prepares the motion (:class:`Motion`)."""
     if isinstance(part, SpaceTimeTV):
         return part.motion and part.iterations >= PAYS
     return _prepares(part.consistency) if hasattr(part, "consistency") else False
 
 
 def count_held(sampler: Sampler, task: Task, frames: int) -> Held:
-    """What the loop holds of videos: two steps of the method itself on small frames, counted."""
+    """The loop's memory for videos, counted over two steps of the method itself on small frames."""
     frames = min(frames, MOST_FRAMES if _has_factors(task) else FEW_FRAMES)
     try:
         hash(sampler)
@@ -208,7 +208,7 @@ def count_held(sampler: Sampler, task: Task, frames: int) -> Held:
 
 
 def _has_factors(task: Task) -> bool:
-    """Whether a task is solved without iterations, and so counted soon."""
+    """Whether a task is solved without iterations, and so counted quickly."""
     operator = task(FEW_FRAMES, SIDE, SIDE, Generator().manual_seed(0))
     return factors_of(operator, (FEW_FRAMES, 3, SIDE, SIDE)) is not None
 

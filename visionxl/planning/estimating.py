@@ -20,10 +20,10 @@ HOST = torch.device("cpu")
 
 @frozen
 class Estimate:
-    """Bytes on the networks' device while each stage of a step runs, weights and videos included.
+    """Bytes on the networks' device during each stage of a step, including weights and videos.
 
-    Where the videos are in host memory, ``consistency`` has some frames of them on it at a time
-    (:func:`~visionxl.solvers.hosted`).
+    If the videos are in host memory, ``consistency`` counts the few of their frames that are on the
+    device at a time (:func:`~visionxl.solvers.hosted`).
     """
 
     denoise: int
@@ -63,8 +63,8 @@ def estimate(
         width: of the frames, in pixels.
         frames: of the video.
         sampler: the method, by default ``vision_tv()``.
-        task: ``(frames, height, width, generator) -> operator``: what was measured. The consistency
-            holds more videos for some than for others; by default a blur and a temporal average.
+        task: ``(frames, height, width, generator) -> operator``: what was measured. The memory of
+            the consistency depends on it; by default a blur and a temporal average.
         device: where the networks work; by default where they are.
 
     Raises:

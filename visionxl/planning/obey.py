@@ -1,4 +1,4 @@
-"""Priors that obey a plan."""
+"""Priors that follow a plan."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,27 +24,27 @@ from visionxl.solvers.frames import Around
 def planned(
     prior: LatentPrior, plan: MemoryPlan, device: torch.device | str | None = None
 ) -> LatentPrior:
-    """The prior, with a plan's strips, turns, dtype and attention.
+    """The prior, with a plan's strips, offloading, dtype and attention.
 
-    ``frames_at_once`` and ``video_device`` are the loop's::
+    ``frames_at_once`` and ``video_device`` are left to the loop::
 
         on_device = attrs.evolve(problem, measurement=measurement.to(plan.video_device))
         restore(on_device, planned(prior, plan), sampler, generator=generator,
                 frames_at_once=plan.frames_at_once)
 
-    Its networks are the given prior's, but with a plan's ``dtype`` of its own, for which they are
-    copied. The given prior gives the same results afterwards unless they move: with ``device``
-    they do, and with ``offload`` they wait in host memory.
+    It shares the given prior's networks, unless the plan has another ``dtype``, for which they are
+    copied. The given prior still gives the same results afterwards unless its networks move:
+    ``device`` moves them, and with ``offload`` they wait in host memory.
 
     Args:
         prior: a :class:`~visionxl.priors.DiffusersPrior`, :class:`~visionxl.priors.FlowPrior`, or
             :class:`~visionxl.priors.Padded`.
-            Any other obeys a plan that asks nothing of its networks.
-        plan: to obey.
-        device: where the networks work; by default where they are.
+            Any other prior accepts only a plan that changes nothing in the networks.
+        plan: to follow.
+        device: where the networks run; by default where they are.
 
     Raises:
-        InputError: the plan asks for what the prior cannot do.
+        InputError: the plan needs something that the prior cannot do.
     """
     if isinstance(prior, Padded):
         return evolve(prior, prior=planned(prior.prior, plan, device))
@@ -52,8 +52,8 @@ def planned(
     if not isinstance(prior, NetworkPrior):
         if asks or device is not None:
             raise InputError(
-                f"prior {type(prior).__name__} has no networks of diffusers to put in order: give "
-                "a DiffusersPrior or FlowPrior, or a plan of frames_at_once alone"
+                f"prior {type(prior).__name__} has no networks of diffusers to plan for: give a "
+                "DiffusersPrior or FlowPrior, or a plan of frames_at_once alone"
             )
         return attending(prior) if plan.attention == "sliced" else prior
     place = device_of(prior.network)
@@ -87,7 +87,7 @@ def device_of(network: nn.Module) -> torch.device:
 
 
 def dtype_for(network: Any, dtype: torch.dtype | None) -> torch.dtype:
-    """What a plan's dtype means for a network: SDXL's own autoencoder overflows in float16."""
+    """A network's dtype under a plan's: SDXL's own autoencoder overflows in float16."""
     own = next(network.parameters()).dtype
     if dtype == torch.float16 and getattr(network.config, "force_upcast", False):
         return torch.float32
@@ -112,7 +112,7 @@ def conditioning_at(
 
 
 def arrive(network: nn.Module, place: torch.device) -> None:
-    """Move a network, in the place of weights that may wait elsewhere for others: those stay."""
+    """Move a network's weights to a device, leaving copies elsewhere that other priors may use."""
     for module, name, weight in list(_weights(network)):
         if weight.device != place:
             setattr(module, name, _like(weight, weight.detach().to(place)))
@@ -193,5 +193,5 @@ class Turns:
 
 
 def attending(prior: LatentPrior) -> LatentPrior:
-    """The prior with an attention that holds the scores of a few queries at a time."""
+    """The prior with attention that stores the scores of only a few queries at a time."""
     return Around(prior, lambda stage, frames: SlicedAttention())

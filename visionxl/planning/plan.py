@@ -37,28 +37,28 @@ def _attention(_: object, __: object, value: object) -> None:
 class MemoryPlan:
     """How a run uses memory.
 
-    Only ``dtype`` changes the result by more than rounding; and with videos in host memory a GPU
-    computes the total variation in windows (:func:`~visionxl.solvers.hosted`).
+    Only ``dtype`` and videos in host memory change the result by more than rounding: with the
+    latter a GPU computes the total variation in windows (:func:`~visionxl.solvers.hosted`).
 
     ``attrs.evolve(plan, frames_at_once=2)`` overrides a choice, and
-    :func:`~visionxl.planning.estimate` counts what it takes then.
+    :func:`~visionxl.planning.estimate` counts the memory of the changed plan.
 
     Args:
         frames_at_once: frames in one call of a network.
-        vae_tile: rows of pixels that the autoencoder works on at a time
+        vae_tile: rows of pixels that the autoencoder processes at a time
             (:class:`~visionxl.priors.tiling.StripedAutoencoder`); None for whole frames.
-        offload: whether denoiser and autoencoder take turns on the device, and wait in host
+        offload: whether denoiser and autoencoder take turns on the device, each waiting in host
             memory.
-        video_device: of the videos and latents between the networks; it is the measurement's device
-            that decides it.
-        dtype: of the networks; None leaves each as it is. They are converted in a copy, and
-            those that were given are not counted: where memory is short, load them in that dtype.
-        attention: ``fused`` trusts PyTorch's kernels not to hold the scores; ``sliced`` holds those
-            of a few queries at a time.
-        vae_frames: frames in one call of the autoencoder, which takes far more memory for each than
-            the U-Net and gains less from more; None for ``frames_at_once``.
-        core: of videos in host memory, the frames that the total variation corrects at once on the
-            device, beside those on either side of them (:func:`~visionxl.solvers.hosted`).
+        video_device: of the videos and latents outside the networks; set by the measurement's
+            device.
+        dtype: of the networks; None leaves each as it is. They are converted in a copy, and the
+            originals are not counted: if memory is short, load them in that dtype.
+        attention: ``fused`` relies on PyTorch's kernels not to store the scores; ``sliced`` stores
+            those of a few queries at a time.
+        vae_frames: frames in one call of the autoencoder, which takes far more memory per frame
+            than the U-Net and gains less from more frames; None for ``frames_at_once``.
+        core: with videos in host memory, the frames that the total variation corrects at once on
+            the device, besides those on either side of them (:func:`~visionxl.solvers.hosted`).
     """
 
     frames_at_once: int = field(default=1, validator=from_one)
@@ -90,8 +90,8 @@ class MemoryPlan:
         return ", ".join(parts)
 
     def on_host(self) -> "MemoryPlan | None":
-        """The plan with its videos in host memory, in the smallest windows; None where they are
-        there."""
+        """The plan with its videos in host memory, in the smallest windows; None if they are
+        there already."""
         if self.video_device.type == "cpu":
             return None
         return evolve(self, video_device="cpu", core=DEVICE_CORE)
@@ -99,15 +99,15 @@ class MemoryPlan:
     def smaller(
         self, *, tiles: bool = True, offload: bool = True, autoencoder: bool = True
     ) -> "MemoryPlan | None":
-        """The next plan of the same result that takes less memory; None where there is none.
+        """The next plan with the same result that takes less memory; None if there is none.
 
-        First single frames in the autoencoder, then fewer at once, then turns, then strips of the
-        autoencoder and smaller ones.
+        First single frames in the autoencoder, then fewer frames at once, then offloading, then
+        the autoencoder in strips and smaller ones.
 
         Args:
             tiles: whether strips are possible.
-            offload: whether turns save anything.
-            autoencoder: whether there is one, that can take single frames.
+            offload: whether offloading saves anything.
+            autoencoder: whether there is one that can take single frames.
         """
         if self.frames_at_once > 1 and self.vae_frames is None and autoencoder:
             return evolve(self, vae_frames=1)

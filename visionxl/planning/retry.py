@@ -1,4 +1,4 @@
-"""Going on with a smaller plan where memory runs out."""
+"""Continuing with a smaller plan when memory runs out."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -24,15 +24,15 @@ def repeated(
     plan: MemoryPlan,
     tell: Callable[[str], object] = lambda sentence: None,
 ) -> T:
-    """``attempt(plan)``, and where memory runs out, once more with the videos in host memory.
+    """``attempt(plan)`` and, if memory runs out, once more with the videos in host memory.
 
-    For what runs out between the networks, in the consistency, where :class:`Persistent` cannot
-    help. An attempt that goes on from the last step repeats no more than one.
+    For memory that runs out outside the networks, in the consistency, where :class:`Persistent`
+    cannot help. An attempt that resumes from the last step repeats at most one step.
 
     Args:
         attempt: a run with a plan; it places the videos where the plan says.
         plan: to begin with.
-        tell: called with a sentence where it has to be repeated.
+        tell: called with a sentence if the attempt is repeated.
     """
     try:
         return attempt(plan)
@@ -47,19 +47,19 @@ def repeated(
 
 
 class Persistent:
-    """A prior that obeys a plan, and where memory runs out repeats the call with a smaller one.
+    """A prior that follows a plan and, if memory runs out, repeats the call with a smaller one.
 
-    It stays at the smaller plan (:meth:`MemoryPlan.smaller`). The result is the same to rounding.
-    Where the smallest plan fails as well, the error is raised.
+    It keeps the smaller plan (:meth:`MemoryPlan.smaller`). The result is the same to rounding.
+    If the smallest plan fails as well, the error is raised.
 
     Args:
-        prior: whose networks are put in order by :func:`planned`.
+        prior: whose networks :func:`planned` adapts.
         plan: to begin with.
-        device: where the networks work; by default where they are.
+        device: where the networks run; by default where they are.
         tell: called with a sentence each time the plan gets smaller, for a record.
 
     Attributes:
-        plan: obeyed now.
+        plan: the current plan.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class Persistent:
             self._obey(smaller)
 
     def _taken_away(self) -> bool:
-        """Whether a network that both have was sent to host memory by another prior's turns."""
+        """Whether another prior, which offloads the same network, has moved it to host memory."""
         networks = networks_of(self._given)
         if networks is None or self._device is None or self.plan.offload:
             return False

@@ -15,7 +15,7 @@ CONFIGURATION = Path(__file__).parent.parent / "assets" / "sdxl.json"
 
 
 def sdxl_structure(dtype: torch.dtype = torch.bfloat16) -> DiffusersPrior:
-    """SDXL (Podell et al. 2023) on PyTorch's meta device, to be counted and not to be run.
+    """SDXL (Podell et al. 2023) on PyTorch's meta device, for counting memory, not for running.
 
     Its numbers are those of the published ``config.json`` of the U-Net and of the autoencoder.
 

@@ -189,17 +189,16 @@ def _shift_of(source: object, config: Any) -> float:
         if config.get(name) is not None:
             return config[name]
     raise InputError(
-        f"prior {str(source)!r} has a scheduler without a shift, so not a flow's: give "
-        "one that was saved with FlowMatchEulerDiscreteScheduler"
+        f"prior {str(source)!r} has a scheduler without a shift, so not that of a flow: give "
+        "a model that was saved with FlowMatchEulerDiscreteScheduler"
     )
 
 
 def _check_kind(source: str | Path, kind: str) -> None:
     if not kind.startswith("StableDiffusion3"):
         raise InputError(
-            f"prior {str(source)!r} is a {kind}: of models with a transformer those of Stable "
-            "Diffusion 3's layout are read; another is wrapped in a few lines of Python (docs, "
-            "Your prior)"
+            f"prior {str(source)!r} is a {kind}: models with a transformer are only read in Stable "
+            "Diffusion 3's layout; wrap another in a few lines of Python (docs, Your prior)"
         )
 
 

@@ -41,8 +41,8 @@ def check_index(
             raise without(source, kind, name, denoiser)
     if index.get("requires_aesthetics_score"):
         raise InputError(
-            f"prior {str(source)!r} is SDXL's refiner, which is told other things than the "
-            "base model: give that one"
+            f"prior {str(source)!r} is SDXL's refiner, which needs other inputs than the base "
+            "model: give the base model"
         )
     if denoiser == "unet":
         _check_saved_scheduler(source, str(index["scheduler"][1]))
@@ -66,9 +66,9 @@ def check_scheduler(scheduler: object) -> None:
     """Raise InputError for a scheduler of another kind of model than a prior with a U-Net has."""
     if not hasattr(scheduler, "alphas_cumprod"):
         raise InputError(
-            f"scheduler {type(scheduler).__name__} has no alphas_cumprod: where its model "
-            "is a discrete variance-preserving one, give DDIMScheduler; another (EDM, a flow) "
-            "is no model for this prior"
+            f"scheduler {type(scheduler).__name__} has no alphas_cumprod: if its model is a "
+            "discrete variance-preserving one, give DDIMScheduler; another (EDM, a flow) does "
+            "not fit this prior"
         )
 
 
@@ -101,14 +101,14 @@ def check_denoiser(kind: str, network: dict[str, Any], vae: dict[str, Any]) -> N
     """
     if network.get("class_embed_type") or network.get("num_class_embeds"):
         raise InputError(
-            f"{kind} is told a class or an image (class_embed_type): give a model that is told a "
-            "text alone, or nothing"
+            f"{kind} is conditioned on a class or an image (class_embed_type): give a model that "
+            "is conditioned on text alone, or on nothing"
         )
     taken, made = network.get("in_channels"), vae.get("latent_channels")
     if None not in (taken, made) and taken != made:
         raise InputError(
             f"{kind} takes {taken} channels and the autoencoder makes latents of {made}: one for "
-            "inpainting or upscaling is told more than latents; give the base model"
+            "inpainting or upscaling takes more than latents; give the base model"
         )
 
 
@@ -119,9 +119,9 @@ def _check_text(source: str | Path, kind: str) -> None:
     pipeline = getattr(diffusers, kind, None)
     if pipeline is not None and not hasattr(pipeline, "encode_prompt"):
         raise InputError(
-            f"prior {str(source)!r} is a {kind}, which is not told a text but something else: "
-            "give a model of Stable Diffusion's, SDXL's or Stable Diffusion 3's layout, or one "
-            "without any condition (docs, Your prior)"
+            f"prior {str(source)!r} is a {kind}, which is not conditioned on text: give a model of "
+            "Stable Diffusion's, SDXL's or Stable Diffusion 3's layout, or one without any "
+            "condition (docs, Your prior)"
         )
 
 

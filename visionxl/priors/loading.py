@@ -188,8 +188,8 @@ def load_parts(
         kind = network.load_config(folder / "unet")["_class_name"]
         if kind != "UNet2DModel":
             raise InputError(
-                f"prior {str(source)!r} has a {kind}, which is told a text or more: save the whole "
-                "pipeline, or make the prior in Python (DiffusersPrior.assemble)"
+                f"prior {str(source)!r} has a {kind}, which is conditioned on text or more: save "
+                "the whole pipeline, or make the prior in Python (DiffusersPrior.assemble)"
             )
         options = loading_options(dtype)
         unet = network.from_pretrained(folder / "unet", **options).to(device)
@@ -329,6 +329,6 @@ def _not_loaded(name: str, source: str | Path, error: Exception) -> InputError:
         )
     reason = reason.partition(" (")[0]  # after it, of calls that nobody sees
     return InputError(
-        f"{name} {str(source)!r} is not here, and cannot be had from the hub ({reason}): check the "
+        f"{name} {str(source)!r} is not here, and the hub did not provide it ({reason}): check the "
         "id and the network, or download it elsewhere and give the folder"
     )

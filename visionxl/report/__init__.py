@@ -1,4 +1,4 @@
-"""The page about a run: one HTML file that needs no network, to look at and to send on."""
+"""The report of a run: one self-contained HTML file, to view or to send."""
 
 from visionxl.report.page import render, write_page
 from visionxl.report.record import measures, measures_in_pieces, run_record

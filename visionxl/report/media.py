@@ -18,7 +18,7 @@ THUMBNAIL = 320  # pixels across or down
 
 @frozen
 class Fitting:
-    """How frames are made to fit: quality of the pictures, scale, and every how many-th is kept."""
+    """How frames are made to fit: picture quality, scale, and ``every`` n-th frame."""
 
     quality: int
     scale: float = 1.0
@@ -47,8 +47,8 @@ class Shown:
 def shown(columns: Mapping[str, Video], budget: int = BUDGET) -> Shown:
     """The frames of videos of one size as data URIs, as good as ``budget`` bytes allow.
 
-    Without loss where ``MOST_LOSSLESS`` bytes suffice. Otherwise first quality is given up, from 95
-    to 75, then size, to a half, then frames.
+    Lossless if ``MOST_LOSSLESS`` bytes suffice. Otherwise quality is reduced first, from 95 to 75,
+    then the size, to a half, then the number of frames.
     """
     frames = min(len(video) for video in columns.values())
     for fitting in _fittings(frames):

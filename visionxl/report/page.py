@@ -1,4 +1,4 @@
-"""One HTML file about a run, which needs nothing but itself."""
+"""The report of a run as one self-contained HTML file."""
 
 import shlex
 from base64 import b64encode
@@ -72,7 +72,7 @@ def write_page(
     looks: Sequence[Look] = (),
     remarks: Sequence[str] = (),
 ) -> None:
-    """Write the page of :func:`render`, whole or not at all."""
+    """Write the page of :func:`render`; after an error no partial file is left."""
     page = render(columns, rate, record, looks, remarks)
     with whole(Path(path)) as partial:
         partial.write_text(page, encoding="utf-8")
@@ -88,12 +88,12 @@ def render(
     """The page about a run, as HTML of at most 15 MB.
 
     Args:
-        columns: videos of one size, (frames, channels, height, width) in [-1, 1], by title; what
-            is called ``truth`` is what the others are measured against.
+        columns: videos of one size, (frames, channels, height, width) in [-1, 1], by title; the one
+            titled ``truth`` is the reference for the others.
         rate: frames per second.
-        record: of the run, as it is kept beside the video.
+        record: of the run, as stored beside the video.
         looks: at its steps.
-        remarks: sentences on what is shown.
+        remarks: sentences about what is shown.
 
     Raises:
         InputError: columns of several sizes.
@@ -174,7 +174,7 @@ def _seconds_per_frame(numbers: Sequence[int], rate: Fraction | int) -> float:
 def _tiles(
     record: Mapping[str, Any], trace: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[str, str, str]]:
-    """Name, value and a word on it: what one wants to know first."""
+    """Name, value and remark of each headline figure."""
     before = record.get("measurement_measures", {})
     for name in ("psnr", "ssim"):
         if name in record.get("measures", {}):
@@ -196,12 +196,12 @@ def _measures(record: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def _told(value: Any) -> Any:
-    """A value of the record, in no more digits than one reads."""
+    """A value of the record, rounded for display."""
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _number(value: float | None) -> str:
-    """A record has no infinity: what is equal to the truth is null there."""
+    """A figure for display; None stands for infinity, the PSNR of a video equal to the truth."""
     return "∞" if value is None else f"{value:.4f}" if abs(value) < 2 else f"{value:.2f}"
 
 
@@ -247,7 +247,7 @@ def _picture(plot: Plot) -> Picture:
 
 
 def _stages(record: Mapping[str, Any]) -> Iterator[tuple[str, float, float, int]]:
-    """Stage, seconds, share of the steps that are known, and bytes it added to the peak."""
+    """Stage, its seconds and share of them over the known steps, and bytes it added to the peak."""
     known = [stages for stages in record.get("stages", ()) if stages]
     seconds = {n: sum(stages[n]["seconds"] for stages in known) for n in STAGES}
     total = sum(seconds.values())

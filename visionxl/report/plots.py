@@ -36,7 +36,7 @@ class Plot:
 
     Args:
         title: above it.
-        text: what it shows, and for those who cannot see it, its figures.
+        text: what it shows and, for readers who cannot see it, its figures.
         light: the SVG file for a light page.
         dark: for a dark one.
     """
@@ -123,7 +123,7 @@ def _convergence(residuals: Sequence[Sequence[float]]) -> Plot:
         axes.set_yscale("log")
         axes.set_xlabel("iteration")
 
-    text = "Relative residual of the solver within each step; the later the step, the stronger."
+    text = "Relative residual of the solver within each step; later steps have stronger lines."
     return _plot("Convergence of the solver", text, draw)
 
 

@@ -1,4 +1,4 @@
-"""The record of a run: what it was, and what it takes to judge it and to do it again."""
+"""The record of a run: what it was, and what is needed to judge and repeat it."""
 
 import math
 import platform
@@ -38,17 +38,17 @@ def run_record(
     album: Album | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything that is needed to judge a run and to do it again, as JSON holds it.
+    """Everything needed to judge and repeat a run, as values that JSON can hold.
 
     Args:
         problem: that was solved.
         sampler: the method.
-        restoration: what it found; its trace is kept whole.
+        restoration: its result; the whole trace is stored.
         seconds: that the run took.
-        command: its words, such as ``["python", *sys.argv]``.
-        album: of the run: what the stages of its steps took, and how near each was to the truth.
-        settings: what else was chosen, by name: ``task``, ``prior``, ``method`` and ``seed`` stand
-            above the page.
+        command: its arguments, such as ``["python", *sys.argv]``.
+        album: of the run: the cost of each step's stages, and how near it came to the truth.
+        settings: other choices, by name: ``task``, ``prior``, ``method`` and ``seed`` are shown at
+            the top of the page.
     """
     record = {
         "command": list(command),
@@ -75,24 +75,25 @@ def run_record(
 
 
 def measures(video: Video, truth: Video) -> dict[str, float | None]:
-    """Every measure of ``visionxl.metrics`` that can be had here.
+    """Every metric of ``visionxl.metrics`` that is available here.
 
     Args:
         video: (frames, channels, height, width), values in [-1, 1].
         truth: likewise.
 
     Returns:
-        By name ``psnr``, ``ssim`` and ``difference_psnr``, and ``lpips`` where its weights are on
-        this machine. JSON knows no infinity: the PSNR of equal videos is None.
+        By name ``psnr``, ``ssim`` (frames of at least 11 pixels a side) and ``difference_psnr`` (at
+        least two frames), and ``lpips`` if its weights are on this machine. JSON has no infinity:
+        the PSNR of equal videos is None.
     """
     return measures_in_pieces([(video, truth)])
 
 
 def measures_in_pieces(pieces: Iterable[tuple[Video, Video]]) -> dict[str, float | None]:
-    """:func:`measures` of a clip that does not fit in memory: of all its frames, to rounding.
+    """:func:`measures` of all frames of a clip that does not fit in memory, to rounding.
 
     Args:
-        pieces: of the video and of the truth, of as many frames, one after the other.
+        pieces: of the video and of the truth, of equal length, in order.
     """
     sums: dict[str, float] = defaultdict(float)
     counts: dict[str, int] = defaultdict(int)
@@ -122,12 +123,12 @@ def measures_in_pieces(pieces: Iterable[tuple[Video, Video]]) -> dict[str, float
 
 
 def versions() -> dict[str, str]:
-    """Of what decides the numbers of a run."""
+    """Versions of the packages that affect the numbers of a run."""
     return {"python": platform.python_version(), **{name: version_of(name) for name in DECIDING}}
 
 
 def version_of(package: str) -> str:
-    """The version that is installed, in words where none is."""
+    """The installed version, or ``not installed``."""
     try:
         return version(package)
     except PackageNotFoundError:

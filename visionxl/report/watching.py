@@ -1,4 +1,4 @@
-"""What is seen of a run while it runs: a look at every step, and where its time goes."""
+"""Observing a run: a look at every step, and where its time goes."""
 
 import math
 import time
@@ -24,7 +24,7 @@ STAGES = ("denoise", "decode", REST, "encode")
 
 @frozen
 class Spent:
-    """What a stage took: seconds, and bytes by which it raised the memory's high-water mark."""
+    """The cost of a stage: seconds, and bytes by which it raised the peak memory."""
 
     seconds: float = 0.0
     bytes: int = 0
@@ -32,15 +32,15 @@ class Spent:
 
 @frozen(eq=False)
 class Look:
-    """A step, as it is kept for the page.
+    """A step, as stored for the page.
 
     Args:
         index: of the step, from 0.
-        estimate: the middle frame of what the prior made, a small picture.
-        corrected: and after the consistency.
-        stages: what each of ``STAGES`` took.
-        psnr: of the whole estimate and of it corrected, in dB; None where no truth was given, or
-            they are equal to it.
+        estimate: the middle frame of the prior's estimate, as a small picture.
+        corrected: the same after the consistency.
+        stages: the cost of each of ``STAGES``.
+        psnr: of the whole estimate before and after the correction, in dB; None if no truth was
+            given, or they are equal to it.
     """
 
     index: int
@@ -58,19 +58,19 @@ class _Call:
 
 
 class Album:
-    """Takes a look at every step of a run, and keeps it beside the run's checkpoints.
+    """Records a look at every step of a run, and stores it beside the run's checkpoints.
 
     Args:
-        device: of the prior's answers; its work is awaited before a clock is read.
-        kept: where the looks outlive an interruption; None to keep them in memory alone.
-        done: steps that an earlier run has finished: their looks are read from ``kept``, as far
-            as they are there.
-        truth: what the steps are measured against; None for nothing. What an earlier run has
-            measured against another is left out.
+        device: of the prior's outputs; it is synchronized before times are taken.
+        kept: where the looks survive an interruption; None to keep them in memory only.
+        done: steps that an earlier run has finished: their looks are read from ``kept``, where
+            present.
+        truth: reference for the PSNR of the steps; None for no PSNR. Figures of an earlier run
+            against another truth are left out.
 
     Attributes:
         looks: at the steps so far.
-        missing: indices of those ``done`` steps of which there is no sound look.
+        missing: indices of the ``done`` steps without an intact look.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Album:
         self.missing: list[int] = [i for i, look in enumerate(found) if look is None]
 
     def timed(self, prior: LatentPrior) -> LatentPrior:
-        """The prior, with its calls on this clock."""
+        """The prior, with its calls timed by this album."""
         return Around(prior, self.stage)
 
     @contextmanager
@@ -106,8 +106,8 @@ class Album:
         self._calls.append(_Call(name, spent, ended))
 
     def observe(self, step: Step) -> None:
-        """Take the look. It has to be called at once after the step: what ended since the step
-        began is the step's."""
+        """Record the look. Call it right after the step: network calls that ended since the step
+        began are counted as the step's."""
         record, middle = step.record, len(step.decoded) // 2
         stages = self._stages(record, time.perf_counter() - record.seconds)
         look = Look(
@@ -128,7 +128,7 @@ class Album:
         return (estimate, corrected) if math.isfinite(estimate + corrected) else None
 
     def again(self, done: int, device: torch.device) -> None:
-        """The steps after the first ``done`` are made, maybe again, with videos on a device."""
+        """Go on after the first ``done`` steps, perhaps repeating some, with videos on a device."""
         self.looks = [look for look in self.looks if look.index < done]
         self._calls.clear()
         self._device, self._peak = device, peak_bytes(device)
@@ -139,13 +139,13 @@ class Album:
             _save(self._kept, self.looks[-1], self._against)
 
     def stages(self, steps: int) -> list[dict[str, Any] | None]:
-        """For each step what its stages took, as JSON holds it; None where it was not kept."""
+        """For each step the cost of its stages, as JSON values; None if it was not stored."""
         known = {look.index: look.stages for look in self.looks}
         stages = [known.get(index) for index in range(steps)]
         return [s and {name: asdict(spent) for name, spent in s.items()} for s in stages]
 
     def psnr(self, steps: int) -> list[tuple[float, float] | None]:
-        """For each step the PSNR of the prior's estimate and of it corrected; None if not known."""
+        """For each step the PSNR before and after the correction; None if not known."""
         known = {look.index: look.psnr for look in self.looks}
         return [known.get(index) for index in range(steps)]
 

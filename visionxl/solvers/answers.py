@@ -1,4 +1,4 @@
-"""What is checked of the answers of a method's parts, at every step."""
+"""Checks of the outputs of a method's parts, at every step."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,7 +54,7 @@ def check_frames(prior: object, method: str, given: Tensor, answer: object) -> T
 def corrected(
     consistency: DataConsistency, estimate: Video, problem: InverseProblem, level: NoiseLevel
 ) -> Correction:
-    """A consistency's answer: a finite video of the estimate's kind; the estimate is left alone."""
+    """A consistency's output: a finite video like the estimate, which must not be changed."""
     with left_alone(consistency, "correct", "estimate", estimate):
         correction: object = consistency.correct(estimate, problem, level)
     if not isinstance(correction, Correction):
@@ -77,7 +77,7 @@ def corrected(
 def check_decoded(
     prior: object, initializer: object, problem: InverseProblem, decoded: Video
 ) -> None:
-    """Raise InputError where a prior decodes videos that the operator cannot have measured."""
+    """Raise InputError if a prior decodes videos that do not fit operator and measurement."""
     expected, why = tuple(problem.measurement.shape), None
     try:
         measured = tuple(problem.operator.forward(decoded).shape)
@@ -98,13 +98,13 @@ def check_decoded(
     raise InputError(
         f"{name_of(own)}: decode returned shape {tuple(decoded.shape)} and "
         f"{name_of(problem.operator)} {seen}: make encode and decode keep height and width, and "
-        "denoise the latents' shape (visionxl.testing.check_prior tries it); Padded(prior, ...) "
-        "fits sizes"
+        "denoise the latents' shape (visionxl.testing.check_prior tests it); Padded(prior, ...) "
+        "pads other sizes"
     ) from why
 
 
 def check_start(initializer: object, measurement: Tensor, latent: object) -> Latent:
-    """The latents that an initializer returned, if they are some, of the measurement's kind."""
+    """The latents that an initializer returned, checked against the measurement."""
     if not isinstance(latent, Tensor) or latent.ndim != 4:
         what = tuple(latent.shape) if isinstance(latent, Tensor) else type(latent).__name__
         raise InputError(
@@ -131,7 +131,7 @@ def first_seen(initializer: object, latent: Latent) -> Iterator[None]:
 
 
 def check_schedule(prior: LatentPrior) -> None:
-    """Raise InputError for a prior whose schedule is none."""
+    """Raise InputError for a prior whose ``schedule`` is not a noise schedule."""
     if isinstance(prior.schedule, type) or not isinstance(prior.schedule, NoiseSchedule):
         raise InputError(
             f"schedule of {name_of(prior)} is {name_of(prior.schedule)}: expected a value with "
@@ -140,7 +140,7 @@ def check_schedule(prior: LatentPrior) -> None:
 
 
 def check_first(level: NoiseLevel) -> None:
-    """Raise InputError for a level to begin at that is none, or noise alone."""
+    """Raise InputError for a first level that is not a NoiseLevel, or is noise alone."""
     if not isinstance(level, NoiseLevel):
         raise InputError(
             f"the prior's schedule returned {type(level).__name__}: make its level(time) return "
@@ -149,8 +149,8 @@ def check_first(level: NoiseLevel) -> None:
     if not level.signal > 0:
         raise InputError(
             f"time {level.time} is noise alone in the prior's schedule: begin nearer to the clean "
-            "end, for instance at 0.9 (attrs.evolve(method, times=...)), or take a method whose "
-            "first time is earlier, such as vision_tv"
+            "end, for instance at 0.9 (attrs.evolve(method, times=...)), or use a method that "
+            "begins nearer to it, such as vision_tv"
         )
 
 

@@ -1,18 +1,18 @@
-"""Blind deblurring: the kernel of a blur, found in the blurred video alone.
+"""Blind deblurring: the kernel of a blur, estimated from the blurred video alone.
 
-From coarse to fine it takes turns. Given the kernel ``k``, a picture ``x`` of few edges is
+It alternates two steps, from coarse to fine. Given the kernel ``k``, an image ``x`` of few edges is
 
     x = argmin |y - k * x|^2 + sparsity * (number of pixels where grad x is not 0),
 
 by half-quadratic splitting (Xu, Zheng & Jia 2013; Xu, Lu, Xu & Jia 2011). It is not the
-restoration: texture is gone from it, and its edges are sharper than any in a picture. That is
-what tells a blur. With a prior of natural pictures, total variation or sparser, no blur at all
-would be the best explanation (Levin et al. 2009). Given ``x``, the kernel is that of least
+restoration: it has no texture, and its edges are sharper than any in a natural image. This
+identifies the blur. With a prior of natural images, total variation or sparser, no blur at all
+would be the best explanation (Levin et al. 2009). Given ``x``, the kernel minimises
 
     |grad y - k * grad x|^2 + ridge * |grad x|^2 |k|^2    (Cho & Lee 2009),
 
-in closed form, made light: taps below a twentieth of the largest and those not connected with it
-are 0, and they sum to 1. One kernel explains all frames, so the equations add up over them.
+in closed form, and is then cleaned: taps below a twentieth of the largest and those not connected
+with it are set to 0, and they sum to 1. One kernel explains all frames, so their equations add up.
 """
 
 import math
@@ -44,10 +44,10 @@ LARGEST = 101  # pixels a side: the equations of its taps take size**4 numbers, 
 def estimate_kernel(measurement: Measurement, size: int, *, frames: int = 3) -> Kernel:
     """The kernel of a blur that is the same for all frames, found in the measurement alone.
 
-    What is assumed of the kernel: it is light, so nowhere negative; it sums to 1; it is in one
-    piece; and of kernels that explain the edges alike it is the one of least ``|k|^2``. Of the
-    video: it has edges that are sharp, in more than one direction. A kernel and its video may be
-    shifted against each other unnoticed: the centre of its mass is put in the middle.
+    The kernel is assumed to be nowhere negative, as it is light; to sum to 1; to be in one
+    piece; and, of kernels that explain the edges equally well, to be the one of least ``|k|^2``.
+    The video is assumed to have sharp edges in more than one direction. A shift between kernel and
+    video cannot be determined: the kernel's centre of mass is put in the middle.
 
     Source: Xu, Zheng & Jia, Unnatural L0 Sparse Representation for Natural Image Deblurring
     (CVPR 2013), with the kernel of Cho & Lee, Fast Motion Deblurring (2009); see the module.
@@ -55,9 +55,10 @@ def estimate_kernel(measurement: Measurement, size: int, *, frames: int = 3) -> 
     Args:
         measurement: (frames, channels, height, width) in about [-1, 1]: blurred in space, not
             in time, with noise of about 0.01 or less.
-        size: of the kernel, odd, in pixels: a little more than the blur is wide. Half of a
-            frame's smaller side at most, and 101.
-        frames: how many are read, evenly from the first to the last. Three are surer than one.
+        size: of the kernel, odd, in pixels: slightly more than the width of the blur. At most half
+            of a frame's smaller side, and 101.
+        frames: how many to read, evenly from the first to the last. Three are more reliable than
+            one.
 
     Returns:
         The kernel for :class:`~visionxl.operators.Blur`, (size, size), float64.
@@ -88,10 +89,10 @@ def estimate_kernel(measurement: Measurement, size: int, *, frames: int = 3) -> 
 
 
 def few_edges(measurement: Planes, kernel: Kernel, sparsity: float) -> Planes:
-    """``x`` of little ``|y - k * x|^2 + sparsity * (pixels with an edge)``, periodic borders.
+    """``x`` of small ``|y - k * x|^2 + sparsity * (pixels with an edge)``, with periodic borders.
 
-    With ``g`` in place of ``grad x`` and ``weight |grad x - g|^2``, which grows: ``g`` keeps what
-    is above ``sqrt(sparsity / weight)``, and ``x`` is a division in Fourier space.
+    ``grad x`` is split off as ``g`` by ``weight |grad x - g|^2`` with growing weight: ``g`` keeps
+    gradients above ``sqrt(sparsity / weight)``, and ``x`` follows by a division in Fourier space.
     """
     height, width = measurement.shape[-2:]
     transfer = _transfer(kernel.to(measurement), height, width)
@@ -113,10 +114,10 @@ def few_edges(measurement: Planes, kernel: Kernel, sparsity: float) -> Planes:
 
 
 def fit_kernel(video: Video, measurement: Measurement, size: int) -> Kernel:
-    """The kernel that makes the edges of a known video those of the measurement.
+    """The kernel that blurs the edges of a known video into those of the measurement.
 
-    For a further turn with a restored video, or with one that was taken sharp. What is assumed of
-    the kernel is what :func:`estimate_kernel` assumes, but that the video tells where it lies.
+    For another round with a restored video, or with one that was recorded sharp. The assumptions
+    about the kernel are those of :func:`estimate_kernel`, except that the video sets its position.
 
     Args:
         video: (frames, channels, height, width) in about [-1, 1].
@@ -127,7 +128,7 @@ def fit_kernel(video: Video, measurement: Measurement, size: int) -> Kernel:
         The kernel for :class:`~visionxl.operators.Blur`, (size, size), float64.
 
     Raises:
-        InputError: as :func:`estimate_kernel`, or of two different shapes.
+        InputError: as :func:`estimate_kernel`, or the shapes differ.
     """
     _check(video, "video", size)
     _check(measurement, "measurement", size)
@@ -141,7 +142,7 @@ def fit_kernel(video: Video, measurement: Measurement, size: int) -> Kernel:
 
 
 def _fitted(sharp: Planes, blurred: Planes, size: int) -> Kernel:
-    """The kernel of ``size`` from two pictures of periodic borders, made light."""
+    """The kernel of ``size`` from two images with periodic borders, cleaned by :func:`light`."""
     height, width = sharp.shape[-2:]
     auto = cross = torch.zeros((), dtype=torch.float64, device=sharp.device)
     for of_sharp, of_blurred in zip(gradients(sharp), gradients(blurred), strict=True):
@@ -174,7 +175,7 @@ def light(kernel: Kernel) -> Kernel:
 
 
 def centred(kernel: Kernel) -> Kernel:
-    """Moved by whole pixels: its mean to the middle, or as near as all of it stays inside."""
+    """The kernel shifted by whole pixels: its mean in the middle, or as near as it fits inside."""
     place = torch.arange(len(kernel), dtype=kernel.dtype, device=kernel.device)
     moves = []
     for taps in (kernel.sum(1), kernel.sum(0)):

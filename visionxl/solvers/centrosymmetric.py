@@ -13,8 +13,8 @@ def centrosymmetric_svd(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     A centrosymmetric matrix, ``A[i, j] = A[-1 - i, -1 - j]``, takes symmetric vectors to symmetric
     ones and antisymmetric vectors to antisymmetric ones (Cantoni & Butler 1976). Its two halves are
-    decomposed by themselves, with a quarter of the work. Symmetric kernels have such matrices where
-    both borders are alike; so have averages of neighbours. Other matrices are decomposed as usual.
+    decomposed separately, with a quarter of the work. Symmetric kernels have such matrices if both
+    borders are alike; so do averages of neighbours. Other matrices are decomposed as usual.
 
     Args:
         matrix: of any shape.

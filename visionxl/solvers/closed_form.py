@@ -21,8 +21,8 @@ class ClosedForm:
     once.
 
     Args:
-        spread: ``r_t``, how far the estimate may be from the truth, from the noise level.
-        least_noise: stands for ``sigma_y`` where the measurement has less.
+        spread: ``r_t``, how far the estimate may be from the truth, by noise level.
+        least_noise: lower bound of ``sigma_y``.
     """
 
     spread: Spread = field(factory=ScheduleSpread, validator=is_spread)

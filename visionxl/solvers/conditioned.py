@@ -1,4 +1,4 @@
-"""Denoisers that are told the measurement, by gradients through the decoder and the networks."""
+"""Denoisers conditioned on the measurement, by gradients through the decoder and the networks."""
 
 import math
 from abc import abstractmethod
@@ -66,7 +66,7 @@ class Likelihood(Protocol):
 class MeasurementLikelihood:
     """``|y - A D(z0)|^2 / (2 (sigma_y^2 + r_t^2))``: latent DPS (Chung et al. 2023).
 
-    DPS has a step size, set by hand, in the place of this variance; ``r_t`` is how far the
+    DPS has a step size, set by hand, instead of this variance; ``r_t`` is how far the
     estimate may be from the truth, in the measurement's unit (:func:`unit_of`).
     """
 
@@ -85,10 +85,10 @@ class MeasurementLikelihood:
 
 @frozen
 class GluedLikelihood:
-    """DPS's, and PSLD's gluing of the latents (Rout et al. 2023).
+    """The likelihood of DPS with PSLD's gluing of the latents (Rout et al. 2023).
 
     ``gluing |z0 - E(A^T y + (I - A^T A) D(z0))|^2 / (2 (sigma_y^2 + r_t^2))`` is added: of all
-    latents that explain the measurement, those are wanted that the encoder gives back. ``A`` and
+    latents that explain the measurement, it prefers those that the encoder reproduces. ``A`` and
     ``y`` are in the measurement's unit (:func:`unit_of`).
 
     Args:
@@ -118,14 +118,14 @@ class Guided:
 
     With ``g`` the gradient of ``likelihood`` with respect to ``z_t``, through the denoiser,
     Tweedie's formula gives ``clean - noise_t^2 / signal_t g`` and ``noise + noise_t g``. The
-    gradient is a first-order answer, and where the operator is strong this step may lead beyond the
-    measurement and away from it: so only the share of it is made, up to 1, at which the likelihood
-    is best by the parabola through its value and slope at ``clean`` and its value a whole step
-    farther. It costs a backward pass through the denoiser and the decoder and one more pass through
-    the decoder, and holds what the former needs of all frames.
+    gradient is a first-order estimate, and with a strong operator this step may overshoot the
+    measurement and move away from it: so it is shortened to the fraction, up to 1, at which the
+    likelihood is best by the parabola through its value and slope at ``clean`` and its value a
+    whole step farther. It costs a backward pass through the denoiser and the decoder and one more
+    pass through the decoder, and the backward pass needs the memory of all frames.
     """
 
-    takes_nonlinear: ClassVar[bool] = True  # where its likelihood does
+    takes_nonlinear: ClassVar[bool] = True  # if its likelihood does
     likelihood: Likelihood
 
     def __call__(self, prior: LatentPrior, problem: InverseProblem) -> Conditioned:
@@ -155,7 +155,7 @@ class Guided:
 
 
 def lowest(slope: float, change: float) -> float:
-    """Where in [0, 1] a parabola is lowest that begins with ``slope`` and changes so much by 1."""
+    """Where in [0, 1] a parabola with ``slope`` at 0 and a ``change`` from 0 to 1 is lowest."""
     bend = change - slope
     if slope >= 0 or not math.isfinite(bend):
         return 0.0
@@ -166,11 +166,12 @@ def lowest(slope: float, change: float) -> float:
 class HardConsistency:
     """A condition: the clean latents are optimised until they explain the measurement.
 
-    ``min_z |y - A D(z)|^2``, from the predicted ones, by Adam, until the residual is the noise:
-    ReSample's (Song et al. 2024). It costs up to ``iterations`` gradients through the decoder.
+    ``min_z |y - A D(z)|^2``, from the predicted ones, by Adam, until the residual is at the noise
+    level, as in ReSample (Song et al. 2024). It costs up to ``iterations`` gradients through the
+    decoder.
 
     Args:
-        iterations: at most so many.
+        iterations: at most this many.
         rate: step size of Adam, in units of the latents.
     """
 
@@ -215,8 +216,8 @@ def check_gradients(problem: InverseProblem, prior: LatentPrior) -> None:
     """Raise InputError where no gradient comes through the prior's decoder."""
     if torch.is_inference_mode_enabled():
         raise InputError(
-            "this method follows gradients, and torch.inference_mode() forbids them: leave it, "
-            "restore needs none of it"
+            "this method needs gradients, which torch.inference_mode() forbids: call restore "
+            "outside it"
         )
     with torch.enable_grad():
         latent = _one(problem, prior)
@@ -224,7 +225,7 @@ def check_gradients(problem: InverseProblem, prior: LatentPrior) -> None:
 
 
 def check_denoiser(problem: InverseProblem, prior: LatentPrior, encoded: bool) -> None:
-    """Raise InputError where no gradient comes through the denoiser or, if asked, the encoder."""
+    """Raise InputError if no gradient passes through the denoiser or, on demand, the encoder."""
     with torch.enable_grad():
         latent = _one(problem, prior)
         _let_through("denoise", prior.denoise(latent, prior.schedule.level(0.1)).clean)
@@ -241,7 +242,7 @@ def _one(problem: InverseProblem, prior: LatentPrior) -> Latent:
 def _let_through(method: str, answer: Tensor) -> None:
     if not answer.requires_grad:
         raise InputError(
-            f"this method follows gradients, and {method} of the prior lets none through: write "
+            f"this method needs gradients, and {method} of the prior lets none through: write "
             "it with operations of torch and without no_grad, or use the method diffpir or "
             "vision_xl"
         )

@@ -63,13 +63,13 @@ def conjugate_gradient(
         normal: ``N``, for instance ``lambda x: A.adjoint(A.forward(x))``.
         b: right-hand side, of any shape; float32 or float64.
         x0: where to start, of the same shape; None for zeros.
-        iterations: at most so many.
+        iterations: at most this many.
         tolerance: it stops once ``|b - N x| <= tolerance * |b|``, and at the rounding error.
-        inner_product: of two tensors; another one where a tensor is but a part of the vector.
+        inner_product: of two tensors; replace it if a tensor is only a part of the vector.
 
     Returns:
         The last iterate, also after a breakdown, with its history. Its residual need not be the
-        least, for those of conjugate gradients may rise on the way.
+        smallest, because the residuals of conjugate gradients are not monotone.
     """
     rounding = 4 * torch.finfo(b.dtype).eps
     x = torch.zeros_like(b) if x0 is None else x0.clone()
@@ -77,11 +77,11 @@ def conjugate_gradient(
     size = math.sqrt(inner_product(b, b)) or 1.0
     if not math.isfinite(size):
         return CGResult(x, 0, (size,), NOT_A_NUMBER)
-    del b, x0  # nothing is kept that nobody else needs
+    del b, x0  # frees them if the caller does not hold them
     p = r.clone()
     squared = inner_product(r, r)
     residuals = [math.sqrt(squared) / size]
-    # What rounding leaves may lie where N sees nothing: a step along it would know no end.
+    # Rounding errors may lie in the null space of N: a step along them would be unbounded.
     tolerance = max(tolerance, rounding * max(1.0, residuals[0]))
 
     for iteration in range(iterations):

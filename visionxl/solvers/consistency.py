@@ -16,13 +16,13 @@ from visionxl.validators import above_zero, count, from_zero
 
 @frozen
 class PlainCG:
-    """The paper's: some CG steps on ``A^T A x = A^T y`` from the estimate.
+    """The paper's consistency: a few CG steps on ``A^T A x = A^T y`` from the estimate.
 
-    Stopping early is its only guard: with noise in the measurement, later steps fit the noise.
+    Early stopping is its only regularization: with a noisy measurement, later steps fit the noise.
     Source: VISION-XL (arXiv 2412.00156); for pixel diffusion, DDS (Chung et al. 2024).
 
     Args:
-        iterations: the paper's is 10.
+        iterations: the paper uses 10.
     """
 
     iterations: int = field(default=10, validator=count)
@@ -46,9 +46,9 @@ class DampedCG:
     ``(A^T A + d) (x - x0) = A^T (y - A x0)``, ``d = sigma_y^2 / r_t^2``.
 
     Args:
-        spread: ``r_t`` from the noise level.
-        least_noise: stands for ``sigma_y`` where the measurement has less, in its units.
-        iterations: at most so many.
+        spread: ``r_t`` as a function of the noise level.
+        least_noise: lower bound of ``sigma_y``, in the measurement's units.
+        iterations: at most this many.
         tolerance: of the relative residual.
     """
 
@@ -71,14 +71,15 @@ class DampedCG:
 
 @frozen
 class NoiseAware:
-    """``vision_xl``'s: :class:`ClosedForm` where the operator has factors, else :class:`DampedCG`.
+    """The default of ``vision_xl``: :class:`ClosedForm` given factors, else :class:`DampedCG`.
 
-    Both solve the same problem, the first exactly. With less noise than the rounding of 8 bits the
-    second may use up its iterations on the way; the correction's ``stopped`` says so.
+    Both solve the same problem; for an operator with factors the solution is exact. With less noise
+    than 8-bit rounding the second may not converge within its iterations; the correction's
+    ``stopped`` says so.
 
     Args:
-        spread: ``r_t`` from the noise level.
-        least_noise: stands for ``sigma_y`` where the measurement has less, in its units.
+        spread: ``r_t`` as a function of the noise level.
+        least_noise: lower bound of ``sigma_y``, in the measurement's units.
         iterations: of CG, at most.
         tolerance: of CG's relative residual.
     """

@@ -1,4 +1,4 @@
-"""What is checked where a problem and a method enter."""
+"""Checks of a problem and a method before a run."""
 
 import math
 import warnings
@@ -28,8 +28,8 @@ LARGE = 8.0  # times what a video of ones is measured as
 def check_problem(problem: InverseProblem) -> float:
     """The measurement's unit (:func:`~visionxl.solvers.gain.gain_of`).
 
-    Raises InputError, with the way out, for an operator or measurement that cannot be used, and
-    warns of an adjoint that is not the transpose of forward, as ``|A^T y|^2 = <A A^T y, y>`` tells.
+    Raises InputError, naming a fix, for an unusable operator or measurement, and warns of an
+    adjoint that is not the transpose of forward, tested by ``|A^T y|^2 = <A A^T y, y>``.
     """
     operator, measurement = problem.operator, problem.measurement
     if isinstance(operator, type):
@@ -41,7 +41,7 @@ def check_problem(problem: InverseProblem) -> float:
         )
     if not measurement.is_floating_point():
         kind, own = measurement.dtype, measurement.is_complex()
-        way_out = "; of complex ones take torch.view_as_real, in forward too" if own else ""
+        way_out = "; for complex ones use torch.view_as_real, in forward too" if own else ""
         raise InputError(
             f"measurement is {kind}: expected a tensor of floating point numbers{way_out}"
         )
@@ -51,14 +51,16 @@ def check_problem(problem: InverseProblem) -> float:
             "measurement.float(); the prior's networks may have any dtype"
         )
     if not measurement.numel():
-        raise InputError(f"measurement of shape {tuple(measurement.shape)} has no values")
+        raise InputError(
+            f"measurement of shape {tuple(measurement.shape)} has no values: give some frames"
+        )
     if not is_finite(measurement):
         wrong = ~torch.isfinite(measurement)
         frame = int(wrong.reshape(len(wrong), -1).any(1).nonzero()[0]) if wrong.ndim else 0
         raise InputError(
             f"measurement has {int(wrong.sum())} values that are not finite (NaN or infinity), the "
-            f"first in frame {frame}: make them 0 (torch.nan_to_num) and leave them out by a Mask "
-            "that is 0 there"
+            f"first in frame {frame}: set them to 0 (torch.nan_to_num), and exclude them with a "
+            "Mask that is 0 there"
         )
     back = "adjoint" if isinstance(operator, ForwardOperator) else "lift"
     with left_alone(operator, back, "measurement", measurement):
@@ -77,8 +79,8 @@ def check_problem(problem: InverseProblem) -> float:
     if again.shape != measurement.shape:
         raise InputError(
             f"measurement has shape {tuple(measurement.shape)}, but forward of {name_of(operator)} "
-            f"turns a video of {tuple(video.shape)}, which its {back} made of it, into "
-            f"{tuple(again.shape)}: give the measurement of this operator, or mend forward and "
+            f"turns a video of {tuple(video.shape)}, which its {back} made from it, into "
+            f"{tuple(again.shape)}: give a measurement of this operator, or fix forward and "
             f"{back} so that their shapes agree"
         )
     if isinstance(operator, ForwardOperator):
@@ -94,8 +96,8 @@ def _check_range(measurement: Tensor, gain: float) -> None:
     size = math.sqrt(dot(measurement, measurement) / measurement.numel())
     if size > LARGE * gain:
         warnings.warn(
-            f"measurement has the root mean square {size:.4g}, and of videos in [-1, 1] that is "
-            "about 1 at most: of values from 0 to 255 give measurement / 127.5 - 1, or let the "
+            f"measurement has the root mean square {size:.4g}, but for videos in [-1, 1] it is "
+            "about 1 at most: for values from 0 to 255 give measurement / 127.5 - 1, or make the "
             "operator measure in the measurement's unit (Scale(127.5) @ ...)",
             stacklevel=5,
         )
@@ -105,8 +107,8 @@ def _check_noise(noise_std: float, gain: float) -> None:
     """Warn of noise that would drown every video, such as that of grey levels."""
     if noise_std > gain:
         warnings.warn(
-            f"noise {noise_std:g} is more than what a video of ones is measured as ({gain:.4g}): "
-            "it is a standard deviation in the measurement's own unit; of 8-bit grey levels give "
+            f"noise {noise_std:g} is more than the measurement of a video of ones ({gain:.4g}): "
+            "it is a standard deviation in the measurement's own unit; for 8-bit grey levels give "
             f"noise / 127.5, here {noise_std / 127.5:.2g}",
             stacklevel=5,
         )
@@ -123,21 +125,21 @@ def _check_sound(operator: object, method: str, answer: Tensor) -> None:
 def _check_transpose(operator: ForwardOperator, y: Tensor, back: Tensor, again: Tensor) -> None:
     left, right = dot(again, y), dot(back, back)
     if _near(left, right, again, y):
-        # One that loses a border, a frame or a colour passes that, but not this.
+        # An adjoint that loses a border, a frame or a colour passes that test, but not this one.
         ones = torch.ones_like(back)
         rounding = 100 * torch.finfo(y.dtype).eps * math.sqrt(ones.numel() * dot(back, back))
         right, ones = dot(ones, back), operator.forward(ones)
         left = dot(ones, y)
-        # Of an operator that sees nothing of ones, such as differences, both are 0 but for that.
+        # For an operator that maps ones to 0, such as differences, both are 0 up to rounding.
         if abs(left - right) <= rounding or _near(left, right, ones, y):
             return
         told = f"<A 1, y> is {left:.6g} and the sum of A^T y is {right:.6g}"
     else:
         told = f"<A A^T y, y> is {left:.6g} and |A^T y|^2 is {right:.6g}"
     warnings.warn(
-        f"adjoint of {name_of(operator)} is not the transpose of its forward: {told}, which are "
-        "the same for one that is; or its forward is not linear (adds a constant, or clips): "
-        "visionxl.testing.check_operator says what to mend",
+        f"adjoint of {name_of(operator)} is not the transpose of its forward: {told}, which would "
+        "be equal; or its forward is not linear (adds a constant, or clips): "
+        "visionxl.testing.check_operator says what to fix",
         stacklevel=5,
     )
 
@@ -156,11 +158,11 @@ def check_given(**parts: tuple[object, type, str]) -> None:
     for name, (given, kind, way_out) in parts.items():
         if isinstance(given, type):
             what = given.__name__
-            raise InputError(f"{name} {what} is a class and no value of it: {way_out}")
+            raise InputError(f"{name} {what} is a class, not a value of it: {way_out}")
         if not isinstance(given, kind):
             wanted = sorted(getattr(kind, "__abstractmethods__", ()))
             missing = ", ".join(member for member in wanted if not hasattr(given, member))
-            lacks = f", which has no {missing}" if missing else ""
+            lacks = f", as it has no {missing}" if missing else ""
             what = getattr(given, "__name__", type(given).__name__)
             raise InputError(f"{name} {what} is no {kind.__name__}{lacks}: {way_out}")
 
@@ -192,22 +194,22 @@ def check_parts(sampler: object) -> None:
 
 
 def check_linear(problem: InverseProblem, part: object, way: str = "") -> None:
-    """Raise InputError for an operator that is not linear, where a part needs one that is.
+    """Raise InputError for an operator that is not linear, if a part needs a linear one.
 
-    A consistency says ``takes_nonlinear = True`` where it does not, as :class:`Linearized` does.
+    A consistency that does not sets ``takes_nonlinear = True``, as :class:`Linearized` does.
 
     Args:
-        problem: whose operator it is.
-        part: that is asked to solve it.
-        way: goes on with the way out, at the end of the message.
+        problem: with the operator.
+        part: that is to solve it.
+        way: further advice, appended to the message.
     """
     operator = problem.operator
     linear = isinstance(operator, ForwardOperator)
     if not linear and not getattr(part, "takes_nonlinear", False):
         raise InputError(
             f"{name_of(operator)} is not linear, and {type(part).__name__} needs one that is: use "
-            "the method gauss_newton, or vision_xl(consistency=GaussNewton()); one of your own "
-            f"that calls operator.linearize itself says takes_nonlinear = True{way}"
+            "the method gauss_newton, or vision_xl(consistency=GaussNewton()); a part of your own "
+            f"that calls operator.linearize itself needs takes_nonlinear = True{way}"
         )
 
 
@@ -215,7 +217,7 @@ def check_state(state: object, times: Sequence[float], frames: int) -> None:
     """Raise InputError for a state that belongs to a run of other times or of other frames."""
     if not isinstance(state, State):
         raise InputError(
-            f"state {type(state).__name__} is no State: give the following of a step, or None"
+            f"state {type(state).__name__} is no State: give a step's attribute following, or None"
         )
     if len(state.latent) != frames:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The step of the data term inside a scheme that splits it off: by modes, or by iteration."""
+"""The data term's step in a splitting scheme: by modes, or by iteration."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from visionxl.protocols import NOT_A_NUMBER, ForwardOperator, Measurement, Video
 from visionxl.solvers.conjugate_gradient import damped_cg
 
 DataStep = Callable[[Video], str | None]
-"""In place: ``v`` becomes ``argmin_x |y - A x|^2 + total |x - v|^2``; a breakdown is told."""
+"""Sets ``v`` in place to ``argmin_x |y - A x|^2 + total |x - v|^2``; returns any breakdown."""
 
 
 @runtime_checkable
 class DataTerm(Protocol):
-    """``A``, as far as a splitting scheme needs it."""
+    """What a splitting scheme needs of ``A``."""
 
     @abstractmethod
     def step(self, measurement: Measurement, total: float) -> DataStep:
@@ -33,9 +33,9 @@ class DataTerm(Protocol):
 
 @frozen(eq=False)
 class Iterated:
-    """The data term of an operator without factors, by a few conjugate gradients a step.
+    """The data term of an operator without factors, by a few conjugate gradients per step.
 
-    A step begins at ``v``, which the steps before have brought near, so few are enough.
+    A step starts from ``v``, which is near the solution after earlier steps, so few are enough.
 
     Args:
         operator: ``A``.

@@ -46,14 +46,14 @@ class _Matrix:
 
 @lru_cache(maxsize=8)
 def svd_of(matrix: _Matrix) -> tuple[Tensor, Tensor, Tensor]:
-    """In float64, and kept: the windows of a clip have the axes of a frame in common."""
+    """The SVD in float64, cached: the windows of a clip share the axes of a frame."""
     left, values, right = centrosymmetric_svd(matrix.values)
     kept = values > NEGLIGIBLE * values[0]
     return left[:, kept], values[kept], right[:, kept]
 
 
 class _NoFactorsError(Exception):
-    """An operator has none for this shape: raised, and not returned, so that it is not kept."""
+    """An operator has no factors for this shape: raised, not returned, so that it is not cached."""
 
 
 @lru_cache(maxsize=8)
@@ -62,8 +62,8 @@ def decompose(
 ) -> Spectrum:
     """The singular value decomposition of every axis, and the mask as the operator has it.
 
-    Kept for the last eight operators, because every step needs it again, and the windows of a clip
-    have several by turns. As usual tensors, whatever mode the caller is in.
+    Cached for the last eight operators, because every step needs it again, and the windows of a
+    clip alternate between several. Plain tensors, even if the caller is in inference mode.
     """
     with torch.inference_mode(False), torch.no_grad():
         factors = factors_of(operator, shape)

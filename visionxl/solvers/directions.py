@@ -1,10 +1,11 @@
-"""How much a video changes at each pixel, along its motion and across each direction of the frame.
+"""How much a video changes at each pixel, along its motion and in each direction of the frame.
 
 The structure tensor ``J`` (Bigün & Granlund 1987) is the mean of ``g g^T`` over a neighbourhood,
-summed over the colours, ``g`` the first differences in height and width. Differences divided by its
-root, ``T g`` with ``T = (J + floor^2)^(-1/2)``, are of size 1 wherever a frame goes on as it does
-around: along an edge it may not begin to change, across the edge it may change as much as it does.
-The differences in time, along the motion, are divided by ``LEFT`` times their own size.
+summed over the colours, where ``g`` are the first differences in height and width. Differences
+divided by its root, ``T g`` with ``T = (J + floor^2)^(-1/2)``, are of size 1 wherever a frame
+varies as in the neighbourhood: along an edge a change costs the most, across the edge it may be as
+large as it is there. The differences in time, along the motion, are divided by
+``LEFT`` times their own size.
 """
 
 import torch
@@ -17,7 +18,7 @@ from visionxl.protocols import Video
 from visionxl.solvers.motion import Motion
 
 PAIRS = ((0, 0), (1, 1), (1, 2), (2, 2))  # time and time, height and height, ...
-LEFT = 0.4  # of the differences along the motion, what a better estimate will still have
+LEFT = 0.4  # share of the differences along the motion that a better estimate still has
 
 
 @frozen(eq=False)

@@ -1,4 +1,4 @@
-"""NaN and infinity stop a run where they come up, and say where."""
+"""NaN and infinity stop a run where they occur, with an error that says where."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,8 +25,8 @@ WAYS_OUT["decode"] = WAYS_OUT["encode"]
 def is_finite(values: Tensor) -> bool:
     """Whether there is no NaN and no infinity.
 
-    A sum is finite where all its terms are, and several times as quick to make; where it is not it
-    may have overflowed, and they are looked at one by one.
+    A finite sum has only finite terms, and is several times faster to compute; a sum that is not
+    finite may have overflowed, and the terms are checked one by one.
     """
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
@@ -38,14 +38,14 @@ def check_finite(
     dtype: torch.dtype | None = None,
     given: Tensor | None = None,
 ) -> Tensor:
-    """The answer. Raises NotFiniteError for the first frame that has a NaN or an infinity.
+    """Returns ``answer``. Raises NotFiniteError for the first frame with a NaN or an infinity.
 
     Args:
-        stage: that answered it.
+        stage: that returned it.
         answer: frames first.
         first: number of its first frame.
         dtype: that the stage computed in, by default that of the answer.
-        given: that the stage was asked for; the fault is not its own where this is not finite.
+        given: the input of the stage; if this is not finite, an earlier part is at fault.
     """
     # A GPU is waited for once, and not for every frame.
     if not len(answer) or bool(torch.stack([v.sum() for v in answer]).isfinite().all()):
@@ -62,7 +62,7 @@ def check_finite(
 
 @contextmanager
 def step_named(index: int) -> Iterator[None]:
-    """A NotFiniteError that is raised inside says in which step."""
+    """Adds the step to a NotFiniteError that is raised inside."""
     try:
         yield
     except NotFiniteError as error:
@@ -70,7 +70,7 @@ def step_named(index: int) -> Iterator[None]:
 
 
 def network_dtype(prior: object, stage: str) -> torch.dtype | None:
-    """What a prior computes in, through those that wrap it; None where none of them tells."""
+    """The dtype that a prior computes in, looked up through its wrappers; None if unknown."""
     while prior is not None:
         dtypes = getattr(prior, "dtypes", None)
         if dtypes is not None:

@@ -17,16 +17,15 @@ from visionxl.validators import from_one
 
 @frozen(eq=False)
 class FrameByFrame:
-    """A prior that hands ``prior`` at most ``frames_at_once`` frames in one call.
+    """A prior that passes ``prior`` at most ``frames_at_once`` frames per call.
 
     Frames are independent, so the result is the same to rounding, and the memory is that of
     ``frames_at_once`` frames and of the result.
 
     Args:
-        prior: to ask.
-        frames_at_once: in one call, at most; None for all.
-        checks: whether answers are checked to be finite: once is enough where one hands on to
-            another.
+        prior: to call.
+        frames_at_once: per call, at most; None for all.
+        checks: whether outputs are checked to be finite: of nested wrappers only one needs to.
     """
 
     prior: LatentPrior
@@ -50,10 +49,10 @@ class FrameByFrame:
         return Denoised(clean, noise)
 
     def _chunked(self, method: str, whole: Tensor, *level: NoiseLevel) -> tuple[Tensor, ...]:
-        """The prior's answers for chunks of frames, written into results made once."""
+        """The prior's outputs for chunks of frames, written into preallocated results."""
         size = self.frames_at_once or len(whole)
         if len(whole) <= size:
-            # Networks may answer with channels last, and operators may view what they measure.
+            # Networks may return channels last, and operators may call view on what they measure.
             return tuple(part.contiguous() for part in self._asked(method, 0, whole, *level))
         results: tuple[Tensor, ...] = ()
         for first in range(0, len(whole), size):
@@ -67,7 +66,7 @@ class FrameByFrame:
     def _asked(
         self, method: str, first: int, chunk: Tensor, *level: NoiseLevel
     ) -> tuple[Tensor, ...]:
-        """What the prior answers for a chunk that begins with frame ``first``, checked."""
+        """The prior's output for a chunk that begins with frame ``first``, checked."""
         answer = getattr(self.prior, method)(chunk, *level)
         parts = (answer,)
         if method == "denoise":
@@ -86,14 +85,14 @@ class FrameByFrame:
 
 @frozen(eq=False)
 class Around:
-    """A prior, each call of which runs inside ``around(stage, frames)``.
+    """A prior whose every call runs inside the context ``around(stage, frames)``.
 
-    For clocks, progress, or what has to be in place while a network works.
+    For timing, progress, or anything that has to be set up while a network runs.
 
     Args:
-        prior: that answers.
-        around: a context for a call: its stage, ``encode``, ``decode`` or ``denoise``, and how many
-            frames it has.
+        prior: to call.
+        around: makes the context of a call from its stage, ``encode``, ``decode`` or ``denoise``,
+            and its number of frames.
     """
 
     prior: LatentPrior

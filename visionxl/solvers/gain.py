@@ -9,8 +9,8 @@ from visionxl.operators.finite import unsolved
 from visionxl.protocols import ForwardOperator, NonlinearOperator, Video
 from visionxl.randomness import draw_noise
 
-BLIND = 1e-5  # times what white noise is measured as: less is the rounding of what cancels
-PROBE = 1728  # a seed that masks are not drawn with: noise of their seed would depend on them
+BLIND = 1e-5  # times what white noise is measured as: less is rounding error of a cancellation
+PROBE = 1728  # a seed not used for masks: noise drawn with a mask's seed would depend on it
 
 
 def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> float:
@@ -29,9 +29,9 @@ def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> floa
 
 
 def unit_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> float:
-    """As :func:`gain_of`, of the measured values that see anything of it: 1 for a mask, too.
+    """As :func:`gain_of`, over the measured values that see any of the video: 1 for a mask, too.
 
-    Of an operator that is not linear it is that of its derivative at the video: 1 where a clipping
+    For an operator that is not linear it is that of the derivative at the video: 1 where a clipping
     does not clip.
     """
     if isinstance(operator, NonlinearOperator):
@@ -43,10 +43,10 @@ def unit_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> floa
 
 
 def is_fine(operator: ForwardOperator, video: Video, gain: float) -> bool:
-    """Whether the measurement shows fine detail: white noise a third as strongly as an even grey.
+    """Whether fine detail is measured: white noise more than a third as strongly as an even grey.
 
-    The noise is the same in all frames. A mask or an average over time shows it as strongly, a
-    pooling of 4 x 4 pixels a quarter, a blur of 3 pixels a tenth.
+    The noise is the same in all frames. A mask or an average over time measures it as strongly, a
+    pooling of 4 x 4 pixels a quarter as strongly, a blur of 3 pixels a tenth.
 
     Args:
         operator: of the measurement.

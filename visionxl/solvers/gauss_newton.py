@@ -20,7 +20,7 @@ from visionxl.solvers.spread import damping_of
 from visionxl.validators import from_one, from_zero, of_kind
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125)
-"""Of a step: the first that lowers the objective is taken."""
+"""Fractions of a step: the first that lowers the objective is used."""
 
 
 def linearize(problem: InverseProblem, video: Video) -> InverseProblem:
@@ -35,16 +35,16 @@ def linearize(problem: InverseProblem, video: Video) -> InverseProblem:
 
 @frozen
 class Linearized:
-    """A consistency for linear operators, for those that are not: full Gauss-Newton steps.
+    """A consistency for linear operators, applied to nonlinear ones by full Gauss-Newton steps.
 
-    Each round asks ``consistency`` for the linear problem at what the round before has found, and
-    the first at the estimate. Unlike :class:`GaussNewton` it does not search along a step, so that
-    ``consistency`` may minimise anything, such as total variation. One round is enough where a
-    method corrects again and again.
+    Each round linearizes the operator at the previous round's result, the first at the estimate,
+    and solves by ``consistency``. Unlike :class:`GaussNewton` it has no line search, so
+    ``consistency`` may minimise anything, such as total variation. One round is enough if the
+    method corrects repeatedly.
 
     Args:
         consistency: solves the linear problems.
-        rounds: for an operator that is not linear; a linear one takes one.
+        rounds: for an operator that is not linear; a linear one needs one.
     """
 
     takes_nonlinear: ClassVar[bool] = True
@@ -72,13 +72,14 @@ class GaussNewton:
     Minimises ``|y - f(x)|^2 / sigma_y^2 + |x - x0|^2 / r_t^2``. With the Jacobian ``J`` at ``x``
     each round solves the linear problem ``y - f(x) + J x = J x'`` by ``consistency`` and goes
     towards ``x'``: the whole way, or half of it, ... until the objective falls (Nocedal & Wright,
-    Numerical Optimization, section 10.3). It finds a minimum near the estimate, not the least.
+    Numerical Optimization, section 10.3). It finds a local minimum near the estimate,
+    not the global one.
 
-    A linear operator is left to ``consistency``.
+    For a linear operator it only calls ``consistency``.
 
     Args:
-        consistency: solves the linear problems; ``r_t`` and the least noise are its own.
-        rounds: at most so many.
+        consistency: solves the linear problems, and sets ``r_t`` and the least noise.
+        rounds: at most this many.
         tolerance: it stops once a round lowers the objective by less than this share.
     """
 
@@ -116,7 +117,7 @@ class GaussNewton:
 def _towards(
     video: Video, goal: Video, objective: Callable[[Video], float], value: float
 ) -> tuple[Video, float]:
-    """The way towards ``goal``, as far as the objective falls, and its value there."""
+    """The first point towards ``goal`` that lowers the objective, and its value there."""
     for share in SHARES:
         trial = torch.lerp(video, goal, share)
         found = objective(trial)

@@ -1,7 +1,7 @@
 """Long videos in host memory, computed on a device some frames at a time.
 
 The networks see a few frames at a time anyway. These values do the same for the rest of a step, so
-that a device holds no long video whole: :func:`hosted` puts them in place.
+that the device never holds a whole long video: :func:`hosted` puts them in place.
 """
 
 from typing import Any
@@ -60,20 +60,20 @@ def hosted(
 ) -> tuple[InverseProblem, Sampler]:
     """The same problem and method, for videos that stay in host memory, computed on a device.
 
-    ``problem, sampler = hosted(problem, sampler, "cuda")``, and then ``restore`` as ever; frames go
-    to the networks by the prior. An exact consistency stays exact; total variation and shrinkage
-    work in windows, by default of 25 frames. What has no such form (conjugate gradients, a
-    consistency or a low-pass of one's own) stays in host memory, with the operator on the device.
+    ``problem, sampler = hosted(problem, sampler, "cuda")``, then ``restore`` as usual; the prior
+    moves frames to the networks. An exact consistency stays exact; total variation and shrinkage
+    work in windows, by default of 25 frames. Parts without such a form (conjugate gradients, a
+    user-defined consistency or low-pass) stay in host memory, with the operator on the device.
 
     Args:
-        problem: with its measurement in host memory. An operator whose reach in time is not known
-            is left alone, and so is all consistency; likewise one that is not linear, and that of
-            a window that goes round the ends of a circular clip.
+        problem: with its measurement in host memory. Problem and method are returned unchanged if
+            the operator's reach in time is not known, if it is not linear, or if it is that of a
+            window that wraps around the ends of a circular clip.
         sampler: the method.
-        device: such as ``cuda``, but not ``mps``: it has no float64, in which sums are taken.
-        core: frames of a window that are kept. The 7 on either side are computed twice, or more,
-            where the operator sees farther: larger windows are faster, and take more memory. Where
-            it runs out they are halved; a :class:`WindowSize` tells.
+        device: such as ``cuda``, but not ``mps``, which lacks the float64 used for sums.
+        core: frames kept of each window. The 7 on either side are computed twice, or more if the
+            operator sees farther: larger windows are faster, and take more memory. If it
+            runs out, they are halved; a :class:`WindowSize` reports it.
     """
     operator = uncut(problem.operator)[0]
     if not has_reach(operator) or not isinstance(operator, ForwardOperator):
@@ -102,7 +102,7 @@ def hosted(
 def frames_together(sampler: Sampler, operator: object) -> int:
     """The most frames that the consistency of a hosted method has on the device at once.
 
-    Where it works in windows their core counts as ``DEVICE_CORE``.
+    If it works in windows, their core is taken to be ``DEVICE_CORE``.
     """
     if not has_reach(operator):  # then nothing is hosted
         return 0

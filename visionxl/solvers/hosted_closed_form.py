@@ -16,20 +16,20 @@ from visionxl.solvers.modes import Modes
 from visionxl.solvers.spread import damping_of
 from visionxl.transfer import room
 
-STRIP = 2**21  # values at once, of what sees all frames
-MODES_KEPT = 200 * 768 * 1280  # values of a video's modes that stay on the device: 0.8 GB, twice
+STRIP = 2**21  # values at once, where all frames are needed
+MODES_KEPT = 200 * 768 * 1280  # most values of a video's modes kept on the device: 0.8 GB, twice
 
 
 @frozen
 class HostedClosedForm:
-    """An exact consistency on ``device``: the axes of frames some frames at a time, time in strips.
+    """An exact consistency on ``device``: axes of a frame some frames at a time, time in strips.
 
     The result is that of ``consistency`` to rounding. No long video is on the device as a whole:
-    where the operator leaves colours alone, the modes (:class:`Modes`) of one channel at a time
-    are; those of more than ``MODES_KEPT`` values stay in host memory.
+    if the operator does not mix colours, the modes (:class:`Modes`) of one channel at a time
+    are; modes of more than ``MODES_KEPT`` values stay in host memory.
 
     Args:
-        consistency: whose answer it gives; asked itself where the operator has no factors.
+        consistency: whose result is computed; used directly if the operator has no factors.
         device: such as ``cuda``.
     """
 
@@ -81,8 +81,8 @@ class HostedClosedForm:
     def _gathered(
         self, action: Callable[[Modes, Tensor], Tensor], modes: Modes, frames: Tensor
     ) -> Tensor:
-        """``action`` on the frames, but for time, together on the device or, if too many, where
-        they are."""
+        """``action`` within frames, not along time; the result is on the device or, if too large,
+        where the frames are."""
         result = None
         for chunk in chunks(len(frames)):
             piece = action(self._of_frames(modes, chunk), self._copy(frames[chunk]))
@@ -103,7 +103,7 @@ class HostedClosedForm:
     def _copy(self, frames: Tensor) -> Tensor:
         """Frames on the device, frame by frame: each is in one piece, of all channels or of one."""
         there = frames.new_empty(frames.shape, device=self.device)
-        # Nobody waits: what is computed with them comes after, and they are not written to.
+        # No synchronization: what uses the copies is queued after them, and the sources stay as is.
         unwatched = torch.cuda.is_initialized() and frames.is_pinned()
         for target, frame in zip(there, frames, strict=True):
             target.copy_(frame, non_blocking=unwatched)

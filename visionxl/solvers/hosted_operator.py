@@ -25,7 +25,7 @@ def chunks(frames: int) -> Iterator[slice]:
 def pieces_of(operator: Any, video: FrameSource) -> Iterator[tuple[slice, Measurement]]:
     """Yields slices of the measurement's frames, and these frames measured.
 
-    A few frames at a time, where the operator can be cut in time, and else all together.
+    A few frames at a time if the operator can be cut in time, otherwise all together.
 
     Args:
         operator: linear or not.
@@ -42,8 +42,8 @@ def pieces_of(operator: Any, video: FrameSource) -> Iterator[tuple[slice, Measur
 class HostedOperator:
     """An operator that is computed on ``device``, some frames at a time, for videos elsewhere.
 
-    The result is the operator's: each piece has all the frames that it sees. Where the operator is
-    circular, the piece goes round.
+    The result is the operator's: each piece has all the frames that it sees. If the operator is
+    circular, pieces wrap around.
 
     Args:
         operator: whose reach in time is known (:func:`~visionxl.operators.reach.reach_of`), or

@@ -1,6 +1,6 @@
 """Clips of any length, restored a window at a time.
 
-All windows draw the same noise, so that chance does not change from one to the next.
+All windows draw the same noise, so that it does not change from one to the next.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,15 +40,15 @@ from visionxl.solvers.windows import FrameSource, Window
 def simulate_long(
     frames: FrameSource, operator: object, noise_std: float = 0.0, *, generator: Generator
 ) -> Iterator[Measurement]:
-    """What :func:`~visionxl.simulation.simulate` measures, with the memory of a few frames.
+    """As :func:`~visionxl.simulation.simulate`, with the memory of a few frames.
 
     Args:
-        frames: of the truth, read when they are asked for.
-        operator: linear or not; one that does not tell its reach in time sees all frames at once.
-            Somebody's own that does is first tried on a whole video of noise, unless that would
-            have more than 10⁸ values.
+        frames: of the truth, read on demand.
+        operator: linear or not; one that does not state its reach in time gets all frames at once.
+            A user-defined operator that does is first tested on a whole video of noise, unless
+            that would have more than 10⁸ values.
         noise_std: of white noise, in units of the measurement.
-        generator: of the noise, on the CPU. It is drawn in order: the measurement is the same,
+        generator: of the noise, on the CPU. Noise is drawn in order: the measurement is the same,
             unless a frame of it has an odd number of values, or fewer than 16.
     """
     check_measures(operator)
@@ -160,30 +160,29 @@ def restore_windows(
 ) -> Iterator[RestoredWindow]:
     """Restore a clip a window at a time, with the memory of a window.
 
-    The result of a window depends on the measurement, the generator's state at the start and the
-    window alone: what was interrupted goes on with ``begin``, to the same result. One window is
+    The result of a window depends only on the measurement, the generator's state at the start and
+    the window: an interrupted run resumes with ``begin``, to the same result. A single window is
     exactly :func:`restore`.
 
     Args:
         operator: of the clip.
-        measurement: of the clip: a tensor, or what reads its frames when they are asked for.
+        measurement: of the clip: a tensor, or a source that reads its frames on demand.
         noise_std: of the measurement.
         prior: what images look like.
         sampler: the method.
         windows: of :func:`windows_of`, for ``len(measurement)`` frames.
-        generator: of the noise; every window begins with its present state, and it is left as
-            it is.
+        generator: of the noise; every window begins with its current state, which is not changed.
         begin: index of the window to begin with.
         frames_at_once: frames in one call of the prior, None for all.
         observe: called with every step of every window.
-        inner: a quicker prior for all steps but the last.
+        inner: a faster prior for all steps but the last.
         device: where the windows' videos are; None for where the measurement's frames are.
-        place: of each window's problem and method, to compute it elsewhere, such as
+        place: maps each window's problem and method to ones computed elsewhere, such as
             ``partial(hosted, device="cuda")``.
-        state: of an earlier run of window ``begin``, to go on from.
+        state: of an earlier run of window ``begin``, to resume from.
 
     Raises:
-        InputError: as :func:`restore`; a sampler that draws noise for each frame by itself.
+        InputError: as :func:`restore`; or the sampler draws separate noise for each frame.
     """
     if windows[0].frames != len(measurement):
         raise InputError(
@@ -233,7 +232,7 @@ def restore_windows(
 
 @contextmanager
 def _placed(window: Window, windows: tuple[Window, ...]) -> Iterator[None]:
-    """A NotFiniteError tells its window, and the frame of the clip."""
+    """Adds the window and the clip's frame number to a NotFiniteError."""
     try:
         yield
     except NotFiniteError as error:
@@ -247,7 +246,7 @@ def _placed(window: Window, windows: tuple[Window, ...]) -> Iterator[None]:
 def check_shared(sampler: Sampler) -> None:
     """Raise InputError for a sampler whose frames do not share their noise.
 
-    A renoise says that they do: it has ``shared = True``. A start is believed to, as most draw none
+    A renoise must declare ``shared = True``. A start is assumed to share it, as most draw none
     or one for all frames, unless it has ``shared = False``.
     """
     for name, unless_told in (("initializer", True), ("renoise", False)):
@@ -255,6 +254,6 @@ def check_shared(sampler: Sampler) -> None:
         if not getattr(part, "shared", unless_told):
             raise InputError(
                 f"{name} {part!r} draws noise for each frame by itself, or does not say that all "
-                "share theirs, which windows have to: take one with shared=True, give yours that "
+                "frames share it, as windows require: use one with shared=True, give yours that "
                 "attribute, or restore the clip as a whole"
             )

@@ -56,37 +56,37 @@ from visionxl.solvers.residual import check_result, data_residual
 from visionxl.validators import left_alone
 
 LowPass = Callable[[Video, NoiseLevel], Video]
-"""(video, level) -> video: what is taken off before a video is encoded again."""
+"""(video, level) -> video: filters a video before it is encoded again."""
 
 Renoise = Callable[[Latent, Latent, Passage, Generator], Latent]
 """(clean, noise, passage, generator) -> latents at the passage's level; a Passage is a NoiseLevel.
 
-It has ``shared = True`` where all frames share its draws: only then a clip may be cut into windows.
+It has ``shared = True`` if all frames share its draws: only then can a clip be cut into windows.
 """
 
 Condition = Callable[[LatentPrior, InverseProblem], LatentPrior]
-"""(prior, problem) -> the prior given the measurement, as far as its denoiser is to know it.
+"""(prior, problem) -> the prior with its denoiser conditioned on the measurement.
 
-The start is made with the prior as it is: it may see one frame alone."""
+The start is made with the unconditioned prior, because it may use a single frame."""
 
 
 @runtime_checkable
 class Demanding(Protocol):
-    """A part that needs more than the protocols promise, and says so before a run begins."""
+    """A part that needs more than the protocols guarantee, and checks it before a run begins."""
 
     @abstractmethod
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
-        """Raise InputError where the operator or the prior lacks it, naming what would work."""
+        """Raise InputError if the operator or the prior lacks it, naming what would work."""
         ...
 
 
 def unfiltered(video: Video, level: NoiseLevel) -> Video:
-    """A low-pass that takes nothing off."""
+    """A low-pass that leaves the video unchanged."""
     return video
 
 
 def unconditioned(prior: LatentPrior, problem: InverseProblem) -> LatentPrior:
-    """The prior as it is: the measurement enters by the consistency alone."""
+    """The prior as it is: the measurement enters through the consistency alone."""
     return prior
 
 
@@ -109,7 +109,7 @@ class Sampler:
     """A method, as a value: ``attrs.evolve(sampler, consistency=...)`` swaps one part.
 
     Args:
-        times: of the schedule, in (0, 1], falling; the clean end follows the last.
+        times: of the schedule, in (0, 1], decreasing; the clean end follows the last.
         initializer: makes the latents at the first time.
         consistency: pulls each estimate towards the measurement.
         low_pass: ``(video, level) -> video``, before a video is encoded again.
@@ -140,17 +140,17 @@ def trajectory(
 ) -> Iterator[Step]:
     """The method, a step at a time (VISION-XL, arXiv 2412.00156); the arguments of :func:`restore`.
 
-    It ends with a consistency step, and the method's finish: the last step's ``corrected`` is the
-    result. Progress, previews, checkpoints and early stopping are what somebody does while
-    iterating. Gradients are off, but where a method needs them: no consistency is written to be
-    differentiated. With the ``following`` of an earlier step as ``state`` it goes on from there, as
-    if never interrupted. :func:`restore` also checks the measurement and the adjoint, and warns of
-    a result that does not explain its measurement.
+    It ends with a consistency step and the method's finish: the last step's ``corrected`` is the
+    result. Iterate over it for progress, previews, checkpoints and early stopping. Gradients are
+    off unless the method needs them: no consistency is written to be differentiated. With the
+    ``following`` of an earlier step as ``state`` it resumes there, as if never interrupted.
+    :func:`restore` also checks the measurement and the adjoint, and warns of a result that does not
+    explain its measurement.
 
     Raises:
-        InputError: at once, for an argument that is not of its kind or does not go with the others;
-            while iterating, for an answer of a part that cannot be used.
-        NotFiniteError: while iterating: a stage answered NaN or infinity.
+        InputError: at once, for an argument of the wrong kind or one that does not fit the others;
+            while iterating, for an unusable output of a part.
+        NotFiniteError: while iterating: a stage returned NaN or infinity.
     """
     _check_arguments(problem, prior, sampler, generator, inner)
     check_schedule(prior)
@@ -224,7 +224,7 @@ def _steps(
                 with left_alone(sampler.low_pass, "low-pass", "video", answer.video):
                     filtered = sampler.low_pass(answer.video, level)
                 check_same_shape("low-pass", sampler.low_pass, answer.video, filtered)
-                # What nothing has changed need not be encoded again.
+                # An unchanged video need not be encoded again.
                 clean = denoised.clean if filtered is decoded else prior.encode(filtered)
                 del filtered
                 after = levels[index + 1]
@@ -263,7 +263,7 @@ def _steps(
 def _finished(
     finish: DataConsistency, before: Correction, problem: InverseProblem, level: NoiseLevel
 ) -> Correction:
-    """The finished video, with what the consistency told, unless the finish broke down."""
+    """The finished video with the consistency's other outputs, unless the finish broke down."""
     last = corrected(finish, before.video, problem, level)
     return last if last.broke_down else evolve(before, video=last.video)
 
@@ -280,9 +280,9 @@ def restore(
     inner: LatentPrior | None = None,
     state: State | None = None,
 ) -> Restoration:
-    """Restore a video: drain :func:`trajectory` and keep its last estimate.
+    """Restore a video: run :func:`trajectory` to its end and keep the last estimate.
 
-    Gradients are off, but where a method needs them.
+    Gradients are off unless the method needs them.
 
     Args:
         problem: what was measured, and how.
@@ -290,13 +290,13 @@ def restore(
         sampler: the method, such as ``vision_xl()``.
         generator: the only source of chance; the same seed gives the same result, on a GPU to
             rounding.
-        frames_at_once: frames in one call of the prior, None for all. More is faster where memory
-            allows; the result is the same to rounding, and a little beyond where a method follows
-            the motion, which is searched for in 8 bits.
+        frames_at_once: frames in one call of the prior, None for all. More is faster if memory
+            allows; the result is the same to rounding, or differs slightly more if the method
+            follows the motion, which is estimated from 8-bit frames.
         observe: called with every step.
-        inner: a quicker prior over the same latents, for all steps but the last: usually ``prior``
+        inner: a faster prior over the same latents, for all steps but the last: usually ``prior``
             with a tiny autoencoder.
-        state: the ``following`` of a step of an earlier run, to go on from.
+        state: the ``following`` of a step of an earlier run, to resume from.
 
     Returns:
         The video, (frames, channels, height, width) in about [-1, 1], on the measurement's
@@ -304,7 +304,7 @@ def restore(
 
     Raises:
         InputError: the operator breaks its contract, or the measurement is not finite.
-        NotFiniteError: a stage answered NaN or infinity.
+        NotFiniteError: a stage returned NaN or infinity.
     """
     _check_arguments(problem, prior, sampler, generator, inner)
     if observe is not None and not callable(observe):

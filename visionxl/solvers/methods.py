@@ -60,11 +60,11 @@ def vision_tv(
 ) -> Sampler:
     """The default: :func:`vision_xl` with total variation along edges and motion.
 
-    An image prior sees each frame alone. Here the consistency also knows that frames follow one
-    another, along the motion that the estimate shows (:class:`SpaceTimeTV`), and the loop starts
-    from what the measurement and the total variation tell by themselves: so near that half of the
-    paper's steps are enough. What the last estimate does not repeat from frame to frame is then
-    taken off (:class:`MotionShrinkage`; ``attrs.evolve(vision_tv(), finish=None)`` leaves it out).
+    An image prior sees each frame alone. Here the consistency also uses that frames follow one
+    another, along the motion found in the estimate (:class:`SpaceTimeTV`), and the loop starts
+    from what the measurement and the total variation determine alone: near enough that half of
+    the paper's steps suffice. Finally, what does not repeat from frame to frame is removed from the
+    last estimate (:class:`MotionShrinkage`; ``attrs.evolve(vision_tv(), finish=None)`` omits this).
 
     Operators without factors take several times as long: each iteration of the total variation then
     needs a few conjugate gradients.
@@ -73,8 +73,8 @@ def vision_tv(
         count: times over the whole schedule; it takes those up to ``start``, 4 of 25 and 2 of 10.
         start: latest time.
         consistency: default ``SpaceTimeTV()``; the start is a :class:`CorrectedInversion` by the
-            same with an infinite spread. Another kind also takes another start, and no finish
-            (docs/own-consistency).
+            same with an infinite spread. For another kind, which raises InputError here, replace
+            the start too and omit the finish (docs/own-consistency).
     """
     consistency = SpaceTimeTV() if consistency is None else consistency
     if not isinstance(consistency, SpaceTimeTV):
@@ -99,7 +99,7 @@ def gauss_newton(*, count: int = 25, start: float = 0.3) -> Sampler:
 
     Its consistency and its finish linearize the operator at every estimate (:class:`Linearized`).
     It begins at the paper's time, and trusts the prior more than :func:`vision_tv` does: where the
-    curve is flat, the measurement tells nothing. Slopes differ from place to place, so a step of
+    curve is flat, the measurement carries no information. Slopes vary between pixels, so a step of
     the data term takes twice as many conjugate gradients.
 
     Args:
@@ -133,7 +133,7 @@ METHODS: dict[str, Callable[..., Sampler]] = {
         peers.resample,
     )
 }
-"""By name, the default first; each takes ``count``, the times over the whole schedule."""
+"""Methods by name, the default first; each takes ``count``, the times over the whole schedule."""
 
 
 def method_named(name: str) -> Callable[..., Sampler]:

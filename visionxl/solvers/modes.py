@@ -13,7 +13,7 @@ from visionxl.solvers.decomposition import NEGLIGIBLE_FLOAT32, AxisSVD, along, s
 
 @frozen(eq=False)
 class Modes:
-    """``A = mask * U S V^T``, ``U`` and ``V`` a product of one small matrix per axis.
+    """``A = mask * U S V^T``, where ``U`` and ``V`` are products of one small matrix per axis.
 
     Args:
         axes: the decomposition along frames, channels, height and width; None for the identity.
@@ -34,8 +34,8 @@ class Modes:
         Args:
             operator: ``A``.
             like: a video of the shape, dtype and device.
-            weak: with those that tell next to nothing in float32, which are many. Where the
-                estimate is nearly free, an exact solution has them.
+            weak: whether to keep the many modes that are negligible in float32. An exact solution
+                needs them if the damping is small.
         """
         spectrum = spectrum_of(operator, like)
         if spectrum is None:
@@ -72,7 +72,7 @@ class Modes:
         target = self.measured(measurement) * gain
         gain = gain * values
 
-        # Where only time is turned, channels one by one hold less.
+        # If only time is transformed, one channel at a time takes less memory.
         alone = self.axes[1:] == (None, None, None)
         return partial(self._pull_channels if alone else self._pull, gain, target)
 

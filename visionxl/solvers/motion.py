@@ -1,9 +1,9 @@
 """Where each pixel of a frame lies in the next one, and videos followed along it.
 
-The optical flow is that of dense inverse search (Kroeger et al. 2016), with variational
-refinement, as OpenCV has it. Frames are sampled at its places by PyTorch's bicubic interpolation, a
-linear map ``W_t``, here with its exact adjoint. Its kernel is that of cubic convolution with
-``a = -3/4``, sharper than that of Keys (1981), who has ``-1/2`` for it to be exact on ramps.
+The optical flow is dense inverse search (Kroeger et al. 2016) with variational refinement, as
+implemented in OpenCV. Frames are sampled along it by PyTorch's bicubic interpolation, a linear map
+``W_t``, here with its exact adjoint. The kernel is that of cubic convolution with ``a = -3/4``,
+sharper than that of Keys (1981) with ``-1/2``, which is exact on ramps.
 """
 
 import math
@@ -21,15 +21,15 @@ from torch.nn.functional import embedding_bag, grid_sample
 from visionxl.protocols import Video
 
 SMALLEST = 32  # the side of a frame, in pixels, below which the search finds nothing
-CROWDED = 1.5  # pixels that may come to the place of one before they count for less
+CROWDED = 1.5  # pixels that may move to the place of one before their weight is reduced
 BICUBIC, BORDER = 2, 1  # the numbers of PyTorch's interpolation and padding
 ADJOINT_FRAMES = 4  # frames that the adjoint takes at once
 PARTS = 16  # of a frame, at most, that are sampled at once
 SHARPNESS = -0.75  # of PyTorch's bicubic interpolation
 SORTED = 2**24  # pixels whose neighbours are kept sorted: 2.2 GB
 ARRIVAL_BYTES = 132  # of a pixel: 16 numbers of pixels, 16 weights, an end
-FEWEST = 8  # frames that are worth it
-PAYS = 5  # uses of the adjoint from which on it is worth the sorting
+FEWEST = 8  # frames: preparing fewer is not worth it
+PAYS = 5  # uses of the adjoint from which on sorting is worth it
 
 
 def arrival_bytes(frames: int, pixels: int) -> int:
@@ -67,7 +67,7 @@ class Arrivals:
 
     def summed(self, frame: Tensor) -> Tensor:
         """``W_t^T q_t`` of one frame (channels, height, width)."""
-        # To channels last is several times as quick as to the transposed matrix, which it is.
+        # Converting to channels last is several times faster than transposing, which it amounts to.
         pixels = frame.unsqueeze(0).contiguous(memory_format=torch.channels_last)
         summed = embedding_bag(
             self.sources,
@@ -87,10 +87,10 @@ class Motion:
     Args:
         places: of the pixels of frame ``t`` in frame ``t + 1``, (frames - 1, height, width, 2), x
             and y, from -1 to 1 over the frame (:func:`torch.nn.functional.grid_sample`).
-        seen: how much to believe it, (frames - 1, height, width): the share of the pixel that comes
-            to lie in the frame, less where many pixels go to one, as they do where something is
-            covered.
-        arrivals: of the first frames, for a quicker adjoint; see :meth:`prepared`.
+        seen: weight of each pixel, (frames - 1, height, width): the share of it that lands inside
+            the next frame, less where many pixels move to the same place, as they do where
+            something is covered.
+        arrivals: of the first frames, for a faster adjoint; see :meth:`prepared`.
     """
 
     places: Tensor
@@ -103,8 +103,8 @@ class Motion:
 
         Args:
             video: (frames, channels, height, width).
-            fine: to search at its own resolution too, which takes longer; by default at half of it
-                and less, as suits a video without fine detail, or with a wrong one.
+            fine: to search at full resolution too, which takes longer; by default at half of it
+                and less, as suits a video whose fine detail is missing or wrong.
         """
         if len(video) < 2 or min(video.shape[-2:]) < SMALLEST:
             return None
@@ -125,11 +125,11 @@ class Motion:
         return cls(places, motion.seen * _room(motion))
 
     def prepared(self, uses: int) -> "Motion":
-        """The same motion, with its adjoint prepared for so many uses.
+        """The same motion, with its adjoint prepared if ``uses`` make it worthwhile.
 
-        On a CPU PyTorch's own takes several times as long as a sum over what is sorted once. That
-        takes ``ARRIVAL_BYTES`` for a pixel, and is done for ``SORTED`` pixels at most, of frames of
-        up to an eighth of them: for the sorting of a frame takes 320 bytes a pixel.
+        On a CPU PyTorch's own adjoint takes several times as long as a sum over presorted pixels.
+        These take ``ARRIVAL_BYTES`` per pixel, and are stored for ``SORTED`` pixels at most, of
+        frames of up to an eighth of them: sorting a frame takes 320 bytes a pixel.
         """
         count = SORTED // max(self.seen.shape[1:].numel(), 1)
         if uses < PAYS or count < FEWEST or self.places.device.type != "cpu":
@@ -211,12 +211,12 @@ def _room(motion: Motion) -> Tensor:
 
 
 def optical_flow(video: Video, fine: bool = False) -> Tensor:
-    """Of each frame to the next, in pixels, (frames - 1, 2, height, width), x and y.
+    """The flow of each frame to the next, in pixels, (frames - 1, 2, height, width), x and y.
 
-    To search finely is to search at the video's own resolution too, not at half of it and less.
+    With ``fine`` it is searched at the video's own resolution too, not only at half of it and less.
 
-    Dense inverse search sees 256 shades of gray, here of each two frames: the darkest and brightest
-    hundredth of theirs are cut off. So no other frame changes what is found between the two.
+    Dense inverse search takes 256 shades of gray, here scaled for each pair of frames: the darkest
+    and brightest hundredth of their pixels are clipped. So other frames do not affect the pair.
     """
     import cv2
 
@@ -244,8 +244,8 @@ def _limits(gray: Tensor) -> tuple[float, float]:
 
 @contextmanager
 def _one_thread(cv2: Any) -> Iterator[None]:
-    """A search passes its findings on within a thread's part: their number changes the result. So
-    each pair of frames is searched by one thread, and several pairs at once."""
+    """The search propagates findings within each thread's part: the number of threads changes the
+    result. So each pair of frames is searched by one thread, and several pairs at once."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

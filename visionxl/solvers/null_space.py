@@ -26,15 +26,15 @@ from visionxl.validators import flag, share
 
 @frozen
 class NullSpace:
-    """``x = x0 + A^+ (y - A x0)``: DDNM's (Wang et al. 2023), by singular values.
+    """``x = x0 + A^+ (y - A x0)``: DDNM's consistency (Wang et al. 2023), by singular values.
 
-    The measured part becomes that of the measurement, with its noise; the null space stays the
-    prior's. It needs an operator with factors.
+    The measured component is replaced by the measurement's, with its noise; the null-space
+    component is the prior's. It needs an operator with factors.
 
     Args:
-        noise_aware: for DDNM+: a mode with the singular value ``s`` is corrected by the share
-            ``min(1, s noise_t / (signal_t sigma_y))`` only, so that the noise that it brings is no
-            more than the level's.
+        noise_aware: for DDNM+: a mode with the singular value ``s`` is corrected only by the share
+            ``min(1, s noise_t / (signal_t sigma_y))``, so that the noise it brings in is at most
+            the level's.
         negligible: singular values below this share of the largest count as not measured.
     """
 
@@ -59,12 +59,13 @@ class NullSpace:
 
 @frozen
 class NullSpaceNoise:
-    """The step of DDNM+: less fresh noise where the measurement has brought its own.
+    """The step of DDNM+: less fresh noise where the measurement has already added its own.
 
     The ancestral step has the mean ``a z0 + b z_t`` and the variance ``sigma^2``. In a mode with
-    the singular value ``s`` the correction brings ``a share sigma_y / s``; the share is lowered
-    until that is at most ``sigma``, and the fresh noise makes up what is left (Wang et al. 2023,
-    section 3.3). For a prior whose latents are the pixels, and :class:`NullSpace` as consistency.
+    the singular value ``s`` the correction adds noise of deviation ``a share sigma_y / s``;
+    the share is lowered until that is at most ``sigma``, and fresh noise makes up the rest (Wang et
+    al. 2023, section 3.3). For a prior whose latents are the pixels, and :class:`NullSpace` as
+    consistency.
     """
 
     shared: ClassVar[bool] = False  # one draw for each frame
@@ -115,7 +116,7 @@ def _modes_of(problem: InverseProblem, video: Video) -> Modes:
 def _gain_and_share(
     consistency: NullSpace, modes: Modes, problem: InverseProblem, level: NoiseLevel
 ) -> tuple[Tensor, Tensor]:
-    """``1 / s`` of what is measured, else 0, and the share of every mode."""
+    """``1 / s`` of each measured mode, else 0, and the share of every mode."""
     kept = modes.values > consistency.negligible * modes.values.max()
     gain, limit = kept / modes.values.where(kept, 1), math.inf
     if consistency.noise_aware and problem.noise_std:

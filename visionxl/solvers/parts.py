@@ -16,7 +16,7 @@ from visionxl.validators import from_zero
 def leading_times(count: int = 25, start: float = 0.3, total: int = 1000) -> tuple[float, ...]:
     """``count`` leading-spaced times of ``total``, those up to ``start``, from late to early.
 
-    The paper's grid, and where ``count`` divides ``total`` DDIM's of Stable Diffusion (an offset of
+    The paper's grid and, if ``count`` divides ``total``, DDIM's of Stable Diffusion (an offset of
     1): 25 of 1000, at most 300, are 281, 241, ..., 1, as fractions of 1000.
 
     Args:
@@ -45,7 +45,7 @@ def trailing_times(count: int, start: float = 1.0, total: int = 1000) -> tuple[f
     """
     _check_grid(count, start, total)
     grid = [round(total * (count - step) / count) - 1 for step in range(count)]
-    # Each once: of nearly all times the earliest would come twice.
+    # Without duplicates: with ``count`` near ``total`` the earliest time would occur twice.
     times = tuple(dict.fromkeys(max(t, 1) / total for t in grid if t <= round(start * total)))
     if not times:
         raise InputError(f"start {start} leaves no time: the earliest is {grid[-1] / total}")
@@ -64,10 +64,10 @@ def _check_grid(count: Any, start: Any, total: int) -> None:
 class ScheduledLowPass:
     """A Gaussian low-pass of ``sigma_t = strength * sqrt(1 - alpha_bar_t)`` pixels.
 
-    It takes off what the encoder cannot hold, and less and less of it (VISION-XL).
+    It removes what the encoder cannot represent, less at every step (VISION-XL).
 
     Args:
-        strength: the paper's is sqrt(2); 0 leaves the video alone.
+        strength: the paper's is sqrt(2); 0 leaves the video unchanged.
     """
 
     strength: float = field(default=math.sqrt(2), validator=from_zero)

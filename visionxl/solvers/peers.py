@@ -1,7 +1,7 @@
 """Other methods of the field, as values on the same loop.
 
-Those made for pixels (SVI, DDS, DiffPIR, DDNM) are themselves with a prior whose latents are the
-pixels; with an autoencoder they take the round through it at every step, as this library's do.
+Those made for pixels (SVI, DDS, DiffPIR, DDNM) run as published with a prior whose latents are the
+pixels; with an autoencoder they decode and encode at every step, as this library's do.
 """
 
 import math
@@ -29,8 +29,8 @@ def dds(*, count: int = 50, iterations: int = 5, eta: float = 0.85) -> Sampler:
 
     ``iterations`` CG steps on ``A^T A x = A^T y`` from the denoised estimate, then the predicted
     noise and a share of fresh noise. Linear operators; one evaluation a step. Plain CG fits the
-    noise of a measurement, and stopping early is its only guard: for noisy ones the authors' code
-    solves damped equations (docs/methods).
+    noise of a measurement, and early stopping is its only regularization: for noisy ones the
+    authors' code solves damped equations (docs/methods).
 
     Args:
         count: steps.
@@ -49,8 +49,8 @@ def dds(*, count: int = 50, iterations: int = 5, eta: float = 0.85) -> Sampler:
 def svi(*, count: int = 50, iterations: int = 5, eta: float = 0.85) -> Sampler:
     """SVI (Kwon & Ye, ICLR 2025): DDS over a whole video, with the same noise in all frames.
 
-    What couples the frames is the measurement: CG runs over space and time. Otherwise as
-    :func:`dds`, and with its limits.
+    Only the measurement couples the frames: CG runs over space and time. Otherwise as
+    :func:`dds`, with the same limits.
     """
     return evolve(
         dds(count=count, iterations=iterations, eta=eta),
@@ -63,8 +63,8 @@ def diffpir(*, count: int = 50, weight: float = 8.0, zeta: float = 0.3) -> Sampl
     """DiffPIR (Zhu et al., CVPR 2023 workshops): half-quadratic splitting with a denoiser.
 
     The data step minimises ``|y - A x|^2 / sigma_y^2 + weight |x - x0|^2 / sigma_t^2`` with
-    ``sigma_t = noise_t / signal_t``, but ``sigma_t / sqrt(weight)`` at most 4, exactly where the
-    operator has factors; the noise that belongs to its answer is mixed with fresh noise. Linear
+    ``sigma_t = noise_t / signal_t``, but ``sigma_t / sqrt(weight)`` at most 4, exactly if the
+    operator has factors; the noise that corresponds to its result is mixed with fresh noise. Linear
     operators; one evaluation a step.
 
     Args:
@@ -84,10 +84,10 @@ def diffpir(*, count: int = 50, weight: float = 8.0, zeta: float = 0.3) -> Sampl
 
 
 def ddnm(*, count: int = 50) -> Sampler:
-    """DDNM (Wang, Yu & Zhang, ICLR 2023): the measurement's range, the prior's null space.
+    """DDNM (Wang, Yu & Zhang, ICLR 2023): range from the measurement, null space from the prior.
 
     ``x = A^+ y + (1 - A^+ A) x0``, then the ancestral step. Operators with factors; one evaluation
-    a step. For measurements without noise: noise goes into the result, divided by the operator's
+    a step. For measurements without noise: noise enters the result, divided by the operator's
     singular values.
 
     Args:
@@ -105,9 +105,9 @@ def ddnm(*, count: int = 50) -> Sampler:
 def ddnm_plus(*, count: int = 50) -> Sampler:
     """DDNM+ (Wang, Yu & Zhang, ICLR 2023, section 3.3): DDNM for a measurement with noise.
 
-    Each mode is corrected as far as the noise that comes with it is less than what the step adds,
-    and the step adds the rest (:class:`NullSpaceNoise`); and, which the paper has not, as far as it
-    is below the level's own (:class:`NullSpace`). Without the paper's time travel. Operators with
+    The correction of each mode is scaled so that the noise it brings in is at most what the step
+    adds, and the step adds the rest (:class:`NullSpaceNoise`); and, unlike in the paper, at most
+    the level's own (:class:`NullSpace`). Without the paper's time travel. Operators with
     factors, priors whose latents are the pixels; one evaluation a step.
 
     Args:
@@ -142,10 +142,9 @@ def daps(*, count: int = 50, spread: Spread | None = None) -> Sampler:
 def latino(*, count: int = 8, start: float = 1.0, spread: Spread | None = None) -> Sampler:
     """LATINO (Spagnoletti et al. 2025): a few rounds of encode, noise, denoise, decode, pull.
 
-    Fresh noise alone in every round, and a proximal step of the data term in pixels. Made for
-    distilled priors (LCM, DMD2, Lightning), whose denoiser answers in one evaluation what others
-    need many for, at the times that Lightning and DMD2 were distilled for: 2 to 8 rounds. Linear
-    operators.
+    Only fresh noise in every round, and a proximal step of the data term in pixels. Made for
+    distilled priors (LCM, DMD2, Lightning), whose denoiser needs one evaluation where others need
+    many, at the times that Lightning and DMD2 were distilled for: 2 to 8 rounds. Linear operators.
 
     Args:
         count: rounds over the whole schedule.
@@ -185,7 +184,7 @@ def latent_dps(*, count: int = 50, spread: Spread | None = None) -> Sampler:
 def psld(*, count: int = 50, spread: Spread | None = None, gluing: float = 0.1) -> Sampler:
     """PSLD (Rout et al., NeurIPS 2023): latent DPS that glues the latents to the encoder.
 
-    As :func:`latent_dps`, with :class:`GluedLikelihood`, and a pass through the encoder more.
+    As :func:`latent_dps`, with :class:`GluedLikelihood` and one more pass, through the encoder.
 
     Args:
         count: steps.

@@ -1,4 +1,4 @@
-"""Whether an operator, cut in time, is the operator."""
+"""Whether an operator measures the pieces of a clip as it measures the whole."""
 
 from collections.abc import Sequence
 from math import prod
@@ -14,14 +14,14 @@ from visionxl.operators.reach import reach_of
 from visionxl.randomness import draw_uniform
 from visionxl.solvers.hosted_operator import HostedOperator
 
-LARGEST = 10**8  # values of a video that is measured as a whole, to be compared
+LARGEST = 10**8  # values: a larger video is not measured as a whole for comparison
 
 
 def check_pieces(operator: Any, shape: Sequence[int], like: Tensor) -> None:
-    """Raise InputError for an operator whose pieces, some frames at a time, are not the operator.
+    """Raise InputError for an operator that measures a piece differently from the whole clip.
 
-    Two frames' times are compared. Of an operator that is not the library's the whole measurement
-    is, of noise, unless the video is very large.
+    One frame, measured in two pieces that begin a frame apart, is compared; of an operator that is
+    not the library's also the whole measurement, of noise, unless the video is very large.
 
     Args:
         operator: of the clip, whose reach in time is known.
@@ -46,7 +46,7 @@ def check_pieces(operator: Any, shape: Sequence[int], like: Tensor) -> None:
 
 
 def is_own(operator: Any) -> bool:
-    """Whether a part of an operator is somebody's own, and no part of the library."""
+    """Whether any part of an operator is user-defined, not the library's."""
     modules = (type(part).__module__ for part in find_parts(operator, object))
     return any(module.partition(".")[0] != "visionxl" for module in modules)
 
@@ -55,8 +55,8 @@ def _check_same(operator: Any, one: Tensor, same: Tensor) -> None:
     if (one - same).norm() > max(1e-5, 10 * torch.finfo(one.dtype).eps) * one.norm():
         raise InputError(
             f"{name_of(operator)} does not measure some frames as it measures them in the whole "
-            "clip, so a clip cannot be cut: its reach() tells fewer frames than it sees, or it "
-            "measures otherwise at another time and lacks at(frames, count), which tells it for "
-            "some frames, or that is wrong (visionxl.testing.check_operator, with as many frames "
-            "as the clip has, examines it)"
+            "clip, so a clip cannot be cut: its reach() gives fewer frames than it sees, or it "
+            "measures differently at another time and lacks at(frames, count), which returns the "
+            "operator for some frames, or that is wrong (visionxl.testing.check_operator, with as "
+            "many frames as the clip has, checks it)"
         )

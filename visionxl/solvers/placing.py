@@ -25,12 +25,12 @@ def _warn(sentence: str) -> None:
 class WindowSize:
     """How many frames each window keeps.
 
-    It is halved, for the rest of the run, each time the device's memory runs out. Several
-    consistencies of a run may share one.
+    The number is halved, for the rest of the run, each time the device's memory runs out. Several
+    consistencies of a run may share one ``WindowSize``.
 
     Args:
         core: the frames.
-        tell: called with a sentence each time they get fewer; by default it is a warning.
+        tell: called with a sentence each time the number is halved; by default a warning.
     """
 
     core: int
@@ -45,16 +45,16 @@ class WindowSize:
 class ByWindow:
     """``consistency`` on ``device``, a window of frames at a time.
 
-    Of a window the core is kept; the frames around it are computed twice. A clip that is not longer
-    than a window is computed whole. For a consistency that couples distant frames little, as
+    Only the core of a window is kept; the frames around it are computed twice. A clip that is not
+    longer than a window is computed whole. For a consistency that couples distant frames weakly, as
     :class:`SpaceTimeTV` does; the operator's reach in time has to be known.
 
     Args:
-        consistency: to ask.
+        consistency: to apply.
         device: such as ``cuda``.
-        core: frames of a window that are kept, or a :class:`WindowSize` that several share. Where
-            the device's memory runs out it is halved, down to ``DEVICE_CORE``.
-        context: frames on each side of it, or more, where the operator sees farther.
+        core: frames kept of each window, or a :class:`WindowSize` that several share. If the
+            device's memory runs out it is halved, down to ``DEVICE_CORE``.
+        context: frames on each side of it, or more if the operator sees farther.
     """
 
     consistency: DataConsistency

@@ -1,4 +1,4 @@
-"""The digits that solving for a video takes, whatever the caller has set for networks."""
+"""The precision needed to solve for a video, whatever the caller has set for networks."""
 
 import warnings
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ DEVICES = "cpu", "cuda", "mps", "xpu"
 
 @contextmanager
 def no_autocast() -> Iterator[None]:
-    """Autocast is for networks, and would round equations, too. Priors know their own dtype."""
+    """Turns autocast off: it would round the equations, too. Priors have their own dtype."""
     with ExitStack() as stack:
         for kind in DEVICES:
             if torch.is_autocast_enabled(kind):
@@ -24,8 +24,8 @@ def check_precision(device: torch.device) -> None:
     precision = torch.get_float32_matmul_precision()
     if device.type == "cuda" and precision != "highest":
         warnings.warn(
-            f"float32_matmul_precision is {precision!r}, which rounds what solves for the video to "
-            "a thousandth: call torch.set_float32_matmul_precision('highest'), and for speed give "
-            "the prior dtype=torch.bfloat16 or float16",
+            f"float32_matmul_precision is {precision!r}, which rounds the products that solve for "
+            "the video to a thousandth: call torch.set_float32_matmul_precision('highest'), and "
+            "for speed give the prior dtype=torch.bfloat16 or float16",
             stacklevel=4,
         )

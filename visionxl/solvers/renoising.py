@@ -1,11 +1,11 @@
-"""Ways back to noise.
+"""Renoising: from clean latents to the next noise level.
 
 All go from the clean latents ``z0`` of a step at ``t`` to latents at the next level ``s``. The
-paper's, :class:`SharedNoise`, takes the noise that was predicted before the correction. The noise
-that belongs to ``z0`` is ``eps' = eps + signal_t / noise_t (z0_t - z0)``, ``eps`` the noise and
-``z0_t`` the clean latents of the denoiser. Without guidance that is ``(z_t - signal_t z0) /
-noise_t``: with it ``z_t`` still is ``signal_t z0 + noise_t eps'``. With guidance ``eps`` is the
-unguided noise, as CFG++ has it (Chung et al. 2024), and the correction alone moves it.
+paper's, :class:`SharedNoise`, uses the noise that was predicted before the correction. The noise
+that corresponds to ``z0`` is ``eps' = eps + signal_t / noise_t (z0_t - z0)``, where ``eps`` is the
+noise and ``z0_t`` are the clean latents of the denoiser. Without guidance it is
+``(z_t - signal_t z0) / noise_t``: ``z_t`` is still ``signal_t z0 + noise_t eps'``. With guidance
+``eps`` is the unguided noise, as in CFG++ (Chung et al. 2024), and only the correction changes it.
 """
 
 import math
@@ -41,7 +41,7 @@ def ddpm_variance(passage: Passage) -> float:
 
 
 def check_pixels(name: str, problem: InverseProblem, prior: LatentPrior) -> None:
-    """Raise InputError, naming a way out, where latents are not pixels."""
+    """Raise InputError, naming alternatives, if latents are not pixels."""
     frame = problem.operator.adjoint(problem.measurement)[:1]
     latent = prior.encode(frame)
     if latent.shape != frame.shape:
@@ -56,7 +56,7 @@ def check_pixels(name: str, problem: InverseProblem, prior: LatentPrior) -> None
 class SharedNoise:
     """``z_s = signal_s z0 + noise_s (eta n + sqrt(1 - eta^2) eps)``.
 
-    ``n`` is drawn once per step and shared by all frames, so that chance does not flicker
+    ``n`` is drawn once per step and shared by all frames, so that the noise does not flicker
     (VISION-XL, arXiv 2412.00156).
 
     Args:
@@ -84,8 +84,8 @@ class DDIMNoise:
     is the ancestral step, that of DDPM (:func:`ddpm_variance`).
 
     Args:
-        eta: 0 (no chance) to 1.
-        corrected: renoise with ``eps'``, which belongs to the corrected ``z0``, instead of the
+        eta: 0 (deterministic) to 1.
+        corrected: renoise with ``eps'``, which corresponds to the corrected ``z0``, instead of the
             predicted noise.
         shared: one draw for all frames, or one for each.
     """
@@ -162,14 +162,14 @@ class ResampledNoise:
 class DecoupledNoise:
     """``z_s = signal_s (z0 + d) + noise_s n``: DAPS's decoupled annealing (Zhang et al. 2025).
 
-    ``z0 + d`` is a draw from ``p(x | z_t, y)``, the Gaussian of which the correction ``z0`` is the
-    mean: ``d`` is what the method's consistency, linear in estimate and measurement, makes of an
-    estimate that is off by ``r_t n1`` and of a measurement that is off by ``sigma_y n2`` (perturb
+    ``z0 + d`` is a sample of ``p(x | z_t, y)``, the Gaussian whose mean is the correction ``z0``:
+    ``d`` is the result of the method's consistency, linear in estimate and measurement, for a
+    perturbation ``r_t n1`` of the estimate and ``sigma_y n2`` of the measurement (perturb
     and optimise; Papandreou & Yuille 2010), where DAPS takes Langevin steps. For a linear operator
     and a prior whose latents are the pixels.
 
-    The consistency is :class:`NoiseAware`, :class:`DampedCG` or :class:`ClosedForm`; ``r_t`` and
-    the least ``sigma_y`` are its own.
+    The consistency is :class:`NoiseAware`, :class:`DampedCG` or :class:`ClosedForm`, which sets
+    ``r_t`` and the least ``sigma_y``.
     """
 
     shared: ClassVar[bool] = False  # one draw for each frame
@@ -184,7 +184,7 @@ class DecoupledNoise:
     ) -> Latent:
         """Latents at the passage's level."""
         problem, before, consistency = passage.problem, passage.before, passage.consistency
-        # Where it is computed elsewhere, or over processes, it is inside.
+        # A consistency for another device or several processes wraps it.
         own = getattr(consistency, "consistency", getattr(consistency, "solver", consistency))
         if not isinstance(own, NoiseAware | DampedCG | ClosedForm):
             raise InputError(

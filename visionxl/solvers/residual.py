@@ -12,12 +12,12 @@ from visionxl.solvers.conjugate_gradient import dot
 from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.windows import FrameSource
 
-PART = 2**16  # values at once, of what looks at all of them: they stay in a processor's cache
+PART = 2**16  # values at once in sums over all of them: they stay in the processor's cache
 
-# A result may miss y by so much, and so many times the noise and the size of y.
+# A result may miss y by this much, plus these multiples of the noise and of the size of y.
 MISSED, NOISES, SIZES = 0.05, 3.0, 0.2
-NEAR, NOISES_NEAR = 0.002, 1.25  # one of a consistency that ends at the noise
-FAR, FEW = 2.0, 0.01  # times what a video's values and the measurement's reach; a share of them
+NEAR, NOISES_NEAR = 0.002, 1.25  # the same for a consistency with fits_noise
+FAR, FEW = 2.0, 0.01  # times the range of the video and the measurement; a share of the values
 
 
 def data_residual(problem: InverseProblem, video: Video) -> float:
@@ -32,7 +32,7 @@ def data_residual(problem: InverseProblem, video: Video) -> float:
 def residual_in_pieces(
     pieces: Iterator[tuple[slice, Measurement]], measurement: FrameSource
 ) -> float:
-    """The same, from some frames of ``A x`` at a time.
+    """As :func:`data_residual`, from some frames of ``A x`` at a time.
 
     Args:
         pieces: frames of the measurement, and ``A x`` for them, in order.
@@ -55,8 +55,8 @@ def check_result(
 ) -> None:
     """Warn of a result that is farther from its measurement than the noise, or far outside [-1, 1].
 
-    A consistency whose answer ends at the noise says ``fits_noise = True``, as
-    :class:`SpaceTimeTV` does. Of others much is let pass.
+    A consistency whose results are no farther than the noise sets ``fits_noise = True``, as
+    :class:`SpaceTimeTV` does. For others the threshold is much higher.
 
     Args:
         problem: that was to be solved.
@@ -74,8 +74,8 @@ def check_result(
         steep = ""
         if not isinstance(problem.operator, ForwardOperator):
             steep = (
-                ", or a place where the operator is so steep that its linearization holds nowhere "
-                "near: bound its derivative"
+                ", or a place where the operator is so steep that its linearization does not even "
+                "hold nearby: bound its derivative"
             )
         warnings.warn(
             f"the result does not explain its measurement: y - A x is {residual:.3g}, where the "

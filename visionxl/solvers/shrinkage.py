@@ -1,12 +1,12 @@
-"""Shrinkage along the motion: what a video repeats is kept, and what it does not is error.
+"""Shrinkage along the motion: it keeps what repeats from frame to frame and removes the rest.
 
-Patches of a frame and of its neighbours, followed along the motion, are taken into cosines over
-time, height, width and colour. What a video shows stands in few large coefficients there, what is
-left of noise in many small ones, which are set to 0. That is like the first stage of V-BM3D (Dabov,
-Foi & Egiazarian 2007) on volumes along the motion, as V-BM4D has them (Maggioni, Boracchi, Foi &
-Egiazarian 2012), without their groups of similar ones. A denoiser and a consistency in turns, from
-a large error to a small one, are plug-and-play (Venkatakrishnan, Bouman & Wohlberg 2013; with
-falling error Zhang et al. 2022).
+Patches of a frame and of its neighbours, followed along the motion, are transformed by a discrete
+cosine transform over time, height, width and colour. The video's content is in few large
+coefficients, remaining noise in many small ones, which are set to 0. This is like the first stage
+of V-BM3D (Dabov, Foi & Egiazarian 2007) on volumes along the motion, as in V-BM4D (Maggioni,
+Boracchi, Foi & Egiazarian 2012), but without grouping similar volumes. A denoiser alternating with
+a consistency, from a large error to a small one, is plug-and-play (Venkatakrishnan, Bouman &
+Wohlberg 2013; with falling error Zhang et al. 2022).
 """
 
 from collections.abc import Iterator
@@ -30,34 +30,34 @@ PATCH = 8  # pixels, a side
 STRIDE = 3  # pixels between patches
 TIMES = 5  # frames together: two on each side; near an end, the first or last five
 LEAST = 2.7  # coefficients that are kept, in units of the error
-SPREAD = 2.0  # the consistency's r_t, in units of the error: the shrinkage leaves errors itself,
-SURE = 1.0  # by so much less in the last turn where the measurement tells the whole video
+SPREAD = 2.0  # the consistency's r_t, in units of the error: the shrinkage makes errors itself;
+SURE = 1.0  # less by this in the last turn if the measurement determines the whole video
 NOISES = 5.0  # the first error is at most so many times the measurement's noise
 FALL = 5.0  # the first error, in units of the last
-PATCHES_AT_ONCE = 2**12  # patches at once
-FEW_PATCHES = 2**7  # at least, half a megabyte: small frames would be all calls
+PATCHES_AT_ONCE = 2**12  # patches at once, at most
+FEW_PATCHES = 2**7  # at least, half a megabyte: for small frames call overhead would dominate
 
 
 @frozen
 class MotionShrinkage:
-    """Shrinkage along the motion and noise-aware consistency in turns.
+    """Shrinkage along the motion, alternating with noise-aware consistency.
 
-    The motion is found once, before the first turn: a video that was shrunk along a motion moves as
-    it says, also where it is wrong, and would say so again.
+    The motion is estimated once, before the first turn: a video shrunk along a motion then shows
+    that motion, even where it is wrong.
 
-    It takes off what a video does not repeat from frame to frame, and needs no model. A last touch:
-    as ``Sampler.finish`` it works on what is nearly right already. Without noise in the measurement
-    (less than ``LEAST_NOISE``) it changes nothing: an exact measurement says what is detail, also
-    where it is fine, and a threshold would take it off.
+    It removes what does not repeat from frame to frame, and needs no model. It is a final stage:
+    as ``Sampler.finish`` it works on a nearly correct estimate. Without noise in the measurement
+    (less than ``LEAST_NOISE``) it changes nothing: an exact measurement determines even fine
+    detail, which a threshold would remove.
 
-    What was shrunk is trusted to twice its error: it lacks what the threshold took off. Where the
-    measurement tells nearly all of a video (:func:`determined_share`), little is lacking, and most
-    of the error is noise that it brings back: there the last turn trusts it to its error, and those
-    before to more.
+    The consistency's spread is twice the error, because the threshold also removes detail. Where
+    the measurement determines nearly all of a video (:func:`determined_share`), little detail is
+    missing, and the measurement would restore mostly noise: there the factor falls from turn to
+    turn, to 1 in the last.
 
     Args:
-        error: of the estimate at first, a standard deviation in units of the video's range; less
-            where the noise is less than a fifth of it. The last of several turns takes a fifth.
+        error: of the first estimate, a standard deviation in units of the video's range; less if
+            the noise is less than a fifth of it. The last of several turns uses a fifth.
         turns: of denoiser and consistency.
     """
 
@@ -155,11 +155,11 @@ def _coefficients(volume: Tensor, basis: Tensor) -> Tensor:
 
 
 def _strips(height: int, width: int) -> Iterator[slice]:
-    """Rows of pixels with few patches, each patch in one of them.
+    """Strips of rows with few patches, each patch in exactly one strip.
 
-    The coefficients of 5 frames take 36 times the room of one frame (64 / 9 * 5): they are held
-    for ``PATCHES_AT_ONCE`` patches, in small frames for a sixteenth, but not for fewer than
-    ``FEW_PATCHES``; at least for one row.
+    The coefficients of 5 frames take 36 times the memory of one frame (64 / 9 * 5): they are held
+    for ``PATCHES_AT_ONCE`` patches, in small frames for a sixteenth of them, but for no fewer than
+    ``FEW_PATCHES``; and for one row at least.
     """
     down, across = ((size - PATCH) // STRIDE + 1 for size in (height, width))
     rows = max(min(PATCHES_AT_ONCE // across, max(down // 16, FEW_PATCHES // across)), 1)

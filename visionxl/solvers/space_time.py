@@ -1,4 +1,4 @@
-"""Consistency that knows how videos change: noise-aware, with directional total variation."""
+"""Noise-aware consistency with directional total variation in space and time."""
 
 import math
 from typing import ClassVar
@@ -29,10 +29,10 @@ def variation_weight(share: float, noise_std: float) -> float:
     """The weight of the directional total variation beside ``1/2 |y - A x|^2``.
 
     ``0.6 noise_std^2 sqrt(share)``. For a penalty of first degree whose norm at a pixel is 1,
-    ``3 noise_std^2 share`` would be the evidence's answer (MacKay 1992: it takes as many units as
-    values are determined, 3 colours a pixel). This one is bent, and its norm 1.4 to 2.9: the root
-    and its factor are what the weights of least error followed over the named tasks and noises, on
-    three clips.
+    ``3 noise_std^2 share`` would maximize the evidence (MacKay 1992: the penalty over the noise's
+    variance is the number of determined values, 3 colours a pixel). This one is bent, and its norm
+    1.4 to 2.9: the root and its factor follow the weights of least error over the named tasks and
+    noises, on three clips.
 
     Args:
         share: of a video's values that the measurement determines (:func:`determined_share`).
@@ -42,10 +42,11 @@ def variation_weight(share: float, noise_std: float) -> float:
 
 
 def has_holes(operator: ForwardOperator, video: Video) -> bool:
-    """Whether there are pixels that no measurement sees, such as those of a mask.
+    """Whether some pixels are not measured at all, as under a mask.
 
-    The frames that a window of a clip leaves out at its ends do not count. Found by whether
-    ``A^T r`` is 0 at a pixel for random ``r > 0``, which no pixel that is measured has by chance.
+    The frames that a window of a clip leaves out at its ends do not count. The test is whether
+    ``A^T r`` is 0 at a pixel for random ``r > 0``, which does not happen by chance at a measured
+    pixel.
     """
     operator = without_ends(operator)
     measured = operator.forward(torch.ones_like(video))
@@ -61,39 +62,38 @@ class SpaceTimeTV:
     """Noise-aware consistency with directional total variation in space and time.
 
     Minimises ``|y - A x|^2 / (2 sigma_y^2) + |x - x0|^2 / (2 r_t^2) + lambda TV(x)``, where small
-    differences may cost their square (Huber's function, see ``bend``). An image prior sees each
-    frame alone: this is what knows that frames follow one another. Differences in time are taken
-    along the motion that the estimate shows (:class:`Motion`), and those in the frame along its
-    edges; ``lambda`` is ``strength`` times :func:`variation_weight` over ``sigma_y^2``.
+    differences may be penalized quadratically (Huber's function, see ``bend``). An image prior sees
+    each frame alone; this uses that frames follow one another. Differences in time are taken along
+    the motion found in the estimate (:class:`Motion`), those within the frame along its edges;
+    ``lambda`` is ``strength`` times :func:`variation_weight` over ``sigma_y^2``.
 
-    A pass with given directions and motion is a convex problem, and its iterations are few: where
-    a pass ends early is mended by the next, which finds both anew in a better estimate.
+    A pass with given directions and motion is a convex problem, and its iterations are few: what it
+    leaves unconverged, the next pass corrects, with both computed again from a better estimate.
 
-    The data term's step is exact where the operator has factors, and else a few conjugate
-    gradients, which is slower; noise below ``LEAST_NOISE`` then counts as that.
+    The data term's step is exact if the operator has factors, and otherwise a few conjugate
+    gradients, which is slower; noise is then taken to be at least ``LEAST_NOISE``.
 
     Args:
-        spread: ``r_t`` from the noise level. Infinity leaves the estimate out, but for the place
-            to start from: directions and motion are then found on the way, in three passes, of
+        spread: ``r_t`` as a function of the noise level. Infinity uses the estimate only as the
+            initial iterate: directions and motion are then computed on the way, in three passes, of
             which the first has none.
-        strength: times the weight.
+        strength: factor of the weight.
         floor: smaller differences of the estimate count as none, in units of the video's range.
-        reach: of the neighbourhood that tells the directions, in pixels: a standard deviation.
+        reach: standard deviation, in pixels, of the neighbourhood that sets the directions.
         motion: whether to follow the motion; without it time stays at the pixel.
-        least_noise: stands for ``sigma_y`` where the measurement has less, in units of the video's
-            range.
-        iterations: of a pass, at most; twice as many where the estimate is left out.
-        filling: of the first pass where the estimate is left out and pixels are not seen at all, at
-            most: holes fill from their edges, a pixel an iteration or so.
+        least_noise: lower bound of ``sigma_y``, in units of the video's range.
+        iterations: of a pass, at most; twice as many with an infinite spread.
+        filling: of the first pass, at most, with an infinite spread if some pixels are not measured
+            at all: holes fill from their edges, about a pixel per iteration.
         tolerance: a pass stops once an iteration changes the video by less than this share.
-        bend: differences of less than so many times those around them cost their square, which
-            irons out less of a fine texture and leaves more of the noise; 0 for none.
-        data_iterations: conjugate gradients in a step of the data term, at most, where the operator
-            has no factors. Few leave alone what the measurement hardly tells; a derivative that is
-            steep in some places and flat in others, as a curve's, wants more.
+        bend: differences below this multiple of those around them are penalized quadratically,
+            which smooths fine texture less and leaves more noise; 0 for none.
+        data_iterations: conjugate gradients in a step of the data term, at most, if the operator
+            has no factors. Few of them leave weakly measured components alone; a derivative that is
+            steep in some places and flat in others, as that of a curve, needs more.
     """
 
-    fits_noise: ClassVar[bool] = True  # its answers end no farther from the measurement
+    fits_noise: ClassVar[bool] = True  # its residual is at most about the noise
     spread: Spread = field(factory=lambda: ConstantSpread(0.4), validator=is_spread)
     strength: float = field(default=1.0, validator=from_zero)
     floor: float = field(default=0.02, validator=above_zero)
@@ -115,7 +115,7 @@ class SpaceTimeTV:
         share = determined_share(problem.operator, estimate, noise)
         weight = self.strength * variation_weight(share, noise)
         damping = damping_of(problem, level, self.spread, least)
-        # What is found without an estimate is rough: a fine search would follow its errors.
+        # Without an estimate the video is rough: a fine search would follow its errors.
         fine = damping > 0 and self.motion and is_fine(problem.operator, estimate, gain)
         holes = damping == 0 and has_holes(problem.operator, estimate)
         video, done, stopped = estimate, 0, USED_UP

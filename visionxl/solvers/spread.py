@@ -33,18 +33,18 @@ def is_spread(_: object, attribute: Any, value: object) -> None:
 
 @frozen
 class ScheduleSpread:
-    """``r_t^2 = (scale * noise / signal)^2 + floor^2``, and at most 4.
+    """``r_t^2 = (scale * noise / signal)^2 + floor^2``, with ``r_t`` at most 4.
 
-    ``noise / signal`` is how far a latent alone leaves its clean one unknown: without end where a
-    schedule ends in noise alone, as a flow's does, but no video is farther from another.
+    ``noise / signal`` is how uncertain a latent alone leaves its clean one: unbounded if a schedule
+    ends in noise alone, as a flow's does; but no two videos are farther apart than the bound.
 
-    The numbers are round and safe, and fitted to no prior: for the pocket prior ``r_t`` is 2.7 to
+    The defaults are round and safe, not fitted to any prior: for the pocket prior ``r_t`` is 2.7 to
     4.5 times the root mean square error of what it decodes (``pocket/CARD.md``), which trusts the
-    measurement more than it need.
+    measurement more than necessary.
 
     Args:
-        scale: what an error of 1 in the latents is in pixels, less what the denoiser knows.
-        floor: what is left at the clean end: the autoencoder's error, and more.
+        scale: the error in pixels for an error of 1 in the latents, less what the denoiser knows.
+        floor: the error that remains at the clean end: the autoencoder's, and more.
     """
 
     scale: float = field(default=0.25, validator=from_zero)
@@ -59,10 +59,10 @@ class ScheduleSpread:
 
 @frozen
 class WienerSpread:
-    """``1 / r_t^2 = 1 / std^2 + (signal / noise)^2``: of a white Gaussian given ``z_t``.
+    """``1 / r_t^2 = 1 / std^2 + (signal / noise)^2``: for a white Gaussian given ``z_t``.
 
     Args:
-        std: of the pixels before anything is known, in units of the video's range.
+        std: prior standard deviation of the pixels, in units of the video's range.
     """
 
     std: float = field(default=0.3, validator=above_zero)
@@ -81,7 +81,7 @@ class ConstantSpread:
     """The same ``r_t`` at every level.
 
     Args:
-        value: in units of the video's range; infinity for an estimate that tells nothing.
+        value: in units of the video's range; infinity for an estimate without information.
     """
 
     value: float = field(validator=_from_zero)
@@ -94,11 +94,11 @@ class ConstantSpread:
 def damping_of(
     problem: InverseProblem, level: NoiseLevel, spread: Spread, least_noise: float
 ) -> float:
-    """``sigma_y^2 / r_t^2``. Raises InputError for a spread of 0: nothing would be corrected."""
+    """``sigma_y^2 / r_t^2``. Raises InputError for a spread of 0, which would correct nothing."""
     around = spread(level)
     if not around > 0:
         raise InputError(
-            f"spread {spread!r} is {around} at time {level.time}, for an estimate that is right "
-            "already: make it return a number above 0"
+            f"spread {spread!r} is {around} at time {level.time}, as if the estimate were already "
+            "right: make it return a number above 0"
         )
     return (max(problem.noise_std, least_noise) / around) ** 2

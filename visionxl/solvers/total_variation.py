@@ -16,8 +16,8 @@ Condat (2013); the step of the dual is as long at each pixel as ``T`` allows (Po
 ``(A^T A + damping + 1/tau)^-1`` is a gain per singular mode; else it is a few conjugate gradients
 (:mod:`visionxl.solvers.data_term`).
 
-One iteration holds a few videos, the three differences per pixel and a few single frames; what
-concerns one frame is done at once, so that it stays in the processor's cache.
+One iteration holds a few videos, the three differences per pixel and a few single frames; all work
+on one frame is done together, so that it stays in the processor's cache.
 """
 
 import math
@@ -104,19 +104,19 @@ def minimise(
         estimate: ``x0``, in [-1, 1].
         variation: what is added.
         gain: the measurement's unit (:func:`~visionxl.solvers.gain.gain_of`).
-        damping: 0 or more; with 0 the estimate is only where it starts.
-        start: where it starts, by default from ``x0``.
-        dual: the dual variable that it starts from, by default 0.
-        iterations: at most so many.
+        damping: 0 or more; with 0 the estimate is only the initial iterate.
+        start: the initial iterate, by default ``x0``.
+        dual: the initial dual variable, by default 0.
+        iterations: at most this many.
         tolerance: it stops once a step changes the video by less than this share of its norm.
-        exact: whether the last iteration is not over-relaxed, so that the video is an answer of the
-            data term's own step. Over-relaxed to the end, a share of the estimate's residual is
-            left after few iterations: 0.8^10 after ten.
+        exact: whether the last iteration is not over-relaxed, so that the video is an output of the
+            data term's own step. With over-relaxation to the end, a share of the estimate's
+            residual remains after few iterations: 0.8^10 after ten.
     """
     video = (estimate if start is None else start).clone(memory_format=torch.contiguous_format)
     dual = video.new_zeros(len(video), 3, *video.shape[1:]) if dual is None else dual.clone()
-    # With directions differences are of size 1, and the weight is smaller by a usual one. That is a
-    # constant and not the video's own: else a clip's windows would differ after few iterations.
+    # With directions, differences are of size 1, and the weight is smaller by a usual difference: a
+    # constant, not the video's own, or a clip's windows would differ after few iterations.
     balance = BALANCE if variation.directions is None else BALANCE * USUAL
     tau = balance / (math.sqrt(variation.norm) * max(variation.weight, TINY))
     tau = min(max(tau, LEAST_TAU / gain**2), MOST_TAU / gain**2)
@@ -182,15 +182,15 @@ def weighted(dual: Tensor, directions: Directions | None, t: int, frames: int) -
 def _step_of_the_dual(
     video: Video, trial: Video, dual: Tensor, variation: Variation, tau: float, beyond: float
 ) -> float:
-    """The step of the dual, and the video that the data term is asked next; in place.
+    """The step of the dual, and the next input of the data term; in place.
 
     A frame at a time.
 
     Args:
-        video: ``x``; after it ``x + beyond * (trial - x)``.
-        trial: the data term's answer; after it ``x - tau D^T T p``, which it is asked next.
-        dual: ``p``; after it relaxed towards the projection of ``p + sigma T D (2 trial - x)``,
-            which ``bend`` first makes shorter.
+        video: ``x``; afterwards ``x + beyond * (trial - x)``.
+        trial: the data term's output; afterwards ``x - tau D^T T p``, its next input.
+        dual: ``p``; afterwards relaxed towards the projection of ``p + sigma T D (2 trial - x)``,
+            which ``bend`` first shortens.
         variation: whose weight is the radius of the projection.
         tau: the video's step.
         beyond: the relaxation of the video.

@@ -10,7 +10,7 @@ from visionxl.solvers.motion import SMALLEST, optical_flow, places_of, sampled
 
 @frozen(eq=False)
 class Trajectories:
-    """Optical flow both ways, which frames are followed along.
+    """Optical flow in both directions of time, to move frames along.
 
     Args:
         ahead: of each frame to the next, in pixels, (frames - 1, 2, height, width), x and y.
@@ -22,7 +22,7 @@ class Trajectories:
 
     @classmethod
     def of(cls, video: Video, fine: bool = False) -> "Trajectories":
-        """Those of a video; of frames too small to search, everything stays where it is.
+        """The trajectories of a video; in frames too small to search, nothing moves.
 
         Args:
             video: (frames, channels, height, width).

@@ -1,8 +1,8 @@
-"""Windows of a clip: overlapping runs of frames, each a problem of its own.
+"""Windows of a clip: overlapping runs of frames, each a separate inverse problem.
 
-The problem is an exact one: its video is some consecutive frames of the clip, its measurement the
-frames of the clip's measurement that see no others. Of its result only the core is kept; the
-context around it is restored a second time by the windows beside it.
+The problem is exact: its video is some consecutive frames of the clip, its measurement the frames
+of the clip's measurement that see no others. Only the core of its result is kept; the context
+around it is restored a second time by the neighbouring windows.
 """
 
 from abc import abstractmethod
@@ -23,13 +23,13 @@ from visionxl.protocols import (
 )
 
 CORE = 48
-CONTEXT = 80  # where the operator couples frames, and through it the equations many more
-NEAR = 24  # where frames are coupled by nothing but a consistency
+CONTEXT = 80  # if the operator couples frames, and through it the equations many more
+NEAR = 24  # if only a consistency couples frames
 
 
 @runtime_checkable
 class FrameSource(Protocol):
-    """A measurement that is read some frames at a time. A tensor is one."""
+    """A measurement that is read some frames at a time, such as a tensor."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -44,10 +44,10 @@ class FrameSource(Protocol):
 class Window:
     """Some consecutive frames of a clip.
 
-    Frames are counted from the clip's first. In a clip that is circular in time those before the
-    first, with negative numbers, are its last. The window's video holds its frames in the order of
-    the clip, so one that goes round begins with frame 0: time is cut where the clip is cut, and the
-    place where frames meet that do not follow one another is the farthest from the core.
+    Frames are counted from the clip's first. In a clip that is circular in time, negative numbers
+    mean its last frames. The window's video holds its frames in the order of the clip, so a window
+    that wraps around begins with frame 0: time is cut where the clip is cut, and the join of frames
+    that are not consecutive is as far as possible from the core.
 
     Args:
         frames: of the clip.
@@ -55,8 +55,8 @@ class Window:
         stop: the frame after the core.
         begin: first frame of the window, with its context.
         end: the frame after the window.
-        measured: (first, stop) of the measurement's frames that see the window's frames alone;
-            ``stop`` is not among them.
+        measured: (first, stop) of the measured frames that see only the window's frames; ``stop``
+            is excluded.
     """
 
     frames: int
@@ -115,16 +115,16 @@ class Window:
 def least_context(operator: object) -> int:
     """Frames that a window needs on each side of its core: those that the operator sees.
 
-    At the ends of a window that is cut again there are as many without a measurement.
+    Twice as many if a window is cut again, whose outermost frames have no measurement.
     """
     operator, cut = uncut(operator)
     return reach_of(operator).frames * (1 if cut is None else 2)
 
 
 def enough_context(operator: object) -> int:
-    """Frames on each side of a core from which on seams cannot be seen.
+    """Frames on each side of a core that suffice for invisible seams.
 
-    ``CONTEXT`` or what the operator sees, where it couples frames, and ``NEAR`` where it does not.
+    ``CONTEXT`` or the operator's reach if it couples frames, ``NEAR`` if it does not.
     """
     least = least_context(operator)
     return max(CONTEXT, least) if least else NEAR
@@ -135,15 +135,15 @@ def windows_of(
 ) -> tuple[Window, ...]:
     """The windows of a clip, their cores one after another.
 
-    A clip that is not longer than a window is one window, without any cut.
+    A clip that is not longer than a window is a single window, without any cut.
 
     Args:
-        operator: of the clip, or of a window that is to be cut again, unless that goes round the
-            ends of the clip. Raises InputError for one that cannot be cut.
+        operator: of the clip, or of a window that is to be cut again, unless that wraps around the
+            ends of the clip. Raises InputError for an operator that cannot be cut.
         frames: of the clip.
-        core: frames of a window that are kept; the last may keep fewer.
-        context: frames on each side that are restored as well, so that the core does not know
-            where the window ends; None for as many as are enough (:func:`enough_context`). At the
+        core: frames kept of each window; the last may keep fewer.
+        context: frames on each side that are also restored, so that the ends of the window do not
+            affect the core; None for as many as are enough (:func:`enough_context`). At the
             ends of a clip that is not circular there are none.
     """
     least = least_context(operator)
@@ -179,8 +179,8 @@ def windows_of(
 
 
 def frames_of(source: FrameSource, first: int, stop: int, device: str | None = None) -> Tensor:
-    """The frames ``first:stop`` of a circular clip, at most one round, on a device or where they
-    are."""
+    """The frames ``first:stop`` of a circular clip, at most once around, on ``device`` or where
+    they are."""
     frames, parts = len(source), []
     while first < stop:
         here = first % frames

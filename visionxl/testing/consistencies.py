@@ -85,9 +85,9 @@ def check_consistency(
         away <= 1e-5,
         consistency,
         "a correction depends on its arguments alone",
-        f"after other questions the answer is {away:.1e} away from that of a copy that was asked "
+        f"after other calls the answer differs by {away:.1e} from that of a copy that was asked "
         "nothing before",
-        "keep nothing between calls, or keep it by the problem and the level that it belongs to",
+        "keep nothing between calls, or store it under the problem and level that it belongs to",
     )
     problems = InverseProblem(operator, clean), noisy_problem
     _check_every_frame(consistency, truth, draws, problems, schedule)
@@ -188,7 +188,7 @@ def _check_still_fits(
         missed <= 0.01,
         consistency,
         "an estimate that fits a measurement without noise goes on fitting it",
-        f"at time {level.time} it came to miss the measurement by {missed:.1e}, as a share of its "
-        "size",
+        f"at time {level.time} the corrected video misses the measurement by {missed:.1e}, as a "
+        "share of its size",
         "start from the estimate and add what the residual y - A x asks for, which is 0 there",
     )

@@ -100,8 +100,8 @@ def ask(
             torch.equal(tensor, copy),
             part,
             f"{method} leaves its arguments alone",
-            f"a tensor of {tuple(tensor.shape)} that it was given had other values after the call",
-            "work on a copy (tensor.clone()), and without methods that end in _",
+            f"the call changed values of a tensor of {tuple(tensor.shape)} that it was given",
+            "work on a copy (tensor.clone()), and avoid methods that end in _",
         )
     for one, again in zip(first, tensors(question()), strict=True):
         assert isinstance(again, Tensor)  # it was the first time
@@ -111,7 +111,7 @@ def ask(
             part,
             f"{method} gives the same answer to the same question",
             f"a second call gave an answer that is {far:.1e} away, as a share of its size",
-            "draw nothing at random but from a generator that is an argument, and keep no state",
+            "draw random numbers only from a generator that is an argument, and keep no state",
         )
     return answer
 

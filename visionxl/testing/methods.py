@@ -69,8 +69,8 @@ def check_method(
         torch.equal(problem.measurement, before),
         sampler,
         "a method leaves the measurement alone",
-        "it had other values after the run",
-        "find the part that works in place, with the contract test of each",
+        "the run changed its values",
+        "find the part that works in place, with the contract test of each part",
     )
     far = apart(first, again)
     require(
@@ -105,8 +105,8 @@ def _check_going_on(
             far <= tolerance,
             sampler,
             "a method goes on from the state after a step as if it had never been interrupted",
-            f"begun with step {going_on.index + 1} by parts that were asked nothing before it ends "
-            f"{far:.1e} away, as a share of its size",
+            f"resumed at step {going_on.index + 1} by parts that were asked nothing before, it "
+            f"ends {far:.1e} away, as a share of its size",
             "keep nothing between steps: all that a part needs is in its arguments",
         )
 

@@ -90,7 +90,7 @@ def _check_kind(operator: Any, video: Tensor) -> None:
     measurement = measured.clone()
     answer = ask(operator, ways, lambda: back(measurement), measurement, tolerance=same)
     shape, words = video.shape, "a video of the shape that was measured"
-    way_out = f"make {ways} go back from measurements to videos"
+    way_out = f"make {ways} turn a measurement into a video of that shape"
     check_shape(operator, ways, answer, shape, words, way_out)
     lifted = ask(operator, "lift", lambda: lift(operator, measurement), measurement, tolerance=same)
     check_shape(operator, "lift", lifted, shape, words, "see visionxl.operators.lift")
@@ -100,9 +100,9 @@ def _check_kind(operator: Any, video: Tensor) -> None:
     require(
         bool(lift(operator, noisy).isfinite().all()),
         operator,
-        "lift takes any measurement, with its noise too",
-        "it returned values that are not finite for what forward itself does not answer",
-        "clamp the measurement first to what lift is defined for",
+        "lift takes any measurement, noisy ones too",
+        "it returned values that are not finite for values that forward itself never returns",
+        "clamp the measurement first to the range in which lift is defined",
     )
 
 
@@ -147,16 +147,16 @@ def _check_reach(operator: Any, video: Tensor, draws: Draws, enough: float) -> N
     count = max(len(video), least + 2) if any_number else len(video)
     if count < least:
         raise InputError(
-            f"shape {tuple(video.shape)}: expected {least} frames or more, for {name_of(operator)} "
-            f"sees {reach.frames} on each side and is not the same for all"
+            f"shape {tuple(video.shape)}: expected {least} frames or more, because "
+            f"{name_of(operator)} sees {reach.frames} on each side and differs between frames"
         )
     whole = draws.noise((count, *video.shape[1:]))
     law = f"a frame of the measurement sees at most {reach.frames} frames on each side of its own"
     law += f"{', and time goes round' if reach.circular else ''}: {reach}"
     way = (
-        "let reach tell of more frames, or of circular=True where the first frame follows the "
-        "last; an operator that differs from frame to frame has at(frames, count), which returns "
-        "the operator of some"
+        "make reach return more frames, or circular=True where the first frame follows the last; "
+        "an operator that differs from frame to frame has at(frames, count), which returns the "
+        "operator for some frames"
     )
     with _told(operator, law, way):
         measured = linear.forward(whole)
@@ -164,8 +164,8 @@ def _check_reach(operator: Any, video: Tensor, draws: Draws, enough: float) -> N
             part = window.problem(linear, measured, 0.0)
             error = apart(part.operator.forward(window.cut(whole)), part.measurement)
             seen = (
-                f"without the others frame {window.first} changes by a share of {error:.1e}; "
-                f"rounding is {enough:.0e}"
+                f"computed from those frames alone, frame {window.first} changes by a share of "
+                f"{error:.1e}; rounding is {enough:.0e}"
             )
             require(error <= enough, operator, law, seen, way)
         if not any_number:

@@ -84,7 +84,8 @@ def _check_range(prior: LatentPrior, ramp: Tensor) -> None:
         not (decoded - (ramp + 1) / 2).abs().mean() < NEARLY,
         prior,
         "decode returns videos in [-1, 1]",
-        f"of -1 to 1 it returned {decoded.min().item():.2g} to {decoded.max().item():.2g}",
+        f"for values from -1 to 1 it returned {decoded.min().item():.2g} to "
+        f"{decoded.max().item():.2g}",
         "return 2 * decoded - 1, and have encode take (video + 1) / 2 where its network wants that",
     )
 

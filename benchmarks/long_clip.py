@@ -33,7 +33,7 @@ from visionxl.protocols import Video
 from visionxl.sizes import cover
 from visionxl.solvers import METHODS
 from visionxl.solvers.long import restore_windows
-from visionxl.solvers.windows import CONTEXT, CORE, windows_of
+from visionxl.solvers.windows import CONTEXT, CORE, LongProblem
 from visionxl.video import DEMO_CLIP, read_clip
 
 
@@ -62,19 +62,16 @@ def cost(frames: int, core: int, context: int) -> dict[str, Any]:
     operator = TASKS["deblur+"](frames, 64, 96, generator)
     clip = prior.sample(frames, 3, generator).float()
     problem = simulate(clip, operator, 0.01, generator=generator)
-    windows = windows_of(operator, frames, core, context)
+    long = LongProblem.of(operator, problem.measurement, 0.01, core, context)
     give_back()
     begin_peak(torch.device("cpu"))  # else what made the clip would hide what is measured
     before, began = peak_bytes(torch.device("cpu")), time.process_time()
-    found = restore_windows(
-        operator, problem.measurement, 0.01, prior, vision_xl(), windows, generator=generator_of(1)
-    )
-    for restored in found:
+    for restored in restore_windows(long, prior, vision_xl(), generator=generator_of(1)):
         del restored
     seconds = time.process_time() - began
     return {
         "frames": frames,
-        "windows": len(windows),
+        "windows": len(long.windows),
         "seconds": round(seconds, 2),
         "seconds_per_frame": round(seconds / frames, 4),
         "peak_bytes_above": peak_bytes(torch.device("cpu")) - before,
@@ -125,16 +122,8 @@ def seams(
         method = METHODS[name]()
         at_once = restore(problem, prior, method, generator=generator_of(1)).video
         for context in contexts:
-            windows = windows_of(operator, frames, core, context)
-            found = restore_windows(
-                operator,
-                problem.measurement,
-                noise,
-                prior,
-                method,
-                windows,
-                generator=generator_of(1),
-            )
+            long = LongProblem.of(operator, problem.measurement, noise, core, context)
+            found = restore_windows(long, prior, method, generator=generator_of(1))
             video = torch.cat([restored.video for restored in found])
             apart = [psnr(a[None], b[None]) for a, b in zip(video, at_once, strict=True)]
             row = {
@@ -142,7 +131,7 @@ def seams(
                 "noise": noise,
                 "method": name,
                 "context": context,
-                "windows": len(windows),
+                "windows": len(long.windows),
                 "least_psnr": round(min(apart), 2),
                 "psnr_whole": round(psnr(at_once, clip), 3),
                 "psnr_windows": round(psnr(video, clip), 3),

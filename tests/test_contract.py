@@ -21,7 +21,7 @@ from visionxl import (
 from visionxl.operators import GaussianBlur, Identity
 from visionxl.solvers.long import restore_windows
 from visionxl.solvers.precision import check_precision
-from visionxl.solvers.windows import windows_of
+from visionxl.solvers.windows import LongProblem
 
 PROBLEM = InverseProblem(Identity(), torch.zeros(3, 1, 8, 8), 0.1)
 PRIOR = GaussianPrior.natural(8, 8)
@@ -145,15 +145,9 @@ def test_autocast_does_not_reach_the_common_start_of_windows():
     measurement = torch.linspace(-1, 1, 48).expand(5, 3, 32, 48).contiguous()
 
     def restored():
-        parts = restore_windows(
-            BLUR,
-            measurement,
-            0.1,
-            prior,
-            vision_xl(count=10),
-            windows_of(BLUR, 5, 3, 1),
-            generator=torch.Generator().manual_seed(0),
-        )
+        long = LongProblem.of(BLUR, measurement, 0.1, core=3, context=1)
+        generator = torch.Generator().manual_seed(0)
+        parts = restore_windows(long, prior, vision_xl(count=10), generator=generator)
         return torch.cat([part.video for part in parts])
 
     expected = restored()

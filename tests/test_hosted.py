@@ -46,7 +46,7 @@ from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import optical_flow
 from visionxl.solvers.parts import ScheduledLowPass
 from visionxl.solvers.placing import WindowSize
-from visionxl.solvers.windows import windows_of
+from visionxl.solvers.windows import LongProblem, windows_of
 from visionxl.video import DEMO_CLIP, read_clip
 
 PRIOR = GaussianPrior.natural(16, 16)
@@ -400,18 +400,9 @@ def test_a_window_that_is_cut_again_needs_as_many_frames_without_a_measurement()
 @each_operator
 def test_hosted_windows_are_the_windows(operator):
     problem, sampler = problem_of(operator), vision_xl(count=7)
-    windows = windows_of(operator, FRAMES, core=12, context=4)
+    long = LongProblem.of(operator, problem.measurement, problem.noise_std, core=12, context=4)
     plain, placed = (
-        restore_windows(
-            operator,
-            problem.measurement,
-            problem.noise_std,
-            PRIOR,
-            sampler,
-            windows,
-            generator=generator(2),
-            place=place,
-        )
+        restore_windows(long, PRIOR, sampler, generator=generator(2), place=place)
         for place in (None, partial(hosted, device="cpu"))
     )
     for theirs, ours in zip(plain, placed, strict=True):

@@ -365,7 +365,7 @@ def test_the_residual_of_a_long_clip_counts_every_frame_once(here, monkeypatch, 
 
 
 def test_another_mask_is_another_measurement(here):
-    clip = LongClip(Path("y.safetensors"), None, None, None)
+    clip = LongClip(Path("y.safetensors"), None, 48, None)
     known = torch.ones(32, 48, dtype=torch.bool)
     found = {clip.checksum(mask) for mask in (None, known, ~known)}
     assert len(found) == 3

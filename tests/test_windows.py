@@ -17,6 +17,7 @@ from visionxl import (
     NoiseAware,
     NotFiniteError,
     PseudoBatchInversion,
+    State,
     restore,
     simulate,
     trajectory,
@@ -46,7 +47,7 @@ from visionxl.operators.reach import Reach, reach_of
 from visionxl.solvers import SharedNoise, daps, dds, hosted, latent_dps, svi
 from visionxl.solvers.decomposition import decompose, svd_of
 from visionxl.solvers.long import restore_windows, simulate_long, with_common_start
-from visionxl.solvers.windows import windows_of
+from visionxl.solvers.windows import LongProblem, windows_of
 
 PRIOR = GaussianPrior.natural(8, 8, std=0.3)
 FRAMES = 41
@@ -58,19 +59,8 @@ def problem_of(operator, noise_std=0.1):
 
 
 def in_windows(problem, sampler, core=8, context=8, seed=0, prior=PRIOR, **options):
-    windows = windows_of(problem.operator, len(problem.measurement), core, context)
-    return list(
-        restore_windows(
-            problem.operator,
-            problem.measurement,
-            problem.noise_std,
-            prior,
-            sampler,
-            windows,
-            generator=generator(seed),
-            **options,
-        )
-    )
+    long = LongProblem.of(problem.operator, problem.measurement, problem.noise_std, core, context)
+    return list(restore_windows(long, prior, sampler, generator=generator(seed), **options))
 
 
 def joined(pieces):
@@ -322,10 +312,11 @@ def test_a_clip_of_one_window_is_restored_as_a_whole():
 def test_a_window_does_not_depend_on_those_before_it(begin):
     problem = problem_of(AveragePool(2) @ TemporalAverage(3))
     pieces = in_windows(problem, vision_xl(count=10))
-    rest = in_windows(problem, vision_xl(count=10), begin=begin)
-    assert [piece.index for piece in rest] == list(range(begin, len(pieces)))
-    for piece, again in zip(pieces[begin:], rest, strict=True):
-        assert torch.equal(piece.video, again.video)
+    missing = [index for index in range(len(pieces)) if index in (0, begin) or index > begin + 1]
+    rest = in_windows(problem, vision_xl(count=10), indices=missing)
+    assert [piece.index for piece in rest] == missing
+    for again in rest:
+        assert torch.equal(pieces[again.index].video, again.video)
 
 
 @frozen(eq=False)
@@ -391,10 +382,45 @@ def test_a_window_goes_on_from_a_state():
     own = window.problem(problem.operator, problem.measurement, 0.1)
     steps = trajectory(own, PRIOR, sampler, generator=generator())
     state = [next(steps) for _ in range(2)][-1].following
-    again = in_windows(problem, sampler, begin=2, state=state)
-    assert torch.equal(again[0].video, pieces[2].video)
-    assert len(again[0].trace) == 1
-    assert torch.equal(again[1].video, pieces[3].video)
+    again = in_windows(problem, sampler, indices=[1, 2, 3], states={2: state})
+    assert [len(piece.trace) for piece in again] == [3, 1, 3]
+    for piece in again:
+        assert torch.equal(piece.video, pieces[piece.index].video)
+
+
+BEGUN = State(0, torch.zeros(1, 1, 1, 1), torch.zeros(1, dtype=torch.uint8), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"indices": [0, 6]}, "indices has 6: there are the windows 0 to 5"),
+        ({"states": {-1: BEGUN}}, "states has -1: there are the windows 0 to 5"),
+    ],
+)
+def test_a_window_that_is_not_there_is_refused_at_once(options, told):
+    problem = problem_of(AveragePool(2))
+    long = LongProblem.of(problem.operator, problem.measurement, 0.1, 8, 8)
+    with pytest.raises(InputError, match=told):
+        restore_windows(long, PRIOR, vision_xl(count=10), generator=generator(), **options)
+
+
+def test_windows_of_another_clip_are_refused():
+    problem = problem_of(AveragePool(2))
+    for windows, frames in ((windows_of(AveragePool(2), 40, 8, 8), 40), ((), 0)):
+        with pytest.raises(InputError, match=f"windows are for {frames} frames and the meas.* 41"):
+            LongProblem(problem.operator, problem.measurement, 0.1, windows)
+    with pytest.raises(InputError, match="noise_std -1"):
+        LongProblem.of(problem.operator, problem.measurement, -1.0)
+
+
+def test_all_windows_draw_what_the_generator_would_have_drawn_at_the_call():
+    problem, chance = problem_of(AveragePool(2)), generator()
+    long = LongProblem.of(problem.operator, problem.measurement, 0.1, 8, 8)
+    found = restore_windows(long, PRIOR, vision_xl(count=10), generator=chance)
+    torch.randn(5, generator=chance)
+    expected = in_windows(problem, vision_xl(count=10))
+    assert torch.equal(joined(found), joined(expected))
 
 
 def test_a_sampler_whose_frames_do_not_share_their_noise_is_refused():
@@ -418,22 +444,13 @@ def test_memory_is_that_of_a_window():
     def peak(frames):
         operator = AveragePool(2) @ TemporalAverage(3)
         measurement = torch.zeros(frames, 1, 4, 4)
-        windows = windows_of(operator, frames, 8, 4)
+        long = LongProblem.of(operator, measurement, 0.1, 8, 4)
         prior = GaussianPrior.natural(8, 8)
         decompose.cache_clear()  # nothing is kept from a run before
         svd_of.cache_clear()
 
         def run():
-            found = restore_windows(
-                operator,
-                measurement,
-                0.1,
-                prior,
-                vision_xl(count=7),
-                windows,
-                generator=generator(),
-            )
-            for piece in found:
+            for piece in restore_windows(long, prior, vision_xl(count=7), generator=generator()):
                 del piece
 
         return peak_bytes_of(run)
@@ -449,12 +466,7 @@ def test_the_ends_of_a_circular_clip_are_no_neighbours_for_the_total_variation()
     prior = GaussianPrior.natural(32, 32)
     method = vision_tv(count=7)
     whole = restore(problem, prior, method, generator=generator()).video
-    windows = windows_of(operator, 28, 7, 7)
-    found = joined(
-        restore_windows(
-            operator, problem.measurement, 0.05, prior, method, windows, generator=generator()
-        )
-    )
+    found = joined(in_windows(problem, method, core=7, context=7, prior=prior))
     assert (found[0] - whole[0]).abs().max() < 0.05
     assert (found[-1] - whole[-1]).abs().max() < 0.05
 
@@ -515,17 +527,9 @@ def test_a_common_start_is_made_with_the_prior_as_it_is():
     plain = evolve(
         vision_xl(count=10, initializer=BatchConsistentInversion()), renoise=SharedNoise(0.0)
     )
-    windows = windows_of(problem.operator, FRAMES, 8, 8)
+    long = LongProblem.of(problem.operator, problem.measurement, problem.noise_std, 8, 8)
     told = evolve(plain, condition=latent_dps().condition)
-    starts = [
-        with_common_start(
-            method,
-            windows,
-            lambda w: w.problem(problem.operator, problem.measurement, problem.noise_std),
-            PRIOR,
-        )(windows[1])
-        for method in (plain, told)
-    ]
+    starts = [with_common_start(method, long, PRIOR)(long.windows[1]) for method in (plain, told)]
     assert torch.equal(*(start.initializer.latent for start in starts))
 
 

@@ -18,7 +18,7 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.cli.checking import about_truth, check_original, check_there
-from visionxl.cli.long import Long, restored_in_windows, write_long
+from visionxl.cli.long import Long, about_windows, restored_in_windows, write_long
 from visionxl.cli.measurement_options import (
     MeasurementOptions,
     outermost_mask,
@@ -38,7 +38,7 @@ from visionxl.operators.reach import has_reach
 from visionxl.protocols import ForwardOperator, InverseProblem, LatentPrior, Measurement, Video
 from visionxl.sizes import cover
 from visionxl.solvers.loop import Sampler
-from visionxl.solvers.windows import CONTEXT
+from visionxl.solvers.windows import CONTEXT, CORE, LongProblem
 from visionxl.streaming import FrameStream, TensorFrames, clip_in_pieces, masked
 from visionxl.video import read_clip
 
@@ -126,14 +126,15 @@ class LongClip:
     """A clip that is restored a window at a time."""
 
     measurement: Path
-    source: FrameStream
-    operator: ForwardOperator
+    problem: LongProblem
+    core: int
     description: Description
     drawn: Tensor | None = None
 
     @classmethod
     def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "LongClip":
-        kept = (order.windows or 0) + 2 * CONTEXT
+        core = order.windows or CORE
+        kept = core + 2 * CONTEXT
         read, description = measurement_in_frames(measurement, options, kept)
         operator = description.operator(generator_of(description.seed))
         if not isinstance(operator, ForwardOperator):
@@ -148,15 +149,20 @@ class LongClip:
             mask.forward(torch.empty(read.shape, device="meta"))  # it has to fit
             source = masked(read, mask.mask)
         drawn = drawn_mask(operator, measurement, description)
-        return cls(measurement, source, operator, description, drawn)
+        problem = LongProblem.of(operator, source, description.noise_std, core)
+        return cls(measurement, problem, core, description, drawn)
+
+    @property
+    def operator(self) -> ForwardOperator:
+        return self.problem.operator
 
     @property
     def measured_frames(self) -> int:
-        return len(self.source)
+        return len(self.problem.measurement)
 
     @property
     def shown(self) -> FrameStream | None:
-        return shown(self.source, self.operator)
+        return shown(self.problem.measurement, self.operator)
 
     def checksum(self, mask: Tensor | None) -> str:
         """Of the file: its values would have to be read twice."""
@@ -182,9 +188,9 @@ class LongClip:
     def run(self, prior: LatentPrior, sampler: Sampler, run: Run, _: Any) -> Long:
         """Of a long clip only the result is measured against a truth, and not its steps."""
         run = evolve(run, task=self.description.task)
-        measured = (self.source, self.operator, self.description)
-        return restored_in_windows(*measured, prior, sampler, run)
+        long = restored_in_windows(self.problem, self.description, prior, sampler, run)
+        long.notes.extend(about_windows(self.problem, self.core))
+        return long
 
     def write(self, output: Path, answer: Any, truth: Any, overwrite: bool) -> list[Path]:
-        measured = (self.source, self.operator, self.description)
-        return write_long(output, answer, *measured, truth, overwrite)
+        return write_long(output, answer, self.problem, self.description, truth, overwrite)

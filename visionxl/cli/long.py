@@ -2,13 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 from rich.console import Console
 
 from visionxl.checkpoints import CheckpointFolder, last_state, save_state
@@ -16,6 +15,7 @@ from visionxl.cli import outputs
 from visionxl.cli.outputs import beside
 from visionxl.cli.progress import StepBar
 from visionxl.cli.running import (
+    Ready,
     Run,
     about_residual,
     place_for,
@@ -29,14 +29,14 @@ from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
 from visionxl.planning import MemoryPlan
 from visionxl.planning.plan import counted
-from visionxl.protocols import ForwardOperator, LatentPrior, State, Step, StepRecord, Video
+from visionxl.protocols import LatentPrior, State, Step, StepRecord, Video
 from visionxl.report import measures_in_pieces, write_page
 from visionxl.report.record import versions
 from visionxl.sizes import cover
 from visionxl.solvers import Around, Sampler
 from visionxl.solvers.long import RestoredWindow, restore_windows
-from visionxl.solvers.windows import Window, enough_context, windows_of
-from visionxl.streaming import FrameStream, clip_in_pieces
+from visionxl.solvers.windows import LongProblem, Window, enough_context
+from visionxl.streaming import clip_in_pieces
 from visionxl.writing import write_pieces
 
 WINDOW = "window"
@@ -49,137 +49,153 @@ class Long:
     record: dict[str, Any]
     notes: list[str]
     pieces: Callable[[], Iterator[Video]]
-    windows: tuple[Window, ...]
 
 
 def restored_in_windows(
-    source: FrameStream,
-    operator: ForwardOperator,
+    problem: LongProblem,
     description: Description,
     prior: LatentPrior,
     sampler: Sampler,
     run: Run,
 ) -> Long:
     """Restore every window that is not finished yet, and keep it in the checkpoints."""
-    frames, core = len(source), run.windows or len(source)
-    context = enough_context(operator)
-    windows = windows_of(operator, frames, core, context)
-    lengths = {w.end - w.begin for w in windows}
-    longest = max(lengths)
-    shape = torch.Size((longest, 3, description.height, description.width))
+    lengths = {window.size for window in problem.windows}
+    shape = torch.Size((max(lengths), 3, description.height, description.width))
     networks = ready(prior, sampler, shape, run, lengths)
-    plan, notes = networks.plan, networks.notes
     if run.group.size > 1:
-        run.group.check_same(videos=words_of_place(plan))
-    found = run.group.share(_what_is_missing(run.checkpoints, windows, notes))
-    before = set(range(len(windows))) - set(found[0])
-    earlier = sum(step.seconds for _, trace in found[1].values() for step in trace)
-    if len(windows) == 1:
-        notes.append(
-            f"the clip was one window, of {counted(frames)}: --windows {core} only cuts clips of "
-            f"more than {core + 2 * context}, because a window sees {context} more on either side"
-        )
-    elif run.windows is not None and run.windows < context:
-        notes.append(
-            f"to keep {core} frames, a window restores up to {longest}, {context} on either side: "
-            "larger --windows take less time in all, but more memory"
-        )
+        run.group.check_same(videos=words_of_place(networks.plan))
+    found = run.group.share(_what_is_missing(run.checkpoints, problem.windows, networks.notes))
+    before = set(range(len(problem.windows))) - set(found.missing)
+    earlier = sum(step.seconds for _, trace in found.begun.values() for step in trace)
     began = time.perf_counter()
     console = Console(stderr=True, emoji=False, quiet=not (run.show and run.group.first))
-    steps, device = len(sampler.times), plan.video_device
+    device = networks.plan.video_device
 
     def attempt(plan: MemoryPlan) -> None:
         nonlocal found, device
         device = plan.video_device
         # What an attempt before this one has finished is in the checkpoints.
-        missing, begun = found or _what_is_missing(run.checkpoints, windows, notes)
+        left = found or _what_is_missing(run.checkpoints, problem.windows, networks.notes)
         found = None
-        to_make = steps * len(missing) - sum(len(trace) for _, trace in begun.values())
-        now: dict[str, Any] = {}
-        done = len(begun[missing[0]][1]) if missing and missing[0] in begun else 0
-        made, since = 0, time.perf_counter()
-        with StepBar(console, steps, longest, done=done) as bar:
-
-            def observe(step: Step) -> None:
-                nonlocal made
-                made += 1
-                now["trace"].append(step.record)
-                if run.checkpoints is not None and step.following is not None:
-                    kind = f"step-{now['index']:05d}"
-                    save_state(run.checkpoints, kind, step.following, now["trace"])
-                bar.observe(step)
-
-            def shared(prior: LatentPrior) -> LatentPrior:
-                return shared_by(run.group, Around(prior, bar.stage), plan.frames_at_once)
-
-            for first, stop in _stretches(missing, begun):
-                state, trace = begun.get(first, (None, []))
-                now = {"index": first, "trace": trace}
-                restored = restore_windows(
-                    operator,
-                    source,
-                    description.noise_std,
-                    shared(networks.full),
-                    sampler,
-                    windows,
-                    generator=generator_of(run.seed),
-                    begin=first,
-                    frames_at_once=None,
-                    observe=observe,
-                    inner=None if networks.quick is None else shared(networks.quick),
-                    device=device,
-                    place=place_for(run, plan, notes),
-                    state=state,
-                )
-                for one in islice(restored, stop - first):
-                    if run.checkpoints is not None:
-                        _keep(run.checkpoints, one, now["trace"])
-                    now = {"index": one.index + 1, "trace": []}
-                    left = (time.perf_counter() - since) / made * (to_make - made)
-                    console.print(
-                        f"window {one.index + 1}/{len(windows)}: {one.window.stop} of "
-                        f"{frames} frames restored, about {left:.0f} s left"
-                    )
-                    bar.again()
-                    del one
+        _make(evolve(problem, device=device), sampler, networks, plan, run, left, console)
 
     repeated_in(run, attempt, networks, console)
-    record = _record(operator, source, sampler, windows, run)
+    record = _record(problem, sampler, run)
     finished = (entry["trace"] for i, entry in enumerate(record["windows"]) if i in before)
     earlier += sum(step["seconds"] for trace in finished for step in trace)
     record["seconds"] = round(earlier + time.perf_counter() - began, 3)
     record["memory_plan"] = str(networks.obeyed(device))
-    record["context"] = context
-    record["video_shape"] = [frames, *shape[1:]]
-    record["noise_std"] = description.noise_std
+    record["video_shape"] = [len(problem.measurement), *shape[1:]]
     record["device"] = str(device)
-    notes += about_residual(record["data_residual"], description.noise_std)
     if run.warm:
         record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)
-    return Long(record, notes, lambda: _pieces(run.checkpoints, windows), windows)
+    notes = networks.notes + about_residual(record["data_residual"], problem.noise_std)
+    return Long(record, notes, lambda: _pieces(run.checkpoints, problem.windows))
+
+
+@frozen(eq=False)
+class Left:
+    """What is left of a run.
+
+    Args:
+        missing: windows that are not finished.
+        begun: the state of those that were begun, and their records so far, by window.
+    """
+
+    missing: list[int]
+    begun: dict[int, tuple[State, list[StepRecord]]]
+
+
+def _make(
+    problem: LongProblem,
+    sampler: Sampler,
+    networks: Ready,
+    plan: MemoryPlan,
+    run: Run,
+    left: Left,
+    console: Console,
+) -> None:
+    """Restore the windows that are left, keep each, and show how it goes on."""
+    frames, count, steps = len(problem.measurement), len(problem.windows), len(sampler.times)
+    to_make = steps * len(left.missing) - sum(len(trace) for _, trace in left.begun.values())
+    index, trace, made, since = 0, [], 0, time.perf_counter()
+    _, done = left.begun.get(left.missing[0], (None, [])) if left.missing else (None, [])
+    longest = max(window.size for window in problem.windows)
+    with StepBar(console, steps, longest, done=len(done)) as bar:
+
+        def observe(step: Step) -> None:
+            nonlocal made
+            made += 1
+            trace.append(step.record)
+            if run.checkpoints is not None and step.following is not None:
+                save_state(run.checkpoints, f"step-{index:05d}", step.following, trace)
+            bar.observe(step)
+
+        def shared(prior: LatentPrior) -> LatentPrior:
+            return shared_by(run.group, Around(prior, bar.stage), plan.frames_at_once)
+
+        restored = restore_windows(
+            problem,
+            shared(networks.full),
+            sampler,
+            generator=generator_of(run.seed),
+            indices=left.missing,
+            states={index: state for index, (state, _) in left.begun.items()},
+            frames_at_once=None,
+            observe=observe,
+            inner=None if networks.quick is None else shared(networks.quick),
+            place=place_for(run, plan, networks.notes),
+        )
+        for index in left.missing:
+            _, trace = left.begun.get(index, (None, []))
+            one = next(restored)
+            if run.checkpoints is not None:
+                _keep(run.checkpoints, one, trace)
+            seconds = (time.perf_counter() - since) / made * (to_make - made)
+            console.print(
+                f"window {index + 1}/{count}: {one.window.stop} of {frames} frames restored, "
+                f"about {seconds:.0f} s left"
+            )
+            bar.again()
+            del one
+
+
+def about_windows(problem: LongProblem, core: int) -> list[str]:
+    """A note where other windows would do better than those that keep ``core`` frames."""
+    frames, context = len(problem.measurement), enough_context(problem.operator)
+    if len(problem.windows) == 1:
+        return [
+            f"the clip was one window, of {counted(frames)}: --windows {core} only cuts clips of "
+            f"more than {core + 2 * context}, because a window sees {context} more on either side"
+        ]
+    if core >= context:
+        return []
+    longest = max(window.size for window in problem.windows)
+    return [
+        f"to keep {core} frames, a window restores up to {longest}, {context} on either side: "
+        "larger --windows take less time in all, but more memory"
+    ]
 
 
 def write_long(
     output: Path,
     long: Long,
-    source: FrameStream,
-    operator: ForwardOperator,
+    problem: LongProblem,
     description: Description,
     truth: Path | None,
     overwrite: bool,
 ) -> list[Path]:
     """The video, a picture and a page of its first window, and the record."""
     picture, record_path, page = beside(output)
-    frames = len(source)
 
     def measured() -> Iterator[Video]:
-        for window in long.windows:
-            problem = window.problem(operator, source, description.noise_std)
-            yield window.core(lift(problem.operator, problem.measurement))
+        for window in problem.windows:
+            own = problem.problem(window)
+            yield window.core(lift(own.operator, own.measurement))
 
     def true() -> Iterator[Video]:
         assert truth is not None
-        sizes = (window.stop - window.first for window in long.windows)
+        sizes = (window.stop - window.first for window in problem.windows)
         for video in clip_in_pieces(truth, sizes):
             yield cover(video, description.height, description.width)
 
@@ -192,7 +208,7 @@ def write_long(
         write_pieces(
             output,
             long.pieces,
-            frames,
+            len(problem.measurement),
             description.rate,
             sound=description.sound,
             overwrite=overwrite,
@@ -205,7 +221,7 @@ def write_long(
     outputs.write_picture(picture, columns)
     written = [output, picture, page, record_path]
     long.record["outputs"] = [str(path) for path in written]
-    remark = f"These are the {len(video)} frames of the first of {len(long.windows)} windows."
+    remark = f"These are the {len(video)} frames of the first of {len(problem.windows)} windows."
     write_page(page, columns, description.rate, long.record, remarks=[remark])
     outputs.write_json(record_path, long.record)
     return written
@@ -213,10 +229,10 @@ def write_long(
 
 def _what_is_missing(
     checkpoints: CheckpointFolder | None, windows: tuple[Window, ...], notes: list[str]
-) -> tuple[list[int], dict[int, tuple[State, list[StepRecord]]]]:
+) -> Left:
     """The windows that are not finished, and how far those are that were begun."""
     if checkpoints is None:
-        return list(range(len(windows))), {}
+        return Left(list(range(len(windows))), {})
     kept = checkpoints.names(WINDOW)
     missing = [i for i in range(len(windows)) if checkpoints.load(_name(i)) is None]
     for index in missing:
@@ -235,18 +251,7 @@ def _what_is_missing(
         notes.append(f"all {done} windows were finished")
     elif done or begun:
         notes.append(f"went on after {done} of {len(windows)} windows{within}")
-    return missing, begun
-
-
-def _stretches(missing: list[int], begun: Collection[int]) -> list[tuple[int, int]]:
-    """Windows that are made one after another, as (first, stop); one that was begun is a first."""
-    found: list[tuple[int, int]] = []
-    for index in missing:
-        if found and found[-1][1] == index and index not in begun:
-            found[-1] = found[-1][0], index + 1
-        else:
-            found.append((index, index + 1))
-    return found
+    return Left(missing, begun)
 
 
 def _name(index: int) -> str:
@@ -272,29 +277,26 @@ def _pieces(checkpoints: CheckpointFolder | None, windows: tuple[Window, ...]) -
         yield part.tensors["video"]
 
 
-def _record(
-    operator: ForwardOperator,
-    source: FrameStream,
-    sampler: Sampler,
-    windows: tuple[Window, ...],
-    run: Run,
-) -> dict[str, Any]:
+def _record(problem: LongProblem, sampler: Sampler, run: Run) -> dict[str, Any]:
     entries, squares = [], 0.0
-    for index, window in enumerate(windows):
+    for index, window in enumerate(problem.windows):
         facts = run.checkpoints.facts(_name(index)) if run.checkpoints is not None else None
         trace = [] if facts is None else facts["trace"]
         entries.append({"first": window.first, "stop": window.stop, "trace": trace})
         if trace:
             squares += (window.stop - window.first) * trace[-1]["data_residual"] ** 2
+    source: Any = problem.measurement
     return {
         "command": outputs.command_line(),
         "settings": run.settings,
-        "operator": told_of(operator),
+        "operator": told_of(problem.operator),
         "method": told_of(sampler),
+        "noise_std": problem.noise_std,
         "measurement_shape": list(source.shape),
         "data_residual": math.sqrt(squares / len(source)),
         "threads": torch.get_num_threads(),
         "processes": run.group.size,
         "versions": versions(),
+        "context": enough_context(problem.operator),
         "windows": entries,
     }

@@ -102,5 +102,4 @@ class Order:
             checkpoints=checkpoints,
             warm=self.compile,
             group=group,
-            windows=self.windows,
         )

@@ -62,7 +62,6 @@ class Run:
         checkpoints: where every step is kept, and from where the run goes on.
         warm: run the networks once before the clock starts: those that compile do it then.
         group: the processes that share the frames.
-        windows: frames that each window of a long clip keeps; None to restore it as a whole.
         truth: what the steps of a whole clip are measured against.
         command: its words, for the record; None for those of this process.
         task: what was measured, by which the memory plan counts; None, or one of the user's own,
@@ -79,7 +78,6 @@ class Run:
     checkpoints: CheckpointFolder | None = None
     warm: bool = False
     group: Processes = field(factory=Processes)
-    windows: int | None = None
     truth: Video | None = None
     command: Sequence[str] | None = None
     task: str | None = None

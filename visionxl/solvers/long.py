@@ -3,7 +3,7 @@
 All windows draw the same noise, so that it does not change from one to the next.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,6 @@ from visionxl.init.inversion import BatchConsistentInversion, frame_in
 from visionxl.operators.lifting import lift
 from visionxl.operators.reach import has_reach
 from visionxl.protocols import (
-    ForwardOperator,
     InverseProblem,
     Latent,
     LatentPrior,
@@ -34,7 +33,7 @@ from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.loop import Sampler, restore
 from visionxl.solvers.pieces import check_pieces
 from visionxl.solvers.precision import no_autocast
-from visionxl.solvers.windows import FrameSource, Window
+from visionxl.solvers.windows import FrameSource, LongProblem, Window
 
 
 def simulate_long(
@@ -101,26 +100,23 @@ class CommonStart:
 
 
 def with_common_start(
-    sampler: Sampler,
-    windows: tuple[Window, ...],
-    problem_of: Callable[[Window], InverseProblem],
-    prior: LatentPrior,
+    sampler: Sampler, problem: LongProblem, prior: LatentPrior
 ) -> Callable[[Window], Sampler]:
     """The sampler of every window.
 
     With :class:`BatchConsistentInversion` all windows share one start, computed once, in the
     window that holds its frame; otherwise it is the clip's own sampler.
     """
-    initializer = sampler.initializer
+    initializer, windows = sampler.initializer, problem.windows
     if len(windows) == 1 or not isinstance(initializer, BatchConsistentInversion):
         return lambda window: sampler
     frame = frame_in(initializer.frame, windows[0].frames)
     holding = next(w for w in windows if w.first <= frame < w.stop)
-    problem = problem_of(holding)
     levels = [prior.schedule.level(t) for t in sampler.times]
     there = BatchConsistentInversion(holding.place(frame))
     with torch.no_grad(), no_autocast(), _placed(holding, windows):
-        latent = there.start(problem, FrameByFrame(prior), levels, Generator())[:1]
+        start = there.start(problem.problem(holding), FrameByFrame(prior), levels, Generator())
+    latent = start[:1]
     return lambda window: evolve(sampler, initializer=CommonStart(latent, window.size))
 
 
@@ -142,92 +138,82 @@ class RestoredWindow:
 
 
 def restore_windows(
-    operator: ForwardOperator,
-    measurement: FrameSource,
-    noise_std: float,
+    problem: LongProblem,
     prior: LatentPrior,
     sampler: Sampler,
-    windows: tuple[Window, ...],
     *,
     generator: Generator,
-    begin: int = 0,
+    indices: Sequence[int] | None = None,
+    states: Mapping[int, State] | None = None,
     frames_at_once: int | None = 1,
     observe: Callable[[Step], object] | None = None,
     inner: LatentPrior | None = None,
-    device: str | torch.device | None = None,
     place: Place | None = None,
-    state: State | None = None,
 ) -> Iterator[RestoredWindow]:
     """Restore a clip a window at a time, with the memory of a window.
 
-    The result of a window depends only on the measurement, the generator's state at the start and
-    the window: an interrupted run resumes with ``begin``, to the same result. A single window is
-    exactly :func:`restore`.
+    The result of a window depends only on the problem, the generator's state at the call and the
+    window: an interrupted clip is continued with the ``indices`` that are missing, to the same
+    result. One window is exactly :func:`restore`.
 
     Args:
-        operator: of the clip.
-        measurement: of the clip: a tensor, or a source that reads its frames on demand.
-        noise_std: of the measurement.
+        problem: the clip's, cut into windows.
         prior: what images look like.
         sampler: the method.
-        windows: of :func:`windows_of`, for ``len(measurement)`` frames.
-        generator: of the noise; every window begins with its current state, which is not changed.
-        begin: index of the window to begin with.
-        frames_at_once: frames in one call of the prior, None for all.
+        generator: of the noise; every window begins with its present state, and it is not changed.
+        indices: of the windows to restore, in this order; None for all.
+        states: from which windows go on that an earlier run has begun, by index.
+        frames_at_once: in one call of the prior, None for all.
         observe: called with every step of every window.
-        inner: a faster prior for all steps but the last.
-        device: where the windows' videos are; None for where the measurement's frames are.
-        place: maps each window's problem and method to ones computed elsewhere, such as
+        inner: a quicker prior for all steps but the last.
+        place: applied to each window's problem and method, to compute it elsewhere, such as
             ``partial(hosted, device="cuda")``.
-        state: of an earlier run of window ``begin``, to resume from.
 
     Raises:
-        InputError: as :func:`restore`; or the sampler draws separate noise for each frame.
+        InputError: as :func:`restore`; a sampler that draws noise for each frame by itself; an
+            index that no window has.
     """
-    if windows[0].frames != len(measurement):
-        raise InputError(
-            f"windows are for {windows[0].frames} frames and the measurement has "
-            f"{len(measurement)}: make them with windows_of(operator, {len(measurement)})"
-        )
-    if not 0 <= begin < len(windows):
-        raise InputError(f"begin {begin}: there are the windows 0 to {len(windows) - 1}")
-    if len(windows) > 1:
+    count = len(problem.windows)
+    indices = range(count) if indices is None else indices
+    states = {} if states is None else states
+    for name, given in (("indices", indices), ("states", states)):
+        if wrong := [index for index in given if not 0 <= index < count]:
+            raise InputError(f"{name} has {wrong[0]}: there are the windows 0 to {count - 1}")
+    if count > 1:
         check_shared(sampler)
+        first = problem.problem(problem.windows[0])
+        seen = lift(first.operator, first.measurement)
+        shape = (len(problem.measurement), *seen.shape[1:])
+        check_pieces(problem.operator, shape, first.measurement)
+        del first, seen
     chance = generator.get_state()
 
-    def problem_of(window: Window) -> InverseProblem:
-        problem = window.problem(operator, measurement, noise_std)
-        return evolve(problem, measurement=problem.measurement.to(device or problem.measurement))
+    def restored() -> Iterator[RestoredWindow]:
+        sampler_of = with_common_start(sampler, problem, prior)
+        for index in indices:
+            window = problem.windows[index]
+            own, method, state = problem.problem(window), sampler_of(window), states.get(index)
+            if state is not None:
+                state = evolve(state, latent=state.latent.to(own.measurement.device))
+            if place is not None:
+                own, method = place(own, method)
+            with _placed(window, problem.windows):
+                whole = restore(
+                    own,
+                    prior,
+                    method,
+                    generator=Generator(generator.device).set_state(chance),
+                    frames_at_once=frames_at_once,
+                    observe=observe,
+                    inner=inner,
+                    state=state,
+                )
+            # A copy, so that the context does not stay in memory.
+            core = window.core(whole.video).clone()
+            yield RestoredWindow(index, window, core, whole.trace)
+            del whole, core, own, method
 
-    if state is not None:
-        there = problem_of(windows[begin]).measurement.device
-        state = evolve(state, latent=state.latent.to(there))
-
-    if len(windows) > 1:
-        first = problem_of(windows[0])
-        seen = lift(first.operator, first.measurement)
-        check_pieces(operator, (len(measurement), *seen.shape[1:]), first.measurement)
-    sampler_of = with_common_start(sampler, windows, problem_of, prior)
-    for index, window in enumerate(windows[begin:], begin):
-        own = Generator(generator.device)
-        problem, method = problem_of(window), sampler_of(window)
-        if place is not None:
-            problem, method = place(problem, method)
-        with _placed(window, windows):
-            restored = restore(
-                problem,
-                prior,
-                method,
-                generator=own.set_state(chance),
-                frames_at_once=frames_at_once,
-                observe=observe,
-                inner=inner,
-                state=state if index == begin else None,
-            )
-        # A copy, so that the context does not stay in memory.
-        core = window.core(restored.video).clone()
-        yield RestoredWindow(index, window, core, restored.trace)
-        del restored, core, problem, method
+    return restored()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from typing import Protocol, runtime_checkable
 
 import torch
-from attrs import frozen
+from attrs import evolve, field, frozen
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,6 +20,7 @@ from visionxl.protocols import (
     ForwardOperator,
     InverseProblem,
     Video,
+    check_noise_std,
 )
 
 CORE = 48
@@ -176,6 +177,54 @@ def windows_of(
             starts, ends = max(starts, seen[0]), min(ends, seen[1])
         windows.append(Window(frames, first, stop, begin, end, (starts, ends)))
     return tuple(windows)
+
+
+@frozen(eq=False)
+class LongProblem:
+    """A clip's inverse problem, cut into windows.
+
+    Args:
+        operator: of the clip.
+        measurement: of the clip: a tensor, or a source that reads its frames when they are needed.
+        noise_std: of the measurement.
+        windows: of :func:`windows_of`, for ``len(measurement)`` frames.
+        device: where the windows' videos are; None for where the measurement's frames are.
+    """
+
+    operator: ForwardOperator
+    measurement: FrameSource = field(repr=lambda m: f"<{len(m)} frames>")
+    noise_std: float
+    windows: tuple[Window, ...] = field(repr=lambda w: f"<{len(w)} windows>")
+    device: str | torch.device | None = None
+
+    def __attrs_post_init__(self) -> None:
+        check_noise_std(self.noise_std)
+        frames = len(self.measurement)
+        if not self.windows or self.windows[0].frames != frames:
+            found = self.windows[0].frames if self.windows else 0
+            raise InputError(
+                f"windows are for {found} frames and the measurement has {frames}: make them with "
+                f"windows_of(operator, {frames}), or use LongProblem.of"
+            )
+
+    @classmethod
+    def of(
+        cls,
+        operator: ForwardOperator,
+        measurement: FrameSource,
+        noise_std: float,
+        core: int = CORE,
+        context: int | None = None,
+    ) -> "LongProblem":
+        """The problem with the windows of :func:`windows_of`."""
+        windows = windows_of(operator, len(measurement), core, context)
+        return cls(operator, measurement, noise_std, windows)
+
+    def problem(self, window: Window) -> InverseProblem:
+        """A window's own problem."""
+        problem = window.problem(self.operator, self.measurement, self.noise_std)
+        there = problem.measurement if self.device is None else self.device
+        return evolve(problem, measurement=problem.measurement.to(there))
 
 
 def frames_of(source: FrameSource, first: int, stop: int, device: str | None = None) -> Tensor:

@@ -44,7 +44,7 @@ WINDOW = "window"
 
 @frozen(eq=False)
 class Long:
-    """A long clip's restoration: its record, words on it, and how to read it in pieces."""
+    """A long clip's restoration: its record, notes on it, and how to read it in pieces."""
 
     record: dict[str, Any]
     notes: list[str]
@@ -77,7 +77,9 @@ def restored_in_windows(
         # What an attempt before this one has finished is in the checkpoints.
         left = found or _what_is_missing(run.checkpoints, problem.windows, networks.notes)
         found = None
-        _make(evolve(problem, device=device), sampler, networks, plan, run, left, console)
+        if left.missing:
+            there = evolve(problem, device=device)
+            _restore_missing(there, sampler, networks, plan, run, left, console)
 
     repeated_in(run, attempt, networks, console)
     record = _record(problem, sampler, run)
@@ -106,7 +108,7 @@ class Left:
     begun: dict[int, tuple[State, list[StepRecord]]]
 
 
-def _make(
+def _restore_missing(
     problem: LongProblem,
     sampler: Sampler,
     networks: Ready,
@@ -115,11 +117,11 @@ def _make(
     left: Left,
     console: Console,
 ) -> None:
-    """Restore the windows that are left, keep each, and show how it goes on."""
+    """Restore the windows that are left, keep each as it is finished, and show the progress."""
     frames, count, steps = len(problem.measurement), len(problem.windows), len(sampler.times)
     to_make = steps * len(left.missing) - sum(len(trace) for _, trace in left.begun.values())
     index, trace, made, since = 0, [], 0, time.perf_counter()
-    _, done = left.begun.get(left.missing[0], (None, [])) if left.missing else (None, [])
+    _, done = left.begun.get(left.missing[0], (None, []))
     longest = max(window.size for window in problem.windows)
     with StepBar(console, steps, longest, done=len(done)) as bar:
 

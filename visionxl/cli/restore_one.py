@@ -86,42 +86,27 @@ def restore_one(
             job.run(prior, order.sampler(), order.run(settings, inner, None, group), None)
             group.wait_for(f"wrote {output}")  # which may take longer than a network would wait
         return None
-    facts = {**settings, "measured": job.checksum(options.mask), "weights": weights_of(order)}
-    if described.make is not None:  # whose code is among the settings
-        answers = described.answers or answers_of(job.operator, described.shape)
-        facts["operator's answers"] = answers and " ".join(f"{a + 0.0:.3g}" for a in answers)
+    facts = {**settings, **_measured(job, options), "weights": weights_of(order)}
     run = _digest(facts)
     facts["versions"] = outputs.deciding()
     stored = {name: value for name, value in facts.items() if name not in FREE}
     stored["device"] = order.device.partition(":")[0]  # one of several is as good as another
     checkpoints = CheckpointFolder(folder, _digest(stored))
     with only_run(folder, output), stoppable(lambda: _goodbye(checkpoints, group)):
-        going_on = begun(folder)
-        if order.resume and not going_on and outputs.is_finished(beside(output)[1], output):
+        if order.resume and not begun(folder) and outputs.is_finished(beside(output)[1], output):
             finished = _already_finished(output, order, settings, run)
             if finished is not None:
                 group.share(False)
                 discard(folder)  # what a removal that was interrupted has left
                 return finished
-        if going_on and not order.resume:
-            if not order.overwrite:
-                raise InputError(
-                    f"output {str(output)!r} was begun and interrupted: run the same command with "
-                    "--resume to go on, or with --overwrite to start again"
-                )
-            going_on = False
-        if not going_on:
-            _check_outputs(output, order.overwrite)
-            empty(folder)  # also of what a removal that was interrupted has left
-        elif not _is_own(output, folder, run):  # another run has finished there meanwhile
-            _check_outputs(output, order.overwrite)
+        going_on = _goes_on(output, folder, order, run)
         truth, about_truth = job.truth(order.truth)
+        group.share(True)  # they load the networks meanwhile
+        prior, inner = priors()
         damaged = begin(checkpoints, stored, output)
         for path in (output, *beside(output)):
             clear_partials(path)
         with _kept(checkpoints, group):
-            group.share(True)  # they load the networks, too
-            prior, inner = priors()
             given = order.noise, order.estimate_noise
             notes = about_truth + about_rate(measurement)
             notes += about_noise(measurement, described.noise_std, *given, job.shown)
@@ -145,6 +130,26 @@ def restore_one(
     return answer.record, summary(answer.record), answer.notes, written
 
 
+def _goes_on(output: Path, folder: Path, order: Order, run: str) -> bool:
+    """Whether an interrupted run is resumed; else its checkpoints are removed for a new one.
+
+    Raises InputError for files that would be overwritten, and a run that was interrupted, unless
+    the options allow it.
+    """
+    if begun(folder) and order.resume:
+        if not _is_own(output, folder, run):  # another run has finished there meanwhile
+            _check_outputs(output, order.overwrite)
+        return True
+    if begun(folder) and not order.overwrite:
+        raise InputError(
+            f"output {str(output)!r} was begun and interrupted: run the same command with --resume "
+            "to go on, or with --overwrite to start again"
+        )
+    _check_outputs(output, order.overwrite)
+    empty(folder)  # also of what a removal that was interrupted has left
+    return False
+
+
 def _already_finished(
     output: Path, order: Order, settings: dict[str, Any], run: str
 ) -> Answer | None:
@@ -163,6 +168,15 @@ def _already_finished(
     late = order.truth is not None and "measures" not in record
     notes = [f"--truth came too late: visionxl evaluate {output} {order.truth}"] * late
     return record, f"{output.name} is finished: there is nothing to resume", notes, []
+
+
+def _measured(job: Any, options: MeasurementOptions) -> dict[str, Any]:
+    """What tells the measurement, its mask and its operator from others."""
+    found, described = {"measured": job.checksum(options.mask)}, job.description
+    if described.make is not None:  # whose code is among the settings
+        answers = described.answers or answers_of(job.operator, described.shape)
+        found["operator's answers"] = answers and " ".join(f"{a + 0.0:.3g}" for a in answers)
+    return found
 
 
 def weights_of(order: Order) -> dict[str, str]:

@@ -91,7 +91,9 @@ def restored_in_windows(
     record["device"] = str(device)
     if run.warm:
         record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)
-    notes = networks.notes + about_residual(record["data_residual"], problem.noise_std)
+    first = problem.problem(problem.windows[0])
+    seen = lift(first.operator, first.measurement)
+    notes = networks.notes + about_residual(record["data_residual"], first, seen)
     return Long(record, notes, lambda: _pieces(run.checkpoints, problem.windows))
 
 

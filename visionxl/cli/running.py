@@ -38,6 +38,7 @@ from visionxl.protocols import (
 )
 from visionxl.report import Album, run_record
 from visionxl.solvers import Around, FrameByFrame, Sampler, hosted, restore
+from visionxl.solvers.gain import gain_of
 from visionxl.solvers.long import Place
 from visionxl.solvers.placing import WindowSize
 from visionxl.solvers.residual import is_near
@@ -229,8 +230,9 @@ def restored(
     record["processes"] = run.group.size
     if run.warm:
         record["warm_up_seconds"] = round(networks.warm_up_seconds, 3)
-    notes += about_residual(record["data_residual"], problem.noise_std)
-    return Restored(result.video.cpu(), record, notes, album.looks)
+    video = result.video.cpu()
+    notes += about_residual(record["data_residual"], problem, video)
+    return Restored(video, record, notes, album.looks)
 
 
 def repeated_in(
@@ -247,13 +249,19 @@ def repeated_in(
     return repeated(attempt, networks.plan, tell)
 
 
-def about_residual(residual: float, noise_std: float) -> list[str]:
-    """Words on a result that is farther from its measurement than the noise."""
-    if is_near(residual, noise_std):
+def about_residual(residual: float, problem: InverseProblem, video: Video) -> list[str]:
+    """A note on a result that is farther from its measurement than the noise.
+
+    Args:
+        residual: of the whole clip.
+        problem: of the clip, or of one of its windows.
+        video: like one that the problem's operator measures.
+    """
+    if is_near(residual, problem.noise_std, gain_of(problem.operator, video)):
         return []
     return [
-        f"the data residual {residual:.4f} is above the noise {noise_std:g}: is it the right task, "
-        "and the right noise?"
+        f"the data residual {residual:.4f} is above the noise {problem.noise_std:g}: is it the "
+        "right task, and the right noise?"
     ]
 
 

@@ -12,50 +12,50 @@ from visionxl.operators.filtering import correlate_separable
 from visionxl.protocols import NoiseLevel, Video
 from visionxl.validators import from_zero
 
+TOTAL = 1000  # times that denoisers are trained with
 
-def leading_times(count: int = 25, start: float = 0.3, total: int = 1000) -> tuple[float, ...]:
-    """``count`` leading-spaced times of ``total``, those up to ``start``, from late to early.
 
-    The paper's grid and, if ``count`` divides ``total``, DDIM's of Stable Diffusion (an offset of
-    1): 25 of 1000, at most 300, are 281, 241, ..., 1, as fractions of 1000.
+def leading_times(count: int = 25, start: float = 0.3) -> tuple[float, ...]:
+    """``count`` leading-spaced times of 1000, those up to ``start``, from late to early.
+
+    The paper's grid and, if ``count`` divides 1000, DDIM's of Stable Diffusion (an offset of 1): 25
+    up to 0.3 are 281, 241, ..., 1, as fractions of 1000.
 
     Args:
-        count: times over the whole schedule, 1 to ``total``.
+        count: times over the whole schedule, 1 to 1000.
         start: the latest time that is used, 0 to 1 (the paper's tau).
-        total: times that the denoiser was trained with.
     """
-    _check_grid(count, start, total)
-    grid = [1 + step * total // count for step in range(count)]
-    times = tuple(t / total for t in reversed(grid) if t <= round(start * total) and t <= total)
+    _check_grid(count, start)
+    grid = [1 + step * TOTAL // count for step in range(count)]
+    times = tuple(t / TOTAL for t in reversed(grid) if t <= round(start * TOTAL))
     if not times:
-        raise InputError(f"start {start} leaves no time: the earliest of the grid is {1 / total}")
+        raise InputError(f"start {start} leaves no time: the earliest of the grid is {1 / TOTAL}")
     return times
 
 
-def trailing_times(count: int, start: float = 1.0, total: int = 1000) -> tuple[float, ...]:
-    """``count`` trailing-spaced times of ``total``, those up to ``start``, from late to early.
+def trailing_times(count: int, start: float = 1.0) -> tuple[float, ...]:
+    """``count`` trailing-spaced times of 1000, those up to ``start``, from late to early.
 
-    The grid that few-step models are distilled for: 4 of 1000 are 999, 749, 499 and 249, as
-    fractions of 1000 (Lin et al. 2024).
+    The grid that few-step models are distilled for: 4 are 999, 749, 499 and 249, as fractions of
+    1000 (Lin et al. 2024).
 
     Args:
-        count: times over the whole schedule, 1 to ``total``.
+        count: times over the whole schedule, 1 to 1000.
         start: the latest time that is used, 0 to 1.
-        total: times that the denoiser was trained with.
     """
-    _check_grid(count, start, total)
-    grid = [round(total * (count - step) / count) - 1 for step in range(count)]
-    # Without duplicates: with ``count`` near ``total`` the earliest time would occur twice.
-    times = tuple(dict.fromkeys(max(t, 1) / total for t in grid if t <= round(start * total)))
+    _check_grid(count, start)
+    grid = [round(TOTAL * (count - step) / count) - 1 for step in range(count)]
+    # Without duplicates: with ``count`` near ``TOTAL`` the earliest time would occur twice.
+    times = tuple(dict.fromkeys(max(t, 1) / TOTAL for t in grid if t <= round(start * TOTAL)))
     if not times:
-        raise InputError(f"start {start} leaves no time: the earliest is {grid[-1] / total}")
+        raise InputError(f"start {start} leaves no time: the earliest is {grid[-1] / TOTAL}")
     return times
 
 
-def _check_grid(count: Any, start: Any, total: int) -> None:
+def _check_grid(count: Any, start: Any) -> None:
     whole = isinstance(count, Integral) and not isinstance(count, bool)
-    if not whole or not 1 <= int(count) <= total:
-        raise InputError(f"count {count!r} of times: expected 1 to {total}")
+    if not whole or not 1 <= int(count) <= TOTAL:
+        raise InputError(f"count {count!r} of times: expected 1 to {TOTAL}")
     if not isinstance(start, Real) or not 0 <= float(start) <= 1:
         raise InputError(f"start {start!r}: expected a number from 0 to 1, the latest time")
 

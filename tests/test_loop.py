@@ -544,7 +544,7 @@ class WithoutAdjoint:
         (WrongAdjointPrecision(), r"adjoint returned dtype torch.float32.*keep its argument"),
         (
             LosesFrames(),
-            r"measurement has shape \(3, 1, 8, 8\).*\(6, 1, 8, 8\).*\(2, 1, 8, 8\).*mend",
+            r"measurement has shape \(3, 1, 8, 8\).*\(6, 1, 8, 8\).*\(2, 1, 8, 8\).*fix",
         ),
         (LosesAnAxis(), r"adjoint returned shape \(1, 8, 8\).*4 dimensions"),
         (ReturnsNumpy(), "forward returned ndarray; make it return a tensor"),

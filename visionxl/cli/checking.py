@@ -24,7 +24,7 @@ def check_apart(output: Path, written: Iterable[Path], inputs: Iterable[Path | N
     pictures.
 
     Args:
-        output: for words.
+        output: for messages.
         written: files.
         inputs: files and folders; None for none.
     """
@@ -58,7 +58,7 @@ def check_original(name: str, video: Video, channels: tuple[int, ...] = (3,)) ->
 
 
 def about_truth(frames: int, size: tuple[int, int], description: Description) -> list[str]:
-    """Words where the truth has more frames or another size; InputError where it has fewer.
+    """Notes if the truth has more frames or another size; InputError if it has fewer.
 
     Args:
         frames: of the truth.

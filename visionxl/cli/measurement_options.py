@@ -89,7 +89,7 @@ def about_measurement(
 
 
 def about_mask(mask: Tensor | None, drawn: Tensor | None, seed: int) -> list[str]:
-    """A word on the mask: how much of the picture it calls known.
+    """A note on the mask: how much of the picture it marks as known.
 
     Args:
         mask: that was given.
@@ -110,7 +110,7 @@ def about_mask(mask: Tensor | None, drawn: Tensor | None, seed: int) -> list[str
 
 
 def about_time(operator: object, path: Path) -> list[str]:
-    """A word where the operator goes round in time, and the measurement is a recording."""
+    """A note if the operator is circular in time and the measurement is a recording."""
     simulated = path.suffix.lower() == ".safetensors"
     if simulated or not has_reach(operator) or not reach_of(operator).circular:
         return []
@@ -123,8 +123,7 @@ def about_time(operator: object, path: Path) -> list[str]:
 
 
 def about_light(operator: Any, path: Path, shape: tuple[int, ...]) -> list[str]:
-    """A word where an operator dims, and the measurement is a recording, in which black is no
-    light.
+    """A note if the operator dims and the measurement is a recording, in which black is no light.
 
     Args:
         operator: of the clip.
@@ -147,8 +146,8 @@ def about_light(operator: Any, path: Path, shape: tuple[int, ...]) -> list[str]:
 
 
 def about_frames(path: Path, frames: int, measured: int) -> list[str]:
-    """A word where a recording has fewer frames than the video that is restored of it: how many
-    that had, only a file of simulate tells."""
+    """A note if a recording has fewer frames than the restored video, whose number only a file from
+    simulate states."""
     if path.suffix.lower() == ".safetensors" or frames == measured:
         return []
     return [
@@ -164,7 +163,7 @@ def about_noise(
     estimated: bool,
     measurement: Tensor | FrameStream | None = None,
 ) -> list[str]:
-    """A word on the noise that was taken, where there is something to say.
+    """A note on the assumed noise, if there is something to say.
 
     Args:
         path: of the measurement.

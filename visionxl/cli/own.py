@@ -49,8 +49,8 @@ def find_own(option: str, name: str, arguments: str, answer: str) -> Own:
     Args:
         option: that was given, such as ``--task``.
         name: its value.
-        arguments: that the function is called with, for words.
-        answer: what it returns, for words.
+        arguments: that the function is called with, for messages.
+        answer: what it returns, for messages.
 
     Raises:
         InputError: there is no such file or function, or the file cannot be run.
@@ -93,7 +93,7 @@ def answered(call: Callable[[], Any], whose: str, signature: str, answer: str, k
 
     Args:
         call: of the function.
-        whose: the option and the function, for words; and so the next two.
+        whose: the option and the function, for messages, as the next two.
         signature: how it is called.
         answer: what it returns.
         kind: of what it returns, a type or several.

@@ -67,7 +67,7 @@ def check_answers(operator: Any, task: str, shape: tuple[int, int, int, int]) ->
 
     Args:
         operator: the task's.
-        task: for words.
+        task: for messages.
         shape: of the video.
     """
     if prod(shape) > MOST_TRIED:

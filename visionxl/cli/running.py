@@ -92,7 +92,7 @@ class Ready:
         plan: that is obeyed.
         full: the prior.
         quick: that of the inner steps, if there is one.
-        notes: words on it, and on plans that had to get smaller.
+        notes: on the prior, and on plans that had to become smaller.
         warm_up_seconds: that their first calls took.
     """
 

@@ -51,7 +51,8 @@ from visionxl.priors import AutoencoderCodec, DiscreteSchedule
 from visionxl.report.page import render
 from visionxl.solvers import PlainCG, diffpir, estimate_kernel, leading_times
 from visionxl.solvers.answers import check_decoded
-from visionxl.solvers.long import simulate_long
+from visionxl.solvers.long import restore_windows, simulate_long
+from visionxl.solvers.windows import LongProblem, windows_of
 from visionxl.testing import check_consistency
 from visionxl.video import DEMO_CLIP, read_clip
 
@@ -192,6 +193,14 @@ def test_values_are_shown_in_a_line():
         ),
         (lambda: plain(lift)(CLIP, OPERATOR), "operator is a tensor: give lift an operator first"),
         (lambda: plain(lift)(OPERATOR, None), "measurement None: expected a tensor"),
+        (lambda: plain(windows_of)(OPERATOR, 9, 4.0), "core 4.0 is not a whole number from 1"),
+        (lambda: plain(windows_of)(OPERATOR, 9, 4, 1.5), "context 1.5 is not a whole number"),
+        (
+            lambda: plain(restore_windows)(PROBLEM, PRIOR, vision_xl(), generator=seeded()),
+            "problem InverseProblem is no LongProblem.*LongProblem.of",
+        ),
+        (lambda: in_windows(indices=2), "indices 2: expected several"),
+        (lambda: in_windows(indices=[0.5]), "indices has 0.5: there are the windows 0 to 0"),
         (lambda: long_of(CLIP, "deblur"), "operator 'deblur' is a name"),
         (lambda: long_of(CLIP, AveragePool), r"operator AveragePool is a class"),
         (lambda: long_of(CLIP + torch.nan, OPERATOR), "768 values that are not finite"),
@@ -264,6 +273,11 @@ class Fourier:
 
     def adjoint(self, measurement):
         return torch.fft.ifft2(measurement.real).real
+
+
+def in_windows(**options):
+    long = LongProblem.of(OPERATOR, PROBLEM.measurement, 0.1)
+    return plain(restore_windows)(long, PRIOR, vision_xl(), generator=seeded(), **options)
 
 
 def long_of(video, operator, generator=None):

@@ -639,7 +639,7 @@ def test_other_weights_at_the_same_place_are_refused(here, monkeypatch, capfd, t
     os.utime(file, (0, 0))
     answer = visionxl(monkeypatch, capfd, *words, "--resume")
     assert answer.code == 2
-    assert "was begun with weights" in answer.err
+    assert "was begun with other weights" in answer.err
 
 
 @pytest.mark.parametrize("name", ["vision_tv", "pocket"])

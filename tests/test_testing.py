@@ -255,6 +255,7 @@ class Tint:
 
 BLUR = GaussianBlur(1.0)
 BLURRED = Gamma() @ BLUR
+WEIGHTS = torch.linspace(0.1, 1.0, 12, dtype=torch.float64)  # of columns
 LYING = Own(BLUR, adjoint=lambda y: y)  # an adjoint that forgets the blur
 OPERATORS_THAT_BREAK_A_LAW = {
     "half written": (HalfWritten(), r"names: forward, adjoint.*HalfWritten lacks adjoint\."),
@@ -283,6 +284,18 @@ OPERATORS_THAT_BREAK_A_LAW = {
     "a constant": (Affine(), r"forward is linear.*put a constant into the measurement"),
     "clipping": (Own(Identity(), forward=lambda x: x.clamp(-1, 1)), r"forward is linear"),
     "a lying adjoint": (LYING, r"adjoint is the transpose.*borders included"),
+    "an adjoint with rounded weights": (
+        Own(
+            Identity(),
+            forward=lambda x: x * WEIGHTS.to(x),
+            adjoint=lambda y: y * WEIGHTS.float().to(y),
+        ),
+        r"adjoint is the transpose.*weights unrounded.*borders included",
+    ),
+    "an adjoint with one rounded weight": (
+        Own(Identity(), forward=lambda x: 0.4 * x, adjoint=lambda y: 0.40001 * y),
+        r"multiply adjoint by 0.9999750006",
+    ),
     "a scaled adjoint": (
         Own(AveragePool(2), adjoint=lambda y: 4 * AveragePool(2).adjoint(y)),
         r"adjoint is the transpose.*multiply adjoint by 0.25,",

@@ -260,9 +260,11 @@ def test_an_operator_that_differs_from_frame_to_frame_and_does_not_tell_is_refus
         in_windows(problem, vision_xl(count=10))
 
 
-@pytest.mark.parametrize(("core", "context"), [(0, 8), (8, 1)])
-def test_a_context_shorter_than_the_reach_is_refused(core, context):
-    with pytest.raises(InputError, match="reach is 3"):
+@pytest.mark.parametrize(
+    ("core", "context", "told"), [(0, 8, "core 0 is not a whole number"), (8, 1, "reach is 3")]
+)
+def test_a_context_shorter_than_the_reach_is_refused(core, context, told):
+    with pytest.raises(InputError, match=told):
         windows_of(TemporalAverage(7), FRAMES, core, context)
 
 

@@ -211,11 +211,22 @@ def begin(folder: CheckpointFolder, run: Mapping[str, Any], output: Path) -> lis
     return words
 
 
+DIGESTS = {
+    "code": "other code of its task",
+    "measured": "another measurement or mask",
+    "operator": "another operator of the same code, which read or drew other values",
+    "weights": "other weights, or other code of a prior or method of your own",
+}
+"""What it means where these differ: their values say nothing to people."""
+
+
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """The first thing in which two runs differ, in words; None where they are alike."""
     now = json.loads(json.dumps(now))
     for name in {**now, **before}:
         if now.get(name) != before.get(name):
+            if name in DIGESTS:
+                return DIGESTS[name]
             return f"{name} {before.get(name)!r}, and this command has {now.get(name)!r}"
     return None
 

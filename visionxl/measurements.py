@@ -89,11 +89,12 @@ class Description:
             operator = self._changed(operator, "window", TemporalAverage, window=self.window)
         if self.mask is not None:
             operator = self._changed(operator, "mask", Mask, mask=self.mask)
+        # Of a file whose code has changed, too: what measures the same is the same operator.
         if self.answers is not None and not _same(answers_of(operator, self.shape), self.answers):
             raise InputError(
-                f"{self.task} makes another operator than when it measured, although its code is "
-                "the same: a file that it reads has changed, or it draws random numbers without "
-                "the generator it is given; undo the change, or simulate again"
+                f"{self.task} makes another operator than when it measured: its code or a file "
+                "that it reads has changed, or it draws random numbers without the generator it "
+                "is given; undo the change, or simulate again"
             )
         return operator
 

@@ -177,10 +177,8 @@ def _checked_pieces(
             raise InputError(f"video has {count} values that are not finite: it is not written")
         largest = piece.abs().max().item() if piece.numel() else 0.0
         if channels is not None and largest > FAR and not any("clipped" in note for note in notes):
-            notes.append(
-                f"values up to {largest:.4g} were clipped to [-1, 1]: for values from 0 to 255 "
-                "write video / 127.5 - 1"
-            )
+            bytes_ = "" if piece.min() < 0 else ": for values from 0 to 255 write video / 127.5 - 1"
+            notes.append(f"values up to {largest:.4g} were clipped to [-1, 1]{bytes_}")
         first = piece[:0] if first is None else first
         if piece.shape[1:] != first.shape[1:] or piece.dtype != first.dtype:
             raise InputError(

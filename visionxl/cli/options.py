@@ -183,8 +183,8 @@ def explanation(error: Exception) -> str | None:
     if ran_out_of_memory(error):
         reason = (str(error).strip().splitlines() or ["no more could be had"])[-1]
         return (
-            f"memory ran out ({reason}): try --memory with less than there is, fewer frames "
-            "(simulate --frames) or a smaller size (simulate --size)"
+            f"memory ran out ({reason}): try fewer frames (simulate --frames), a smaller size "
+            "(simulate --size), or restore --memory with less than there is"
         )
     own = place_in(error)
     if own is not None:

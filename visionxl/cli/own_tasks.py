@@ -81,11 +81,11 @@ def check_answers(operator: Any, task: str, shape: tuple[int, int, int, int]) ->
         except (InputError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            if place_in(error) is not None:  # it is told with its place
-                raise
+            place = place_in(error)
+            where = f"{method} of {name_of(operator)}" if place is None else f"{place},"
             raise InputError(
-                f"--task {task}: {method} of {name_of(operator)} raised {type(error).__name__} for "
-                f"{given}: {error}"
+                f"--task {task}: {where} raised {type(error).__name__} for {given}: {error}; make "
+                "it accept that shape, or choose another --size"
             ) from error
         if not isinstance(answer, torch.Tensor) or not answer.is_floating_point():
             kind = answer.dtype if isinstance(answer, torch.Tensor) else type(answer).__name__

@@ -51,9 +51,11 @@ def resized(
 
 def height_and_width(words: str) -> tuple[int, int]:
     """Of ``--size``."""
-    parsed = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", words)
+    parsed = re.fullmatch(r"([1-9]\d*)[xX]([1-9]\d*)", words)
     if parsed is None:
-        raise InputError(f"--size {words!r} is not HEIGHTxWIDTH: write it like 384x640")
+        raise InputError(
+            f"--size {words!r} is not HEIGHTxWIDTH, both at least 1: write it like 384x640"
+        )
     return int(parsed[1]), int(parsed[2])
 
 
@@ -184,12 +186,12 @@ def _with_code(path: Path, stored: Description, found: FoundTask | None) -> Desc
             f"--task {found.name!r} given, but {path.name} was measured by {stored.task!r}: give "
             "that"
         )
-    if found.code != stored.code:
+    if found.code != stored.code and stored.answers is None:  # else they are compared
         raise InputError(
             f"{stored.task.partition(':')[0]} has changed since {path.name} was measured: "
             "simulate again, or undo the change"
         )
-    return evolve(stored, make=found.make)
+    return evolve(stored, make=found.make, code=found.code)
 
 
 def _video_of(found: FoundTask, shape: tuple[int, ...], seed: int) -> tuple[int, int, int]:

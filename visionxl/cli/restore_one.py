@@ -174,8 +174,8 @@ def _measured(job: Any, options: MeasurementOptions) -> dict[str, Any]:
     """What tells the measurement, its mask and its operator from others."""
     found, described = {"measured": job.checksum(options.mask)}, job.description
     if described.make is not None:  # whose code is among the settings
-        answers = described.answers or answers_of(job.operator, described.shape)
-        found["operator's answers"] = answers and " ".join(f"{a + 0.0:.3g}" for a in answers)
+        answers = answers_of(job.operator, described.shape)
+        found["operator"] = answers and " ".join(f"{a + 0.0:.6g}" for a in answers)
     return found
 
 

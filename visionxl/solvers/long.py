@@ -28,6 +28,7 @@ from visionxl.protocols import (
 )
 from visionxl.randomness import check_generator
 from visionxl.simulation import check_measures, check_truth, noisy
+from visionxl.solvers.contract import check_given
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.loop import Sampler, restore
@@ -173,12 +174,15 @@ def restore_windows(
         InputError: as :func:`restore`; a sampler that draws noise for each frame by itself; an
             index that no window has.
     """
+    check_given(problem=(problem, LongProblem, "make it by LongProblem.of(operator, ...)"))
     count = len(problem.windows)
     indices = range(count) if indices is None else indices
     states = {} if states is None else states
     for name, given in (("indices", indices), ("states", states)):
-        if wrong := [index for index in given if not 0 <= index < count]:
-            raise InputError(f"{name} has {wrong[0]}: there are the windows 0 to {count - 1}")
+        if not isinstance(given, Sequence | Mapping):
+            raise InputError(f"{name} {given!r}: expected several, such as [0, 2]")
+        if wrong := [index for index in given if index not in range(count)]:
+            raise InputError(f"{name} has {wrong[0]!r}: there are the windows 0 to {count - 1}")
     if count > 1:
         check_shared(sampler)
         first = problem.problem(problem.windows[0])

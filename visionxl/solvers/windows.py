@@ -6,6 +6,7 @@ around it is restored a second time by the neighbouring windows.
 """
 
 from abc import abstractmethod
+from numbers import Integral
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -22,6 +23,7 @@ from visionxl.protocols import (
     Video,
     check_noise_std,
 )
+from visionxl.validators import check_count
 
 CORE = 48
 CONTEXT = 80  # if the operator couples frames, and through it the equations many more
@@ -147,6 +149,9 @@ def windows_of(
             affect the core; None for as many as are enough (:func:`enough_context`). At the
             ends of a clip that is not circular there are none.
     """
+    check_count("core", core)
+    if context is not None and (not isinstance(context, Integral) or isinstance(context, bool)):
+        raise InputError(f"context {context!r} is not a whole number, or None")
     least = least_context(operator)
     context = enough_context(operator) if context is None else context
     if goes_round(operator):
@@ -157,11 +162,10 @@ def windows_of(
     reach, seen = reach_of(operator), (0, frames)
     if cut is not None:  # what it keeps sees none of the window's ends: time does not go round
         reach, seen = Reach(reach.frames), (cut.first, cut.stop)
-    if core < 1 or context < least or frames < 1:
+    if context < least or frames < 1:
         raise InputError(
-            f"frames {frames}, core {core}, context {context}: expected at least 1 frame, a core "
-            f"of at least 1, and a context of at least {least}, for the operator's reach is "
-            f"{reach.frames}"
+            f"frames {frames}, context {context}: expected at least 1 frame, and a context of at "
+            f"least {least}, because the operator's reach is {reach.frames}"
         )
     if frames <= core + 2 * context:
         return (Window(frames, 0, frames, 0, frames, seen),)

@@ -211,16 +211,22 @@ def _check_transpose(
     for y in (measured, draws.noise(measured.shape)):
         left = (measured.double() * y.double()).sum()
         factors.append((left / (video.double() * operator.adjoint(y).double()).sum()).item())
-    scaled = abs(factors[0] - factors[1]) <= 1e-4 * abs(factors[0])
+    # Nearly equal sides have nearly equal factors, whatever is wrong.
+    if abs(factors[0] - factors[1]) <= 1e-4 * abs(factors[0] - 1):
+        way_out = f"multiply adjoint by {factors[0]:.10g}, the factor between the two sides"
+    else:
+        way_out = (
+            "write adjoint as forward's steps in reverse order, each transposed: what forward "
+            "gathers, adjoint scatters, with the same weights, borders included "
+            "(visionxl.operators.check_adjoint measures the gap)"
+        )
+        if gap < 1e-5:
+            way_out = f"use forward's weights unrounded (weights.float() rounds them); or {way_out}"
     raise ContractError(
         operator,
         "adjoint is the transpose of forward, <A x, y> = <x, A^T y>",
         f"the two sides lie {gap:.1e} apart, as a share of their size; rounding is {enough:.0e}",
-        f"multiply adjoint by {factors[0]:.6g}, the factor between the two sides"
-        if scaled
-        else "write adjoint as forward's steps in reverse order, each transposed: what forward "
-        "gathers, adjoint scatters, with the same weights, borders included "
-        "(visionxl.operators.check_adjoint measures the gap)",
+        way_out,
     )
 
 

@@ -138,7 +138,7 @@ def described(
                 meant = "; --windows is for long clips" if name == "window" else ""
                 raise InputError(
                     f"--{name} given, but {path.name} knows how it was measured, {which}: leave "
-                    f"it out; in Python you can give a problem any value{meant}"
+                    f"it out; to try another, make an InverseProblem in Python{meant}"
                 )
         return stored
     if found is None:

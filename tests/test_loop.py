@@ -566,9 +566,10 @@ def test_an_operator_that_breaks_its_contract_is_refused_with_the_way_out(operat
         (noise(3, 1, 8, 8).numpy(), "measurement is ndarray: expected a tensor.*from_numpy"),
         (None, "measurement is NoneType: expected a tensor"),
         (torch.zeros(3, 1, 8, 8).half(), r"torch.float16, too coarse.*measurement.float\(\)"),
+        (noise(3, 8, 8, 3), r"video of \(6, 8, 8, 3\): expected \(frames, channels"),
         (torch.zeros(0, 1, 8, 8), r"shape \(0, 1, 8, 8\) has no values"),
     ],
-    ids=["NaN", "infinite", "integer", "numpy", "none", "half", "empty"],
+    ids=["NaN", "infinite", "integer", "numpy", "none", "half", "channels last", "empty"],
 )
 def test_a_measurement_that_cannot_be_used_is_refused_with_the_way_out(measurement, message):
     with pytest.raises(InputError, match=message):

@@ -20,6 +20,7 @@ from PIL import Image
 from visionxl import GaussianPrior, restore, simulate, vision_xl
 from visionxl.checkpoints import CheckpointFolder
 from visionxl.cli import running
+from visionxl.cli.outputs import about_measures
 from visionxl.errors import InputError, told_of
 from visionxl.metrics import difference_psnr, psnr
 from visionxl.operators import GaussianBlur
@@ -602,3 +603,20 @@ def test_a_part_without_a_representation_has_its_name():
 
     assert told_of(Own()) == "Own"
     assert told_of([Own(), 3]) == "[Own, 3]"
+
+
+@pytest.mark.parametrize(
+    ("after", "before", "told"),
+    [
+        (20.0, 23.26, "at 20.00 dB, is farther from the truth than the measurement, at 23.26 dB"),
+        (20.0, None, "than the measurement, exact"),
+        (30.0, 23.0, None),
+        (None, 23.0, None),
+        (None, None, None),
+    ],
+)
+def test_a_result_that_is_worse_than_its_measurement_is_noted(after, before, told):
+    record = {"measures": {"psnr": after}, "measurement_measures": {"psnr": before}}
+    notes = about_measures(record)
+    assert len(notes) == (told is not None)
+    assert all(told in note for note in notes)

@@ -207,6 +207,7 @@ def write_long(
         long.record["measures"] = measures_in_pieces(zip(long.pieces(), true(), strict=True))
         before = measures_in_pieces(zip(measured(), true(), strict=True))
         long.record["measurement_measures"] = before
+        long.notes.extend(outputs.about_measures(long.record))
     long.record["notes"] = long.notes
     long.notes.extend(
         write_pieces(

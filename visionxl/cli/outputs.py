@@ -129,6 +129,19 @@ def beside(output: Path) -> tuple[Path, Path, Path]:
     return picture, record, page
 
 
+def about_measures(record: dict[str, Any]) -> list[str]:
+    """A note on a result that is farther from the truth than what it was restored from."""
+    after, before = (record[name]["psnr"] for name in ("measures", "measurement_measures"))
+    if after is None or (before is not None and after >= before):  # None is infinite
+        return []
+    was = "exact" if before is None else f"at {before:.2f} dB"
+    return [
+        f"the result, at {after:.2f} dB, is farther from the truth than the measurement, {was}: "
+        "look for a wrong task or noise, a lossy file, or a method that needs a stronger prior or "
+        "more --steps"
+    ]
+
+
 def write_all(
     output: Path,
     made: Restored,
@@ -145,6 +158,7 @@ def write_all(
     if truth is not None:
         made.record["measures"] = measures(made.video, truth)
         made.record["measurement_measures"] = measures(columns["measurement"], truth)
+        made.notes.extend(about_measures(made.record))
     write_picture(picture, columns)
     written = [output, picture, page, record_path]
     made.record["notes"], made.record["outputs"] = made.notes, [str(path) for path in written]

@@ -72,6 +72,12 @@ def check_problem(problem: InverseProblem) -> float:
             f"{name_of(operator)}: {back} returned shape {tuple(video.shape)}; make it return a "
             "video of 4 dimensions (frames, channels, height, width)"
         )
+    if video.shape[-1] in (1, 3) and video.shape[1] > 4:
+        raise InputError(
+            f"measurement of shape {tuple(measurement.shape)} is of a video of "
+            f"{tuple(video.shape)}: expected (frames, channels, height, width); use "
+            "permute(0, 3, 1, 2) where channels are last"
+        )
     with left_alone(operator, "forward", "video", video):
         again = operator.forward(video)
     check_answer(operator, "forward", measurement, again)

@@ -393,7 +393,7 @@ def test_a_window_that_goes_round_is_not_cut_again():
 def test_a_window_that_is_cut_again_needs_as_many_frames_without_a_measurement():
     outer = outer_windows(AVERAGES[0])[0]
     problem = outer.problem(AVERAGES[0], TRUTH, 0.0)
-    with pytest.raises(InputError, match="at least 6, for the operator's reach is 3"):
+    with pytest.raises(InputError, match="at least 6, because the operator's reach is 3"):
         windows_of(problem.operator, outer.size, core=3, context=5)
 
 

@@ -9,7 +9,7 @@ import typer
 from attrs import evolve
 
 from visionxl.cli.checking import check_apart
-from visionxl.cli.memory import check_memory
+from visionxl.cli.memory import MEASURED, check_memory
 from visionxl.cli.options import (
     FramesOption,
     JsonOption,
@@ -91,7 +91,7 @@ def simulate(
     generator = generator_of(seed)
     operator = description.operator(generator)
     if not has_reach(operator):  # it sees all frames at once
-        check_memory(count, 3, height, width, windows=False)
+        check_memory(count, 3, height, width, windows=False, videos=MEASURED)
     chance = generator.get_state()
     beyond = 1 + 5 * description.noise_std + 2 / 255  # no light's value, with its noise
     lost: list[float] = []  # of every piece, the share that 8 bits cannot hold

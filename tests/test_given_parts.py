@@ -341,9 +341,9 @@ def judged(problem, consistency, video, residual):
 
 def test_a_residual_as_large_as_a_large_noise_is_no_surprise():
     noisy, video = InverseProblem(AveragePool(2), noise(3, 3, 8, 8), 0.5), torch.zeros(3, 3, 16, 16)
-    judged(noisy, PlainCG(), video, 1.2)  # a warning is an error here
+    judged(noisy, PlainCG(), video, 1.0)  # a warning is an error here
     with pytest.warns(UserWarning, match="does not explain its measurement"):
-        judged(evolve(noisy, noise_std=0.1), PlainCG(), video, 1.2)
+        judged(evolve(noisy, noise_std=0.1), PlainCG(), video, 1.0)
 
 
 def test_of_a_consistency_that_ends_at_the_noise_less_is_let_pass():
@@ -377,7 +377,7 @@ def test_a_result_far_from_any_video_is_warned_of():
 def test_what_counts_as_far_is_told_in_the_measurements_unit(unit):
     y = unit * noise(3, 3, 8, 8).clamp(-1, 1)
     problem, video = InverseProblem(Scale(unit), y, 0.01 * unit), torch.zeros(3, 3, 8, 8)
-    judged(problem, PlainCG(), video, 0.05 * unit)
+    judged(problem, PlainCG(), video, 0.04 * unit)
     judged(problem, SpaceTimeTV(), video, 0.012 * unit)
     for consistency, missed in ((PlainCG(), 0.5), (SpaceTimeTV(), 0.02)):
         with pytest.warns(UserWarning, match="does not explain its measurement"):
@@ -482,6 +482,17 @@ def test_complex_measurements_are_refused_where_they_are_made():
 
     with pytest.raises(InputError, match="Fourier measures complex numbers"):
         simulate(torch.zeros(2, 3, 8, 8), Fourier(), generator=seeded())
+    measured = Fourier().forward(torch.zeros(2, 3, 8, 8))
+    with pytest.raises(InputError, match=r"measurement is torch.complex64.*view_as_real\(y\)"):
+        InverseProblem(Fourier(), measured)
+
+
+def test_a_video_in_0_to_1_is_warned_of_where_it_is_measured():
+    video = torch.rand(2, 3, 8, 8, generator=seeded())
+    with pytest.warns(UserWarning, match=r"values from .*give 2 \* video - 1"):
+        simulate(video, AveragePool(2), generator=seeded())
+    simulate(2 * video - 1, AveragePool(2), generator=seeded())
+    simulate(0.5 + 0.5 * video, AveragePool(2), generator=seeded())  # a bright one
 
 
 def test_a_start_is_made_without_what_conditions_the_denoiser(problem, prior):
@@ -538,7 +549,7 @@ def test_a_right_adjoint_of_an_operator_that_sees_no_mean_is_not_warned_of(dtype
 
     for operator in (Differences(), HighPass()):
         assert check_adjoint(operator, SHAPE) < 1e-12
-        truth = torch.rand(3, 3, 64, 96, generator=seeded()).to(dtype)
+        truth = torch.rand(3, 3, 64, 96, generator=seeded()).mul(2).sub(1).to(dtype)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             check_problem(simulate(truth, operator, noise_std, generator=seeded()))

@@ -52,6 +52,7 @@ from visionxl.operators import (
 from visionxl.operators.blur import gaussian_taps, motion_kernel
 from visionxl.operators.composition import find_parts, replace_part
 from visionxl.operators.filtering import correlate_separable, correlate_separable_adjoint
+from visionxl.operators.pointwise import LUMA
 
 BOUNDARIES = get_args(Boundary)
 NUMPY_MODE = {"circular": "wrap", "reflect": "reflect", "replicate": "edge", "zero": "constant"}
@@ -61,7 +62,9 @@ ODD = st.sampled_from([1, 3, 5, 9])
 FAMILIES = {
     "Identity": lambda draw, shape, factor, border: Identity(),
     "Scale": lambda draw, shape, factor, border: Scale(draw(st.floats(0.1, 3))),
-    "Grayscale": lambda draw, shape, factor, border: Grayscale(),
+    "Grayscale": lambda draw, shape, factor, border: Grayscale(
+        draw(st.sampled_from([LUMA, (1 / 3,) * 3, (0.6, 0.5, -0.1)]))
+    ),
     "GaussianBlur": lambda draw, shape, factor, border: GaussianBlur(
         draw(st.floats(0.2, 1.2)), border
     ),

@@ -48,6 +48,7 @@ from visionxl.operators import (
 from visionxl.operators.nonlinear import Diagonal
 from visionxl.priors import FlowPrior, MixturePrior
 from visionxl.protocols import NoiseLevel
+from visionxl.sizes import cover
 from visionxl.solvers import (
     ByWindow,
     ClosedForm,
@@ -66,11 +67,13 @@ from visionxl.solvers.methods import METHODS
 from visionxl.testing import (
     ContractError,
     check_consistency,
+    check_denoising,
     check_initializer,
     check_method,
     check_operator,
     check_prior,
 )
+from visionxl.video import DEMO_CLIP, read_clip
 
 SHAPE = (9, 3, 16, 24)
 ALL_TASKS = TASKS | MORE_TASKS
@@ -115,6 +118,44 @@ def test_the_pocket_prior_keeps_the_laws():
     pocket = PocketPrior.load()
     check_prior(pocket, (2, 3, 32, 48))
     check_prior(Padded(pocket, 30, 45, 8), (2, 3, 30, 45))
+
+
+CLIP = cover(read_clip(DEMO_CLIP, frames=2).video, 64, 96)
+
+
+def test_trained_denoisers_denoise():
+    check_denoising(PocketPrior.load(), CLIP)
+    check_denoising(GaussianPrior.natural(64, 96), CLIP)
+    check_denoising(GaussianPrior.natural(64, 96), CLIP.double())
+
+
+def opposite(prior, latent, level):
+    """The noise with the other sign, and the clean latents that go with it."""
+    noise = -prior.denoise(latent, level).noise
+    return Denoised((latent - level.noise * noise) / level.signal, noise)
+
+
+def at_another_time(prior, latent, level):
+    noise = prior.denoise(latent, prior.schedule.level(1 - level.time)).noise
+    return Denoised((latent - level.noise * noise) / level.signal, noise)
+
+
+def idle(prior, latent, level):
+    return Denoised(latent / level.signal, torch.zeros_like(latent))
+
+
+@pytest.mark.parametrize("wrong", [opposite, at_another_time, idle])
+def test_a_denoiser_of_sound_form_that_does_not_denoise_is_caught(wrong):
+    pocket = PocketPrior.load()
+    prior = Own(pocket, denoise=lambda latent, level: wrong(pocket, latent, level))
+    check_prior(prior, (2, 3, 32, 48), tolerance=1e-3)
+    with pytest.raises(ContractError, match=r"nearer to the clean latents.*the sign of what"):
+        check_denoising(prior, CLIP)
+
+
+def test_a_video_without_content_does_not_test_a_denoiser():
+    with pytest.raises(InputError, match="latents are constant"):
+        check_denoising(GaussianPrior.natural(8, 8), torch.zeros(2, 3, 8, 8))
 
 
 def test_a_flow_prior_keeps_the_laws(flow_folder):
@@ -298,7 +339,7 @@ OPERATORS_THAT_BREAK_A_LAW = {
     ),
     "a scaled adjoint": (
         Own(AveragePool(2), adjoint=lambda y: 4 * AveragePool(2).adjoint(y)),
-        r"adjoint is the transpose.*multiply adjoint by 0.25,",
+        r"adjoint is the transpose.*first is 0.25 times the second.*multiply adjoint by 0.25,",
     ),
     "a border forgotten": (
         Own(GaussianBlur(1.0, "reflect"), adjoint=GaussianBlur(1.0, "zero").adjoint),
@@ -696,6 +737,35 @@ def test_a_method_that_keeps_something_from_its_first_step_is_caught():
 def test_a_renoise_that_says_it_shares_and_does_not_is_caught():
     with pytest.raises(ContractError, match="all frames share the draws"):
         check_method(evolve(METHOD, renoise=LyingNoise()), AveragePool(2), PRIOR, (2, 3, 8, 12))
+
+
+@pytest.mark.parametrize(("factor", "told"), [(2.0, "mean square 2"), (0.0, "mean square 0")])
+def test_a_renoise_of_another_level_is_caught(factor, told):
+    def wrong(clean, noise, level, generator):
+        return level.signal * clean + factor * level.noise * noise
+
+    with pytest.raises(ContractError, match=rf"latents at its level.*{told}.*sum to 1"):
+        check_method(evolve(METHOD, renoise=wrong), AveragePool(2), PRIOR, (2, 3, 8, 12))
+
+
+class DualKept:
+    """Each call moves the estimate a little by what was left over in the last one."""
+
+    left = 0.0
+
+    def correct(self, estimate, problem, level):
+        moved = estimate + 1e-3 * self.left
+        found = NoiseAware().correct(moved, problem, level)
+        self.left = found.video - moved
+        return found
+
+
+def test_a_consistency_that_keeps_what_hardly_shows_in_a_run_is_caught():
+    method = evolve(METHOD, consistency=DualKept())
+    with pytest.raises(ContractError, match=r"consistency depends on its arguments alone"):
+        check_method(
+            method, AveragePool(2), PRIOR, (2, 3, 8, 12), tolerance=1e-3, dtype=torch.float64
+        )
 
 
 def test_what_is_no_method_is_refused():

@@ -188,6 +188,11 @@ def _number(value: Any) -> Any:
 
 
 def _check_measurement(_: object, __: object, value: object) -> None:
+    if isinstance(value, Tensor) and value.is_complex():
+        raise InputError(
+            f"measurement is {value.dtype}: give torch.view_as_real(y), real and imaginary part "
+            "along a last axis, and have forward return the same"
+        )
     if isinstance(value, Tensor):
         return
     kind, way_out = type(value).__name__, "torch.from_numpy(y) for an array"
@@ -195,6 +200,8 @@ def _check_measurement(_: object, __: object, value: object) -> None:
         way_out = "clip.video for a clip"
     elif hasattr(value, "forward"):
         way_out = "the operator first, and then the measurement"
+    elif isinstance(value, list | tuple):
+        way_out = "one problem for each, and visionxl.operators.stacked makes one of them"
     raise InputError(f"measurement is {kind}: expected a tensor of torch; give {way_out}")
 
 

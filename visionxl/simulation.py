@@ -1,5 +1,7 @@
 """Make an inverse problem from a known video."""
 
+import warnings
+
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError, name_of
@@ -26,8 +28,8 @@ def simulate(
     """``y = A x + noise_std n`` with white Gaussian ``n``.
 
     Args:
-        video: the truth, (frames, channels, height, width) in [-1, 1]. One in [0, 1] looks like a
-            bright one and is not refused: take ``2 * video - 1`` of it.
+        video: the truth, (frames, channels, height, width) in [-1, 1]. One in [0, 1] may be a
+            bright one, and is warned of: if it is none, take ``2 * video - 1`` of it.
         operator: ``A``, linear or not.
         noise_std: of the noise, in units of the measurement.
         generator: of the noise.
@@ -36,6 +38,7 @@ def simulate(
         InputError: the video is not of that kind, or another argument cannot be used.
     """
     check_truth(video)
+    _check_dark(video)
     check_measures(operator)
     check_noise_std(noise_std)
     if noise_std > 0:
@@ -48,8 +51,8 @@ def simulate(
         )
     if measured.is_complex():
         raise InputError(
-            f"{name_of(operator)} measures complex numbers: give real and imaginary part as two "
-            "channels, as torch.view_as_real does"
+            f"{name_of(operator)} measures complex numbers: give real and imaginary part along "
+            "a last axis of two, torch.view_as_real(...), and undo it in adjoint"
         )
     return InverseProblem(operator, noisy(measured, noise_std, generator), noise_std)
 
@@ -73,6 +76,17 @@ def check_measures(operator: object) -> None:
         raise InputError(f"operator {name} is a class: give a value of it, as {name}(...)")
     if not hasattr(operator, "forward"):
         raise InputError(f"operator {name_of(operator)} has no method forward(video): give one")
+
+
+def _check_dark(video: Video) -> None:
+    """Warn of a video without a dark pixel, which is probably one of [0, 1]."""
+    low, high = video.min(), video.max()
+    if 0 <= low < 0.1 and 0.9 < high <= 1:
+        warnings.warn(
+            f"video has values from {low:.2g} to {high:.2g}, of [-1, 1], in which 0 is grey: for "
+            "values from 0 to 1, as of torchvision, give 2 * video - 1",
+            stacklevel=3,
+        )
 
 
 def check_truth(video: object) -> None:

@@ -16,7 +16,7 @@ from visionxl.operators.reach import Reach
 from visionxl.operators.shift import Repeat, Shift
 from visionxl.operators.shutter import DropFrames, ExposureBracket, RollingShutter
 from visionxl.operators.snapshot import Snapshot
-from visionxl.operators.stack import Stack
+from visionxl.operators.stack import Stack, stacked
 from visionxl.operators.tasks import (
     MORE_TASKS,
     NONLINEAR_TASKS,
@@ -78,5 +78,6 @@ __all__ = [
     "interlaced",
     "lift",
     "normal",
+    "stacked",
     "task_named",
 ]

@@ -113,7 +113,7 @@ def _answer(operator: ForwardOperator, method: str, argument: Tensor) -> Tensor:
     if answer.is_complex():
         raise InputError(
             f"{method} of {name_of(operator)} returned complex numbers: give real and imaginary "
-            "part as two channels, as torch.view_as_real does"
+            "part along a last axis of two, torch.view_as_real(...), and undo it in adjoint"
         )
     return answer
 

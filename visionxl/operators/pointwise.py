@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 from attrs import field, frozen
+from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Factors, Shape, on_axis
 from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
-from visionxl.validators import check_number
+from visionxl.validators import check_number, entries
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -56,13 +57,28 @@ class Scale(Composable):
         return on_axis(1, self.gain * torch.eye(shape[1], dtype=torch.float64))
 
 
+def _three(value: Any) -> tuple[float, ...]:
+    weights = entries("weights", value, float, "three numbers")
+    if len(weights) != 3 or not all(map(math.isfinite, weights)) or not any(weights):
+        raise InputError(f"weights {value!r}: expected three finite numbers, not all of them 0")
+    return weights
+
+
 @frozen
 class Grayscale(Composable):
-    """Luma of three colour channels, ITU-R BT.601: colourisation.
+    """A weighted sum of three colour channels: colourisation, or a camera without colours.
 
-    Forward: ``y = 0.299 r + 0.587 g + 0.114 b``, one channel. Adjoint: the value times each
-    weight.
+    Forward: ``y = w_r r + w_g g + w_b b``, one channel. Adjoint: the value times each weight.
+
+    Args:
+        weights: of red, green and blue; by default luma, ITU-R BT.601. With three equal ones,
+            ``(1 / 3,) * 3``, the video of a gray scene stays gray (docs/own-operator).
     """
+
+    weights: tuple[float, ...] = field(default=LUMA, converter=_three)
+
+    def _column(self, like: Tensor) -> Tensor:
+        return like.new_tensor(self.weights).view(3, 1, 1)
 
     def reach(self) -> Reach:
         return Reach()
@@ -72,12 +88,10 @@ class Grayscale(Composable):
             raise InputError(
                 f"video has {video.shape[1]} channels: Grayscale expects 3 (red, green, blue)"
             )
-        weights = torch.tensor(LUMA, dtype=video.dtype, device=video.device)
-        return (video * weights.view(3, 1, 1)).sum(dim=1, keepdim=True)
+        return (video * self._column(video)).sum(dim=1, keepdim=True)
 
     def adjoint(self, measurement: Measurement) -> Video:
-        weights = torch.tensor(LUMA, dtype=measurement.dtype, device=measurement.device)
-        return measurement * weights.view(3, 1, 1)
+        return measurement * self._column(measurement)
 
     def factors(self, shape: Shape) -> Factors:
-        return on_axis(1, torch.tensor([LUMA], dtype=torch.float64))
+        return on_axis(1, torch.tensor([self.weights], dtype=torch.float64))

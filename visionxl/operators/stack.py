@@ -1,6 +1,7 @@
 """Several measurements of one video."""
 
 import math
+from collections.abc import Sequence
 from operator import index
 from typing import Any
 
@@ -11,7 +12,8 @@ from torch import Tensor
 from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Shape
-from visionxl.protocols import ForwardOperator, Measurement, Video
+from visionxl.operators.pointwise import Scale
+from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 from visionxl.validators import entries
 
 
@@ -78,3 +80,42 @@ class Stack(Composable):
         for operator, part in zip(self.operators, self.split(measurement), strict=True):
             video += operator.adjoint(part)
         return video
+
+
+def stacked(problems: Sequence[InverseProblem]) -> InverseProblem:
+    """Several measurements of one video, such as those of two cameras, as one problem.
+
+    Measurements and operators are divided by how much noisier they are than the best one, so that
+    the noise is the same in all of them, and what is known better counts for more.
+
+    Args:
+        problems: with linear operators on videos of one shape.
+
+    Returns:
+        A problem with a :class:`Stack`, and the least ``noise_std`` of the problems.
+
+    Raises:
+        InputError: there are none, they are of different videos, dtypes or devices, or only some
+            of them have noise.
+    """
+    wrong = [problem for problem in problems if not isinstance(problem, InverseProblem)]
+    if wrong or not problems:
+        raise InputError(f"problems {problems!r}: give one or more values of InverseProblem")
+    least = min(problem.noise_std for problem in problems)
+    if not least and any(problem.noise_std for problem in problems):
+        noises = [problem.noise_std for problem in problems]
+        raise InputError(
+            f"problems with noise_std {noises}: one without noise would outweigh all others; give "
+            "it that of its rounding, 0.0023 for 8 bits"
+        )
+    parts = _operators([problem.operator for problem in problems])
+    videos = [p.operator.adjoint(p.measurement) for p in problems]
+    kinds = {(tuple(v.shape), v.dtype, v.device) for v in videos}
+    if len(kinds) > 1:
+        told = "; ".join(f"{tuple(v.shape)} {v.dtype} {v.device}" for v in videos)
+        raise InputError(f"problems are of different videos: {told}; give problems of one video")
+    weights = [least / p.noise_std if least else 1.0 for p in problems]
+    measured = [weight * p.measurement for weight, p in zip(weights, problems, strict=True)]
+    weighted = [part if w == 1 else Scale(w) @ part for w, part in zip(weights, parts, strict=True)]
+    operator = Stack(weighted, tuple(videos[0].shape))
+    return InverseProblem(operator, torch.cat([y.flatten() for y in measured]), least)

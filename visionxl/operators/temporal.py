@@ -27,6 +27,8 @@ def check_odd(_: Any, attribute: Any, value: Any) -> None:
     number = int(value) if isinstance(value, Integral) and not isinstance(value, bool) else 0
     if number < 1 or number % 2 == 0:
         way = f": take {number - 1} or {number + 1}" if number > 1 else ""
+        if attribute.name == "window" and way:
+            way += ", or a Snapshot with codes of ones, which averages frames in turn"
         raise InputError(f"{attribute.name} {value} is not an odd number of frames from 1{way}")
 
 

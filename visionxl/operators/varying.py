@@ -117,8 +117,8 @@ class VaryingBlur(Composable):
         return divide_where_seen(measurement, self.forward(torch.ones_like(one)), terms)
 
     def __repr__(self) -> str:
-        height, width = self.weights.shape[1:]
-        return f"VaryingBlur(blurs={self.blurs!r}, weights=<{height}x{width}>)"
+        sizes = "x".join(map(str, self.weights.shape))
+        return f"VaryingBlur(blurs={self.blurs!r}, weights=<{sizes}>)"
 
 
 @lru_cache(maxsize=2)

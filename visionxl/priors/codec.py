@@ -62,7 +62,8 @@ class AutoencoderCodec:
         if video.shape[1] != self.channels:
             raise InputError(
                 f"video has {video.shape[1]} channels, and the autoencoder takes {self.channels}: "
-                "make the operator's videos have as many; a gray one is video.expand(-1, 3, -1, -1)"
+                "make the operator's videos have as many; for gray ones, Grayscale(weights=...) "
+                "before it (docs/own-operator)"
             )
         check_multiple(video, self.factor)
         return self._in_parts(self._encode, video)

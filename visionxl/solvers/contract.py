@@ -40,11 +40,8 @@ def check_problem(problem: InverseProblem) -> float:
             "forward(video) and adjoint(measurement), or forward, linearize and lift"
         )
     if not measurement.is_floating_point():
-        kind, own = measurement.dtype, measurement.is_complex()
-        way_out = "; for complex ones use torch.view_as_real, in forward too" if own else ""
-        raise InputError(
-            f"measurement is {kind}: expected a tensor of floating point numbers{way_out}"
-        )
+        kind = measurement.dtype
+        raise InputError(f"measurement is {kind}: expected a tensor of floating point numbers")
     if measurement.dtype.itemsize < 4:
         raise InputError(
             f"measurement is {measurement.dtype}, too coarse to solve for a video: give "

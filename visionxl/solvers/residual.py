@@ -15,7 +15,7 @@ from visionxl.solvers.windows import FrameSource
 PART = 2**16  # values at once in sums over all of them: they stay in the processor's cache
 
 # A result may miss y by this much, plus these multiples of the noise and of the size of y.
-MISSED, NOISES, SIZES = 0.05, 3.0, 0.2
+MISSED, NOISES, SIZES = 0.01, 2.0, 0.02
 NEAR, NOISES_NEAR = 0.002, 1.25  # the same for a consistency with fits_noise
 FAR, FEW = 2.0, 0.01  # times the range of the video and the measurement; a share of the values
 
@@ -56,7 +56,7 @@ def check_result(
     """Warn of a result that is farther from its measurement than the noise, or far outside [-1, 1].
 
     A consistency whose results are no farther than the noise sets ``fits_noise = True``, as
-    :class:`SpaceTimeTV` does. For others the threshold is much higher.
+    :class:`SpaceTimeTV` does. For others the threshold is higher.
 
     Args:
         problem: that was to be solved.

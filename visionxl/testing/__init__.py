@@ -14,6 +14,7 @@ part is passed on unchanged.
 """
 
 from visionxl.testing.consistencies import check_consistency
+from visionxl.testing.denoising import check_denoising
 from visionxl.testing.initializers import check_initializer
 from visionxl.testing.laws import ContractError
 from visionxl.testing.methods import check_method
@@ -23,6 +24,7 @@ from visionxl.testing.priors import check_prior
 __all__ = [
     "ContractError",
     "check_consistency",
+    "check_denoising",
     "check_initializer",
     "check_method",
     "check_operator",

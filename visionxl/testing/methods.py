@@ -9,10 +9,13 @@ from attrs import evolve
 from torch import Generator, Tensor
 
 from visionxl.operators import lift
-from visionxl.protocols import LatentPrior, Passage
+from visionxl.protocols import InverseProblem, LatentPrior, NoiseLevel, Passage
 from visionxl.simulation import simulate
 from visionxl.solvers import Sampler, restore, trajectory
 from visionxl.testing.laws import ContractError, Draws, apart, require
+
+NOTHING_KEPT = 1e-5  # share by which a consistency's answers differ by rounding
+LEAST_ADDED, MOST_ADDED = 0.5, 1.5  # of the noise of a level
 
 
 def check_method(
@@ -31,7 +34,8 @@ def check_method(
 
     It restores a random video. All its randomness comes from the generator: the same seed gives
     the same result, whatever was drawn elsewhere. It goes on from the state after a step as if it
-    had never been interrupted, so it keeps nothing from step to step. If its renoise sets
+    had never been interrupted, so it keeps nothing from step to step, nor does its consistency.
+    Its renoise returns latents with about as much noise as their level has; if it sets
     ``shared = True``, frames that are equal stay equal. The measurement is not changed.
 
     Args:
@@ -81,6 +85,8 @@ def check_method(
         "draw with torch.randn(shape, generator=generator) in every part, and keep no state",
     )
     _check_going_on(sampler, fresh, problem, prior, first, seed, tolerance)
+    _check_memory(sampler, fresh, problem, prior, 0.5 * video)
+    _check_level(sampler, problem, prior, seed)
     _check_shared(sampler, problem, prior, seed)
 
 
@@ -111,26 +117,51 @@ def _check_going_on(
         )
 
 
-def _check_shared(sampler: Sampler, problem: Any, prior: LatentPrior, seed: int) -> None:
+def _check_memory(
+    sampler: Sampler, fresh: Sampler, problem: InverseProblem, prior: LatentPrior, far: Tensor
+) -> None:
+    """What a consistency kept may hardly show in a run, but does in an estimate that is wrong."""
+    level = prior.schedule.level(sampler.times[-1])
+    asked, anew = (
+        method.consistency.correct(far.clone(), problem, level).video
+        for method in (sampler, deepcopy(fresh))
+    )
+    away = apart(anew, asked)
+    require(
+        away <= NOTHING_KEPT,
+        sampler,
+        "its consistency depends on its arguments alone",
+        f"after the runs above it answers {away:.1e} away from a copy that was asked nothing",
+        "keep nothing between calls: a run that goes on has only the latents",
+    )
+
+
+def _check_level(sampler: Sampler, problem: InverseProblem, prior: LatentPrior, seed: int) -> None:
+    """After a step that corrected nothing, a renoise adds the noise of the next level."""
+    if len(sampler.times) < 2:
+        return
+    clean = prior.encode(lift(problem.operator, problem.measurement))
+    noise = Draws(seed, clean.dtype, clean.device).noise(clean.shape)
+    answer, level = _renoised(sampler, problem, prior, clean, noise, seed)
+    added = (answer - level.signal * clean).square().mean().sqrt().item() / level.noise
+    require(
+        LEAST_ADDED <= added <= MOST_ADDED,
+        sampler.renoise,
+        "a renoise returns latents at its level, signal * clean + noise * eps with eps of unit "
+        "variance",
+        f"at time {level.time:g} eps has the root mean square {added:.2g}",
+        "mix predicted and fresh noise with weights whose squares sum to 1",
+    )
+
+
+def _check_shared(sampler: Sampler, problem: InverseProblem, prior: LatentPrior, seed: int) -> None:
     """Where a renoise says that all frames share its draws, frames that are alike stay so."""
     if len(sampler.times) < 2 or not getattr(sampler.renoise, "shared", False):
         return
-    before, after = (prior.schedule.level(time) for time in sampler.times[:2])
     video = lift(problem.operator, problem.measurement)
     clean = prior.encode(video[:1].expand(3, -1, -1, -1).contiguous())
     noise = Draws(seed, clean.dtype, clean.device).noise(clean[:1].shape).expand_as(clean)
-    latent = before.signal * clean + before.noise * noise
-    passage = Passage(
-        after.time,
-        after.signal,
-        after.noise,
-        before=before,
-        latent=latent,
-        denoised=clean,
-        problem=problem,
-        consistency=sampler.consistency,
-    )
-    answer = sampler.renoise(clean, noise, passage, Generator().manual_seed(seed))
+    answer, _ = _renoised(sampler, problem, prior, clean, noise, seed)
     far = apart(answer[:1].expand_as(answer), answer)
     require(
         far <= 1e-4,
@@ -139,3 +170,26 @@ def _check_shared(sampler: Sampler, problem: Any, prior: LatentPrior, seed: int)
         f"frames that were alike lie {far:.1e} apart afterwards, as a share of their size",
         "draw one frame's noise and add it to all, or leave shared = True out",
     )
+
+
+def _renoised(
+    sampler: Sampler,
+    problem: InverseProblem,
+    prior: LatentPrior,
+    clean: Tensor,
+    noise: Tensor,
+    seed: int,
+) -> tuple[Tensor, NoiseLevel]:
+    """The latents at the second level, and that level."""
+    before, after = (prior.schedule.level(time) for time in sampler.times[:2])
+    passage = Passage(
+        after.time,
+        after.signal,
+        after.noise,
+        before=before,
+        latent=before.signal * clean + before.noise * noise,
+        denoised=clean,
+        problem=problem,
+        consistency=sampler.consistency,
+    )
+    return sampler.renoise(clean, noise, passage, Generator().manual_seed(seed)), after

@@ -212,7 +212,9 @@ def _check_transpose(
         left = (measured.double() * y.double()).sum()
         factors.append((left / (video.double() * operator.adjoint(y).double()).sum()).item())
     # Nearly equal sides have nearly equal factors, whatever is wrong.
+    seen = f"the two sides lie {gap:.1e} apart, as a share of their size"
     if abs(factors[0] - factors[1]) <= 1e-4 * abs(factors[0] - 1):
+        seen = f"the first is {factors[0]:.4g} times the second, for any video and measurement"
         way_out = f"multiply adjoint by {factors[0]:.10g}, the factor between the two sides"
     else:
         way_out = (
@@ -225,7 +227,7 @@ def _check_transpose(
     raise ContractError(
         operator,
         "adjoint is the transpose of forward, <A x, y> = <x, A^T y>",
-        f"the two sides lie {gap:.1e} apart, as a share of their size; rounding is {enough:.0e}",
+        f"{seen}; rounding is {enough:.0e}",
         way_out,
     )
 

@@ -42,7 +42,8 @@ def check_prior(
     dtype and device, change nothing in place, draw nothing at random, and treat every frame
     independently; ``decode(encode(video))`` has the video's shape, and is not in [0, 1]. The clean
     latents and the noise that ``denoise`` returns combine to the latents it was given:
-    ``z_t = signal * clean + noise * eps``.
+    ``z_t = signal * clean + noise * eps``. Whether it removes noise at all, which a network with
+    random weights does not, :func:`check_denoising` tests.
 
     Args:
         prior: to test.
@@ -177,6 +178,7 @@ def _check_denoise(
         prior,
         "the clean latents and the noise make the latents, z_t = signal * clean + noise * eps",
         f"at time {level.time} they make something {far:.1e} away, as a share of its size",
-        "derive one from the other: noise = (latent - level.signal * clean) / level.noise; or say "
-        "guided=True where the clean latents are guided and the noise is not",
+        "derive one from the other: noise = (latent - level.signal * clean) / level.noise; if both "
+        "come from what the network predicts, the schedule is not the network's (a flow needs a "
+        "FlowSchedule); say guided=True where the clean latents are guided and the noise is not",
     )

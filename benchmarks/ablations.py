@@ -55,7 +55,7 @@ def measured(case: Case, setting: Setting, prior: DiffusersPrior) -> dict[str, A
     """One record, without the ablation's name; a PSNR that is not finite is None."""
     problem = case.problem
     if setting.guidance is not None:
-        prior = prior.with_guidance(setting.guidance)
+        prior = evolve(prior, guidance=setting.guidance)
     if setting.published:
         problem = evolve(problem, operator=PublishedOperator(problem.operator))
     began = time.perf_counter()

@@ -495,35 +495,6 @@ def test_a_video_in_0_to_1_is_warned_of_where_it_is_measured():
     simulate(0.5 + 0.5 * video, AveragePool(2), generator=seeded())  # a bright one
 
 
-def test_a_start_is_made_without_what_conditions_the_denoiser(problem, prior):
-    """A start may see one frame alone, which no likelihood of all of them fits."""
-    method, seen = vision_xl(), []
-
-    class Start:
-        def start(self, problem, prior, levels, generator):
-            seen.append(prior)
-            return method.initializer.start(problem, prior, levels, generator)
-
-    class Other:
-        """Stands for the prior, and is another value."""
-
-        def __init__(self, prior):
-            self.prior, self.schedule = prior, prior.schedule
-
-        def encode(self, video):
-            return self.prior.encode(video)
-
-        def decode(self, latent):
-            return self.prior.decode(latent)
-
-        def denoise(self, latent, level):
-            return self.prior.denoise(latent, level)
-
-    guided = evolve(method, initializer=Start(), condition=lambda prior, _: Other(prior))
-    restore(problem, prior, guided, generator=seeded())
-    assert not isinstance(seen[0], Other)
-
-
 def test_an_estimate_that_may_not_be_moved_is_refused(problem, prior):
     method = vision_xl(consistency=DampedCG(ConstantSpread(0.0)))
     with pytest.raises(InputError, match=r"spread ConstantSpread\(value=0.0\) is 0.0 at time"):

@@ -57,7 +57,7 @@ def test_the_embedded_guidance_of_a_small_model_is_told_and_not_applied_again(tm
     assert torch.equal(one, same)
     assert not torch.allclose(one, other, atol=1e-4)
     with pytest.raises(InputError, match="embedded"):
-        priors[0].with_guidance(2.0)
+        evolve(priors[0], guidance=2.0)
 
 
 def test_a_flow_in_the_layout_of_parts_is_not_taken_for_a_diffusion(tmp_path):

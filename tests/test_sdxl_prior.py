@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from attrs import frozen
+from attrs import evolve, frozen
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -193,8 +193,8 @@ def test_without_a_negative_prompt_the_unconditional_one_is_that_of_diffusers(
 def test_the_ends_of_guidance_are_the_negative_prompt_and_the_prompt(sdxl_folder, prior):
     latent, level = noise(1, 4, 8, 8), prior.schedule.level(0.3)
     negative = SDXLPrior.from_pretrained(sdxl_folder, prompt=NEGATIVE, guidance=None)
-    for guidance, expected in ((0.0, negative), (1.0, prior.with_guidance(None))):
-        denoised = prior.with_guidance(guidance).denoise(latent, level)
+    for guidance, expected in ((0.0, negative), (1.0, evolve(prior, guidance=None))):
+        denoised = evolve(prior, guidance=guidance).denoise(latent, level)
         assert difference(denoised.clean, expected.denoise(latent, level).clean) < 1e-5
         assert difference(denoised.noise, negative.denoise(latent, level).noise) < 1e-5
 
@@ -451,7 +451,7 @@ def test_an_embedded_guidance_changes_the_answer(lcm_folder):
 def test_an_embedded_guidance_cannot_be_changed_afterwards(lcm_folder):
     prior = SDXLPrior.from_pretrained(lcm_folder, guidance=8.0)
     with pytest.raises(InputError, match="from_pretrained"):
-        prior.with_guidance(2.0)
+        evolve(prior, guidance=2.0)
 
 
 # --- sizes

@@ -36,10 +36,6 @@ def prior_named(
         _check_no_text("the pocket prior", text)
         return PocketPrior.load(dtype=DTYPES[dtype], device=place)
     check_source(name)
-    if without_text(name) and text.get("guidance") is not None:
-        raise InputError(
-            f"--guidance {text['guidance']!r}: prior {name!r} has no text encoder; leave it out"
-        )
     kind = _kind_of(name)
     both = "SDXL and Stable Diffusion 1 and 2"
     for option, names, others in (

@@ -1,14 +1,14 @@
 """Any latent diffusion model of diffusers with a U-Net and an image autoencoder."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from visionxl.errors import InputError, nearest
-from visionxl.priors.codec import AutoencoderCodec, check_multiple
-from visionxl.priors.conditioning import Conditioning, guided, needed
+from visionxl.priors.codec import AutoencoderCodec
+from visionxl.priors.conditioning import Conditioning, guided
 from visionxl.priors.index import check_denoiser, check_index, check_scheduler, has_part, told
 from visionxl.priors.loading import (
     check_texts,
@@ -18,9 +18,10 @@ from visionxl.priors.loading import (
     without_encoders,
     without_text,
 )
+from visionxl.priors.network import NetworkPrior
 from visionxl.priors.normalising import with_large_norms
 from visionxl.priors.schedule import DiscreteSchedule
-from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
+from visionxl.protocols import Denoised, Latent, NoiseLevel
 
 
 def _kind(part: object) -> str:
@@ -35,7 +36,7 @@ def _prediction(_: Any, __: Any, value: str) -> None:
 
 
 @frozen(eq=False)
-class DiffusersPrior:
+class DiffusersPrior(NetworkPrior):
     """A U-Net and an autoencoder of diffusers, with CFG++ guidance (Chung et al. 2024).
 
     The guided output ``u + guidance (c - u)`` gives the clean latents; the unguided ``u`` gives
@@ -53,6 +54,8 @@ class DiffusersPrior:
         guidance: scale, the paper's is 0.6; None for no guidance.
     """
 
+    _denoiser: ClassVar[str] = "unet"
+
     unet: Any = field(repr=_kind)
     codec: AutoencoderCodec
     schedule: DiscreteSchedule = field(repr=_kind)
@@ -60,6 +63,13 @@ class DiffusersPrior:
     conditional: Conditioning = field(factory=Conditioning, repr=False)
     unconditional: Conditioning = field(factory=Conditioning, repr=False)
     guidance: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.guidance is not None and "timestep_cond" in self.conditional.arguments:
+            raise InputError(
+                f"guidance {self.guidance} comes too late, for this model has it embedded: give it "
+                "to from_pretrained"
+            )
 
     @classmethod
     def from_pretrained(
@@ -93,9 +103,14 @@ class DiffusersPrior:
             InputError: no model there, or it cannot be reached.
         """
         if without_text(source):
-            given = {"prompt": prompt, "negative_prompt": negative_prompt, "lora": lora}
+            given = {
+                "prompt": prompt,
+                "negative_prompt": negative_prompt,
+                "guidance": guidance,
+                "lora": lora,
+            }
             for name, value in given.items():
-                if value:
+                if value not in ("", None):
                     raise InputError(
                         f"{name} {str(value)!r}: prior {str(source)!r} has no text encoder; leave "
                         "it out"
@@ -159,62 +174,14 @@ class DiffusersPrior:
         )
 
     @property
-    def network(self) -> Any:
-        """The denoiser."""
-        return self.unet
-
-    def with_networks(
-        self,
-        network: Any,
-        codec: AutoencoderCodec,
-        conditional: Conditioning,
-        unconditional: Conditioning,
-    ) -> "DiffusersPrior":
-        """The same model with these networks instead of its own: moved, compiled, in strips."""
-        return evolve(
-            self, unet=network, codec=codec, conditional=conditional, unconditional=unconditional
-        )
-
-    @property
     def multiple(self) -> int:
         """Height and width in pixels have to be multiples of this."""
         return self.codec.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
-
-    @property
-    def evaluations(self) -> int:
-        """How often the U-Net runs in one call of :meth:`denoise`."""
-        return len(self._needed())
-
-    @property
-    def dtypes(self) -> dict[str, torch.dtype]:
-        """What the networks compute in, by method."""
-        pixels = next(self.codec.vae.parameters()).dtype
-        denoising = next(self.unet.parameters()).dtype
-        return {"encode": pixels, "decode": pixels, "denoise": denoising}
-
-    def with_guidance(self, guidance: float | None) -> "DiffusersPrior":
-        """The same model at another scale; InputError if its guidance is embedded (LCM)."""
-        if "timestep_cond" in self.conditional.arguments:
-            raise InputError(
-                f"guidance {guidance} comes too late, for this model has it embedded: "
-                "give it to from_pretrained"
-            )
-        return evolve(self, guidance=guidance)
-
-    def encode(self, video: Video) -> Latent:
-        check_multiple(video, self.multiple)
-        return self.codec.encode(video)
-
-    def decode(self, latent: Latent) -> Video:
-        return self.codec.decode(latent)
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
         outputs = [self._predict(latent, level, c) for c in self._needed()]
         towards = guided(outputs, self.guidance)
         return Denoised(self._clean(latent, towards, level), self._noise(latent, outputs[0], level))
-
-    def _needed(self) -> tuple[Conditioning, ...]:
-        return needed(self.conditional, self.unconditional, self.guidance)
 
     def _predict(self, latent: Latent, level: NoiseLevel, conditioning: Conditioning) -> Latent:
         like = next(self.unet.parameters())

@@ -1,18 +1,19 @@
 """Flow-matching models: rectified flow between pictures and noise (Lipman et al. 2023)."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from attrs import evolve, field, frozen
+from attrs import field, frozen
 
 from visionxl.errors import InputError
-from visionxl.priors.codec import AutoencoderCodec, check_multiple
-from visionxl.priors.conditioning import Conditioning, guided, needed
+from visionxl.priors.codec import AutoencoderCodec
+from visionxl.priors.conditioning import Conditioning, guided
 from visionxl.priors.index import check_index, has_part, index_of
 from visionxl.priors.loading import check_texts, load_pipeline, without_encoders
+from visionxl.priors.network import NetworkPrior
 from visionxl.priors.normalising import with_large_norms
-from visionxl.protocols import Denoised, Latent, NoiseLevel, Video
+from visionxl.protocols import Denoised, Latent, NoiseLevel
 from visionxl.validators import above_zero
 
 
@@ -37,7 +38,7 @@ class FlowSchedule:
 
 
 @frozen(eq=False)
-class FlowPrior:
+class FlowPrior(NetworkPrior):
     """A flow transformer and an autoencoder of diffusers: Stable Diffusion 3 and its kin.
 
     The network predicts the velocity ``v = eps - z_0``; at ``z_t`` that is the clean latents
@@ -53,6 +54,8 @@ class FlowPrior:
         unconditional: the negative prompt.
         guidance: scale; None for the prompt alone.
     """
+
+    _denoiser: ClassVar[str] = "transformer"
 
     transformer: Any = field(repr=lambda network: f"<{type(network).__name__}>")
     codec: AutoencoderCodec
@@ -117,52 +120,14 @@ class FlowPrior:
         )
 
     @property
-    def network(self) -> Any:
-        """The denoiser."""
-        return self.transformer
-
-    def with_networks(
-        self,
-        network: Any,
-        codec: AutoencoderCodec,
-        conditional: Conditioning,
-        unconditional: Conditioning,
-    ) -> "FlowPrior":
-        """The same model with these networks instead of its own: moved, compiled, in strips."""
-        conditionings = {"conditional": conditional, "unconditional": unconditional}
-        return evolve(self, transformer=network, codec=codec, **conditionings)
-
-    @property
-    def evaluations(self) -> int:
-        """How often the transformer runs in one call of :meth:`denoise`."""
-        return len(self._needed())
-
-    @property
     def multiple(self) -> int:
         """Height and width in pixels have to be multiples of this."""
         return self.codec.factor * self.transformer.config.patch_size
-
-    @property
-    def dtypes(self) -> dict[str, torch.dtype]:
-        """What the networks compute in, by method."""
-        pixels = next(self.codec.vae.parameters()).dtype
-        denoising = next(self.transformer.parameters()).dtype
-        return {"encode": pixels, "decode": pixels, "denoise": denoising}
-
-    def encode(self, video: Video) -> Latent:
-        check_multiple(video, self.multiple)
-        return self.codec.encode(video)
-
-    def decode(self, latent: Latent) -> Video:
-        return self.codec.decode(latent)
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
         velocities = [self._velocity(latent, level, c) for c in self._needed()]
         clean = latent - level.noise * guided(velocities, self.guidance)
         return Denoised(clean, latent + level.signal * velocities[0])
-
-    def _needed(self) -> tuple[Conditioning, ...]:
-        return needed(self.conditional, self.unconditional, self.guidance)
 
     def _velocity(self, latent: Latent, level: NoiseLevel, conditioning: Conditioning) -> Latent:
         config = self.transformer.config

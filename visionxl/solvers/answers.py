@@ -94,7 +94,7 @@ def check_decoded(
             f"initializer {name_of(initializer)}: start returned latents of {len(decoded)} frames "
             f"for a video of {frames}; make it return as many, one per frame"
         ) from why
-    own = getattr(prior, "prior", prior)  # and not what hands it a few frames at a time
+    own = getattr(prior, "prior", prior)  # and not FrameByFrame
     raise InputError(
         f"{name_of(own)}: decode returned shape {tuple(decoded.shape)} and "
         f"{name_of(problem.operator)} {seen}: make encode and decode keep height and width, and "

@@ -2,7 +2,6 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import ClassVar, Protocol
 
 import torch
@@ -18,37 +17,14 @@ from visionxl.protocols import (
     Latent,
     LatentPrior,
     NoiseLevel,
-    NoiseSchedule,
     Video,
 )
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.gain import unit_of
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, is_spread
-from visionxl.validators import above_zero, count, from_zero
+from visionxl.validators import count, from_zero
 
-ConditionedDenoiser = Callable[[LatentPrior, InverseProblem, Latent, NoiseLevel], Denoised]
-
-
-@frozen(eq=False)
-class Conditioned:
-    """A prior whose denoiser is ``denoiser(prior, problem, latent, level)``."""
-
-    prior: LatentPrior
-    problem: InverseProblem
-    denoiser: ConditionedDenoiser
-
-    @property
-    def schedule(self) -> NoiseSchedule:
-        return self.prior.schedule
-
-    def encode(self, video: Video) -> Latent:
-        return self.prior.encode(video)
-
-    def decode(self, latent: Latent) -> Video:
-        return self.prior.decode(latent)
-
-    def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        return self.denoiser(self.prior, self.problem, latent, level)
+RATE = 0.02  # step size of Adam, in units of the latents
 
 
 class Likelihood(Protocol):
@@ -128,16 +104,13 @@ class Guided:
     takes_nonlinear: ClassVar[bool] = True  # if its likelihood does
     likelihood: Likelihood
 
-    def __call__(self, prior: LatentPrior, problem: InverseProblem) -> Conditioned:
-        return Conditioned(prior, problem, self.denoise)
-
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, where gradients do not come through."""
         check_linear(problem, self.likelihood, "; latent_dps() takes others, too")
-        check_gradients(problem, prior)
-        check_denoiser(problem, prior, encoded=isinstance(self.likelihood, GluedLikelihood))
+        glued = isinstance(self.likelihood, GluedLikelihood)
+        check_gradients(problem, prior, denoised=True, encoded=glued)
 
-    def denoise(
+    def __call__(
         self, prior: LatentPrior, problem: InverseProblem, latent: Latent, level: NoiseLevel
     ) -> Denoised:
         """The denoiser given the measurement."""
@@ -172,21 +145,16 @@ class HardConsistency:
 
     Args:
         iterations: at most this many.
-        rate: step size of Adam, in units of the latents.
     """
 
     takes_nonlinear: ClassVar[bool] = True
     iterations: int = field(default=50, validator=count)
-    rate: float = field(default=0.02, validator=above_zero)
-
-    def __call__(self, prior: LatentPrior, problem: InverseProblem) -> Conditioned:
-        return Conditioned(prior, problem, self.denoise)
 
     def check(self, problem: InverseProblem, prior: LatentPrior) -> None:
         """Raise InputError, naming a way out, where gradients do not come through."""
         check_gradients(problem, prior)
 
-    def denoise(
+    def __call__(
         self, prior: LatentPrior, problem: InverseProblem, latent: Latent, level: NoiseLevel
     ) -> Denoised:
         """The denoiser, and then the optimisation."""
@@ -196,7 +164,7 @@ class HardConsistency:
         enough = max(problem.noise_std / unit, LEAST_NOISE) ** 2
         with torch.enable_grad():
             clean = denoised.clean.detach().clone().requires_grad_()
-            adam = torch.optim.Adam([clean], lr=self.rate)
+            adam = torch.optim.Adam([clean], lr=RATE)
             for _ in range(self.iterations):
                 video = prior.decode(clean)
                 loss = (measurement - operator.forward(video)).square().mean() / unit**2
@@ -212,31 +180,24 @@ def _unit(problem: InverseProblem, video: Video) -> float:
     return unit_of(problem.operator, video.detach())
 
 
-def check_gradients(problem: InverseProblem, prior: LatentPrior) -> None:
-    """Raise InputError where no gradient comes through the prior's decoder."""
+def check_gradients(
+    problem: InverseProblem, prior: LatentPrior, denoised: bool = False, encoded: bool = False
+) -> None:
+    """Raise InputError if no gradient passes through the decoder, nor the others on demand."""
     if torch.is_inference_mode_enabled():
         raise InputError(
             "this method needs gradients, which torch.inference_mode() forbids: call restore "
             "outside it"
         )
     with torch.enable_grad():
-        latent = _one(problem, prior)
-        _let_through("decode", prior.decode(latent))
-
-
-def check_denoiser(problem: InverseProblem, prior: LatentPrior, encoded: bool) -> None:
-    """Raise InputError if no gradient passes through the denoiser or, on demand, the encoder."""
-    with torch.enable_grad():
-        latent = _one(problem, prior)
-        _let_through("denoise", prior.denoise(latent, prior.schedule.level(0.1)).clean)
+        one = lift(problem.operator, problem.measurement)[:1].detach()
+        latent = prior.encode(one).detach().requires_grad_()
+        video = prior.decode(latent)
+        _let_through("decode", video)
+        if denoised:
+            _let_through("denoise", prior.denoise(latent, prior.schedule.level(0.1)).clean)
         if encoded:
-            _let_through("encode", prior.encode(prior.decode(latent)))
-
-
-def _one(problem: InverseProblem, prior: LatentPrior) -> Latent:
-    """The latents of one frame, of which gradients can be taken."""
-    one = lift(problem.operator, problem.measurement)[:1].detach()
-    return prior.encode(one).detach().requires_grad_()
+            _let_through("encode", prior.encode(video))
 
 
 def _let_through(method: str, answer: Tensor) -> None:

@@ -20,6 +20,7 @@ from visionxl.operators.lifting import lift
 from visionxl.protocols import (
     Correction,
     DataConsistency,
+    Denoised,
     Initializer,
     InverseProblem,
     Latent,
@@ -64,10 +65,8 @@ Renoise = Callable[[Latent, Latent, Passage, Generator], Latent]
 It has ``shared = True`` if all frames share its draws: only then can a clip be cut into windows.
 """
 
-Condition = Callable[[LatentPrior, InverseProblem], LatentPrior]
-"""(prior, problem) -> the prior with its denoiser conditioned on the measurement.
-
-The start is made with the unconditioned prior, because it may use a single frame."""
+Condition = Callable[[LatentPrior, InverseProblem, Latent, NoiseLevel], Denoised]
+"""(prior, problem, latent, level) -> what a denoiser returns, given the measurement, too."""
 
 
 @runtime_checkable
@@ -85,9 +84,11 @@ def unfiltered(video: Video, level: NoiseLevel) -> Video:
     return video
 
 
-def unconditioned(prior: LatentPrior, problem: InverseProblem) -> LatentPrior:
-    """The prior as it is: the measurement enters through the consistency alone."""
-    return prior
+def unconditioned(
+    prior: LatentPrior, problem: InverseProblem, latent: Latent, level: NoiseLevel
+) -> Denoised:
+    """The prior's denoiser as it is: the measurement enters through the consistency alone."""
+    return prior.denoise(latent, level)
 
 
 def _times(times: Any) -> tuple[float, ...]:
@@ -114,8 +115,8 @@ class Sampler:
         consistency: pulls each estimate towards the measurement.
         low_pass: ``(video, level) -> video``, before a video is encoded again.
         renoise: ``(clean, noise, passage, generator) -> latents`` at a lower level.
-        condition: ``(prior, problem) -> prior``: the measurement enters the denoiser too, for
-            methods that follow gradients through it.
+        condition: ``(prior, problem, latent, level) -> Denoised``, in place of the prior's
+            denoiser: for methods that follow gradients of the measurement through it.
         finish: corrects the last estimate once more, after its consistency; None for nothing.
     """
 
@@ -193,13 +194,12 @@ def _steps(
 ) -> Iterator[Step]:
     """The steps, the last with ``full`` and those before with ``quick``."""
     first, last = 0 if state is None else state.index, len(sampler.times) - 1
-    unguided = quick if first < last else full
-    prior = sampler.condition(unguided, problem)
+    prior = quick if first < last else full
     levels = [prior.schedule.level(t) for t in sampler.times]
     check_first(levels[0])
     if state is None:
         with torch.no_grad(), no_autocast():
-            latent = sampler.initializer.start(problem, unguided, levels, generator)
+            latent = sampler.initializer.start(problem, prior, levels, generator)
             latent = check_start(sampler.initializer, problem.measurement, latent)
     else:
         latent = state.latent
@@ -209,11 +209,11 @@ def _steps(
         level, began, following = levels[index], time.perf_counter(), None
         changed = first < index == last and quick is not full
         if changed:
-            prior = sampler.condition(full, problem)
+            prior = full
         with step_named(index), torch.no_grad(), no_autocast():
             new = fresh and index == first
             with first_seen(sampler.initializer, latent) if new else nullcontext():
-                denoised = prior.denoise(latent, level)
+                denoised = sampler.condition(prior, problem, latent, level)
             decoded = prior.decode(denoised.clean)
             if index == first or changed:
                 check_decoded(prior, sampler.initializer, problem, decoded)

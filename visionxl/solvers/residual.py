@@ -80,8 +80,8 @@ def check_result(
         warnings.warn(
             f"the result does not explain its measurement: y - A x is {residual:.3g}, where the "
             f"noise is {problem.noise_std:g} and y itself {size:.3g} (root mean squares). Look for "
-            "a wrong operator or noise, or a consistency that diverges or does nothing "
-            f"(visionxl.testing.check_consistency){steep}",
+            "a wrong operator or noise, too few steps, or a consistency that diverges or does "
+            f"nothing (visionxl.testing.check_consistency){steep}",
             stacklevel=4,
         )
     bound = FAR * max(1.0, torch.linalg.vector_norm(y, math.inf).item() / gain)

@@ -82,7 +82,7 @@ def forget():
 def taken(frames, side, prior, consistency):
     """The bytes that a restoration takes at its peak."""
     generator = torch.Generator().manual_seed(0)
-    video = torch.rand(frames, 3, side, side, generator=generator)
+    video = torch.rand(frames, 3, side, side, generator=generator).mul_(2).sub_(1)
     operator = AveragePool(4) @ TemporalAverage(7)
     before = memory("VmRSS") - video.nbytes
     problem = simulate(video, operator, 0.05, generator=generator)

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -86,8 +87,7 @@ def problem_of(frames, dtype=torch.float64, operator=OPERATORS["circular"]):
 def restored(
     prior, method, frames, together, dtype=torch.float64, seed=0, parts=None, count=4, **options
 ):
-    with warnings.catch_warnings():  # of total variation, which is wrong for these videos
-        warnings.filterwarnings("ignore", "the result does not explain")
+    with quiet():
         return split_restore(
             problem_of(frames, dtype),
             prior,
@@ -96,6 +96,14 @@ def restored(
             generator=torch.Generator().manual_seed(seed),
             **options,
         ).video
+
+
+@contextmanager
+def quiet():
+    """Without the warning of total variation, which is wrong for these videos."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the result does not explain")
+        yield
 
 
 def by_networks(model: Path, together: Processes):
@@ -118,21 +126,23 @@ def by_known_priors(together: Processes):
     )
     iterative = METHODS["vision_xl"](count=4, consistency=split)
     on_device = hosted(problem_of(5), iterative, "cpu")  # whose operator is on the device
-    yield (
-        "gaussian hosted iterative 5",
-        split_restore(
+    with quiet():
+        found = split_restore(
             on_device[0],
             exact,
             on_device[1],
             processes=together,
             generator=torch.Generator().manual_seed(0),
-        ).video,
-    )
+        )
+    yield "gaussian hosted iterative 5", found.video
     yield "gaussian gone on 5", gone_on(exact, together)
     for method in METHODS:  # more frames than are computed at once
         generator = torch.Generator().manual_seed(0)
         there = hosted(problem_of(23), METHODS[method](count=4), "cpu")
-        found = split_restore(there[0], exact, there[1], processes=together, generator=generator)
+        with quiet():
+            found = split_restore(
+                there[0], exact, there[1], processes=together, generator=generator
+            )
         yield f"gaussian hosted {method} 23", found.video
 
 

@@ -18,6 +18,7 @@ from urllib.request import Request as WebRequest
 import models
 import pytest
 import torch
+from attrs import evolve
 from command_line import free_port, make_clip, moving_scene, visionxl
 from PIL import Image
 
@@ -220,6 +221,22 @@ def test_the_page_gives_what_the_commands_give(simulate, method, tmp_path, monke
     for picture in (outcome.before, outcome.after):
         with Image.open(picture) as opened:
             assert opened.size == (48, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "written"),
+    [
+        ("restored.mkv", "restored.mkv", "x-restored.mp4"),
+        ("-x.mkv", "./-x.mkv", "restored.mp4"),
+        ("x.mkv", "x.mkv", "restored.mp4"),
+    ],
+)
+@pytest.mark.parametrize("simulate", [True, False])
+def test_the_command_does_not_write_over_what_it_reads(name, read, written, simulate):
+    command = command_of(evolve(asked(simulate=simulate), name=name))
+    assert command[-1] == written
+    assert read in command
+    assert (command[2] == read) == (not simulate)
 
 
 @pytest.mark.filterwarnings("ignore:.*result's values are beyond")

@@ -346,6 +346,18 @@ CASES = {
         "restore clip.mkv --task deblur --overwrite --output ../place/clip.mkv",
         ["would replace an input", "clip.mkv"],
     ),
+    "an output that is the folder of the measurement": (
+        "restore masks/00000.png --task deblur --overwrite --output masks",
+        ["output 'masks' would replace an input", "00000.png"],
+    ),
+    "an output that is the folder of the clip": (
+        "simulate masks/00000.png --task deblur --overwrite --output ../place/masks",
+        ["would replace an input", "00000.png"],
+    ),
+    "an output that is only a suffix": (
+        "restore clip.mkv --task deblur --output .mkv",
+        ["'.mkv' is a suffix without a name"],
+    ),
     "a picture that is the mask": (
         "restore clip.mkv --task inpaint --mask mask.png --overwrite --output mask.mp4",
         ["would replace an input", "mask.png"],

@@ -105,6 +105,12 @@ def test_a_truth_that_comes_after_the_end_is_told(run):
     assert run(*words).code == 0
     answer = run(*words, "--truth clip.mkv")
     assert "--truth came too late: visionxl evaluate x.mkv clip.mkv" in answer.out
+    make_clip(Path("other.mkv"), 2)
+    run("restore y.safetensors --output z.mkv --truth clip.mkv", *QUICK)
+    told = ["restore y.safetensors --output z.mkv --resume", *QUICK]
+    assert "came too late" not in run(*told, "--truth clip.mkv").out
+    answer = run(*told, "--truth other.mkv")
+    assert "--truth came too late: visionxl evaluate z.mkv other.mkv" in answer.out
     answer = run(*words, "--truth no.mp4")
     assert answer.code == 2
     assert "--truth 'no.mp4' does not exist" in answer.err

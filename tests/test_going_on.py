@@ -93,6 +93,7 @@ def test_the_inner_prior_makes_every_step_but_the_last(state):
     assert found.trace[-1].index == LAST
 
 
+@pytest.mark.filterwarnings("ignore:the result does not explain its measurement")
 def test_a_method_of_one_step_leaves_the_inner_prior_alone():
     quick = Counted([])
     sampler = evolve(SAMPLER, times=(0.1,))

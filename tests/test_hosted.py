@@ -169,6 +169,7 @@ def test_total_variation_by_windows_differs_little_and_one_window_not_at_all(nam
     assert psnr(near.video, expected) > psnr(far.video, expected) + 1
 
 
+@pytest.mark.filterwarnings("ignore:the result does not explain its measurement")
 @each_operator
 def test_a_hosted_run_is_the_run(operator):
     problem, sampler = problem_of(operator), vision_xl(count=10)
@@ -397,6 +398,7 @@ def test_a_window_that_is_cut_again_needs_as_many_frames_without_a_measurement()
         windows_of(problem.operator, outer.size, core=3, context=5)
 
 
+@pytest.mark.filterwarnings("ignore:the result does not explain its measurement")
 @each_operator
 def test_hosted_windows_are_the_windows(operator):
     problem, sampler = problem_of(operator), vision_xl(count=7)

@@ -90,6 +90,7 @@ def test_a_part_without_a_hash_is_counted_too():
     assert own.consistency == known.consistency
 
 
+@pytest.mark.filterwarnings("ignore:the result does not explain its measurement")
 @pytest.mark.parametrize("name", cases(*[GaussianPrior.natural(8, 8)] * 2))
 def test_the_estimate_is_within_fifteen_percent(name, pocket, small):
     case = benchmark.Case(*cases(pocket, small)[name])

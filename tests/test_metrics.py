@@ -96,6 +96,11 @@ def test_the_negative_of_a_picture_is_not_like_it():
     assert ssim(-truth, truth) < 0
 
 
+def test_of_no_frames_there_is_no_measure():
+    none = torch.zeros(0, 3, 16, 16)
+    assert all(math.isnan(measure(none, none)) for measure in MEASURES)
+
+
 def test_of_equal_videos_psnr_is_infinite_and_ssim_one():
     _, truth = pair()
     assert psnr(truth, truth) == difference_psnr(truth, truth) == math.inf

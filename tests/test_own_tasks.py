@@ -58,6 +58,7 @@ def place(tmp_path, monkeypatch):
     Path("own").mkdir()
     Path("own/shutter.py").write_text(CODE)
     Path("own/helper.py").write_text("BANDS = 4\n")
+    monkeypatch.delitem(sys.modules, "helper", raising=False)  # another test's
     make_clip(Path("clip.mkv"), frames=9)
     return tmp_path
 
@@ -135,6 +136,27 @@ def test_of_a_recording_with_fewer_frames_the_shortest_video_is_restored(
     assert len(read_clip("x.mkv").video) == frames
 
 
+def test_of_a_snapshot_the_shortest_video_is_told_too(place, monkeypatch, capfd):
+    """As many frames are restored as were measured, and there were eight times as many."""
+    words = ["simulate", "clip.mkv", "--task", "snapshot", "--frames", "8", "--output", "s.mkv"]
+    assert visionxl(monkeypatch, capfd, *words).code == 0
+    words = ["restore", "s.mkv", "--task", "snapshot", "--method", "vision_xl", "--steps", "3"]
+    answer = visionxl(monkeypatch, capfd, *words, "--output", "x.mkv")
+    assert answer.code == 0, answer.err
+    assert "the shortest video with such a measurement has" in " ".join(answer.out.split())
+
+
+def test_a_file_of_other_than_three_channels_is_told_of_where_it_is_made(place, run):
+    Path("gray.py").write_text(
+        "from visionxl.operators import Grayscale\n"
+        "def make(frames, height, width, generator):\n"
+        "    return Grayscale(weights=(1 / 3,) * 3)\n"
+    )
+    answer = run("simulate clip.mkv --task gray.py:make --output g.mkv")
+    assert answer.code == 0
+    assert "read with three channels, and not with 1, so only" in " ".join(answer.out.split())
+
+
 def test_what_a_part_of_ones_own_prints_is_not_among_the_json(place, monkeypatch, capfd):
     Path("loud.py").write_text(
         "from visionxl import PocketPrior\n"
@@ -186,8 +208,9 @@ def test_what_it_measured_is_evaluated(place, run):
         ("restore y.safetensors --task own/changed/shutter.py:make", ["makes another operator"]),
     ],
 )
-def test_what_is_wrong_is_one_sentence(place, run, words, told):
+def test_what_is_wrong_is_one_sentence(place, run, monkeypatch, words, told):
     assert run(MEASURE).code == 0
+    monkeypatch.delitem(sys.modules, "helper")  # as in another process
     Path("own/bad.py").write_text("1 / 0\n")
     Path("own/changed").mkdir()
     Path("own/changed/shutter.py").write_text(CODE.replace("roll(-i", "roll(i"))
@@ -255,6 +278,48 @@ def test_modules_of_a_package_are_part_of_the_code(tmp_path):
             file.write("# changed\n")
         told.add(checksum(task))
     assert len(told) == 6
+
+
+def test_packages_around_a_module_are_part_of_the_code(tmp_path):
+    folder = tmp_path / "pack"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("SPREAD = 1\n")
+    (folder / "deep.py").write_text("from . import SPREAD\n")
+    (tmp_path / "m.py").write_text("from pack.deep import SPREAD\n")
+    (tmp_path / "n.py").write_text("import pack.deep as deep\n")
+    before = [checksum(tmp_path / name) for name in ("m.py", "n.py")]
+    (folder / "__init__.py").write_text("SPREAD = 2\n")
+    after = [checksum(tmp_path / name) for name in ("m.py", "n.py")]
+    assert not set(before) & set(after)
+
+
+def test_modules_of_one_name_beside_two_files_are_not_mixed_up(place, run):
+    """Python keeps one module of a name: the second file would be given the first one's."""
+    Path("other").mkdir()
+    Path("other/helper.py").write_text("COUNT = 4\n")
+    Path("other/m.py").write_text(
+        "import helper\nfrom visionxl import vision_xl\n"
+        "def method(count):\n    return vision_xl(count=helper.COUNT)\n"
+    )
+    assert run(MEASURE).code == 0
+    answer = run(f"restore y.safetensors {OWN} --method other/m.py:method --output x.mkv")
+    assert answer.code == 2
+    assert (
+        "m.py imports helper, which lies beside it, but another module of that name" in answer.err
+    )
+
+
+def test_a_function_imports_what_lies_beside_its_file(place, run):
+    Path("own/late.py").write_text(
+        "from visionxl.operators import GaussianBlur\n"
+        "def make(frames, height, width, generator):\n"
+        "    from told_late import SIGMA\n"
+        "    return GaussianBlur(SIGMA)\n"
+    )
+    Path("own/told_late.py").write_text("SIGMA = 1.5\n")
+    answer = run("simulate clip.mkv --task own/late.py:make --output z.safetensors")
+    assert answer.code == 0
+    assert "sigma=1.5" in answer.out
 
 
 def test_rounding_does_not_make_an_operator_another_one():

@@ -427,6 +427,7 @@ def test_the_wiener_spread_is_what_a_white_gaussian_leaves_unknown():
     assert WienerSpread(STD)(level) ** 2 == pytest.approx(expected)
 
 
+@pytest.mark.filterwarnings("ignore:the result does not explain its measurement")
 def test_a_renoise_that_depends_on_the_consistency_follows_an_exchanged_one():
     problem = problem_of(AveragePool(2), 0.1)
     one, other = WienerSpread(), WienerSpread(0.05)

@@ -620,3 +620,10 @@ def test_a_result_that_is_worse_than_its_measurement_is_noted(after, before, tol
     notes = about_measures(record)
     assert len(notes) == (told is not None)
     assert all(told in note for note in notes)
+
+
+def test_a_measurement_with_one_exact_frame_is_not_called_exact():
+    """Its PSNR, a mean over frames, is infinite."""
+    measured = {"psnr": None, "difference_psnr": 40.0}
+    record = {"measures": {"psnr": 50.0}, "measurement_measures": measured}
+    assert about_measures(record) == []

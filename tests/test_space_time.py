@@ -408,7 +408,7 @@ HIGH_PASS = [[-1 / 9, -1 / 9, -1 / 9], [-1 / 9, 8 / 9, -1 / 9], [-1 / 9, -1 / 9,
 def test_an_operator_of_differences_has_a_unit_and_a_lift(gain):
     """It answers an even grey by 0, or by a rounding that depends on its unit."""
     blur = Blur([[gain * tap for tap in row] for row in HIGH_PASS])
-    video = torch.rand(2, 3, 16, 24, generator=generator())
+    video = torch.rand(2, 3, 16, 24, generator=generator()) * 2 - 1
     assert gain_of(blur, video) == pytest.approx(gain * math.sqrt(8 / 9), rel=0.05)
     for operator in (
         blur,
@@ -440,7 +440,7 @@ SHOWN = {
 
 @pytest.mark.parametrize(("operator", "fine"), SHOWN.values(), ids=SHOWN)
 def test_the_motion_is_searched_finely_where_fine_detail_is_measured(operator, fine, monkeypatch):
-    video = torch.rand(7, 3, 32, 48, generator=generator())
+    video = torch.rand(7, 3, 32, 48, generator=generator()) * 2 - 1
     assert is_fine(operator, video, gain_of(operator, video)) == fine
     asked = []
 

@@ -54,6 +54,7 @@ from visionxl.solvers import (
     ClosedForm,
     DampedCG,
     GaussNewton,
+    Linearized,
     MotionShrinkage,
     NullSpace,
     PlainCG,
@@ -766,6 +767,116 @@ def test_a_consistency_that_keeps_what_hardly_shows_in_a_run_is_caught():
         check_method(
             method, AveragePool(2), PRIOR, (2, 3, 8, 12), tolerance=1e-3, dtype=torch.float64
         )
+
+
+class BackProjectionKept:
+    """Keeps the adjoint of the first measurement for each noise and level."""
+
+    def __init__(self):
+        self.kept = {}
+
+    def correct(self, estimate, problem, level):
+        operator, key = problem.operator, (problem.noise_std, level.time)
+        back = self.kept.setdefault(key, operator.adjoint(problem.measurement))
+        return Correction(estimate + 0.5 * (back - operator.adjoint(operator.forward(estimate))))
+
+
+def test_a_consistency_that_keeps_what_belongs_to_a_measurement_is_caught():
+    with pytest.raises(ContractError, match="depends on its arguments alone"):
+        check_consistency(BackProjectionKept(), GaussianBlur(1.0), (3, 3, 16, 16))
+    method = evolve(METHOD, consistency=BackProjectionKept())
+    with pytest.raises(ContractError, match="consistency depends on its arguments alone"):
+        check_method(method, GaussianBlur(1.0), PRIOR, (2, 3, 8, 12))
+
+
+class Cubic:
+    """A sound one; those below spoil its derivative."""
+
+    def forward(self, video):
+        return video + 0.1 * video**3
+
+    def lift(self, measurement):
+        return measurement.clone()
+
+    def linearize(self, video):
+        return Times(self.slope(video))
+
+    def slope(self, video):
+        return 1 + 0.3 * video**2
+
+
+class DoubleSlope(Cubic):
+    def slope(self, video):
+        return 1 + 0.3 * video.double() ** 2
+
+
+class InPlace(Cubic):
+    def slope(self, video):
+        return 1 + 0.3 * video.clamp_(-1, 1) ** 2
+
+
+class LastSlope(Cubic):
+    """Its derivatives all answer for the last video."""
+
+    def linearize(self, video):
+        self.last = self.slope(video)
+        return LastOf(self)
+
+
+class Times:
+    def __init__(self, slope):
+        self.slope = slope
+
+    def forward(self, video):
+        return self.slope * video
+
+    adjoint = forward
+
+
+class LastOf:
+    def __init__(self, operator):
+        self.operator = operator
+
+    def forward(self, video):
+        return self.operator.last * video
+
+    adjoint = forward
+
+
+@pytest.mark.parametrize(
+    ("operator", "told"),
+    [
+        (DoubleSlope(), "tensor of its argument's dtype"),
+        (InPlace(), "linearize leaves its video alone"),
+        (LastSlope(), "derivative stays that at its own video"),
+    ],
+)
+def test_a_derivative_that_breaks_a_law_is_caught(operator, told):
+    check_operator(Cubic(), (2, 3, 6, 8))
+    with pytest.raises(ContractError, match=told):
+        check_operator(operator, (2, 3, 6, 8))
+
+
+@pytest.mark.parametrize("operator", [DoubleSlope(), InPlace()])
+def test_a_wrong_derivative_is_told_of_by_its_name(operator):
+    video = noise(2, 3, 6, 8).float()
+    problem = InverseProblem(operator, Cubic().forward(video), 0.05)
+    with pytest.raises(InputError, match=rf"{type(operator).__name__}.*(derivative|linearize)"):
+        Linearized(NoiseAware()).correct(video, problem, NoiseLevel(0.1, 0.9, 0.4))
+
+
+class Seeded:
+    """A start that sets the seed of everybody."""
+
+    def start(self, problem, prior, levels, generator):
+        torch.manual_seed(0)
+        latent = EncodedBackProjection().start(problem, prior, levels, generator)
+        return latent + 0.01 * torch.randn(latent.shape).to(latent)
+
+
+def test_a_start_that_sets_the_global_seed_is_caught():
+    with pytest.raises(ContractError, match="leaves the global random numbers alone"):
+        check_initializer(Seeded(), AveragePool(2), PRIOR, (2, 3, 8, 12))
 
 
 def test_what_is_no_method_is_refused():

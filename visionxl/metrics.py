@@ -79,6 +79,8 @@ def ssim(video: Video, truth: Video) -> float:
             f"video has frames of {video.shape[-2]}x{video.shape[-1]}: SSIM looks at {WINDOW} "
             "pixels a side at once; give larger ones"
         )
+    if not len(video):
+        return float("nan")
     values = [
         structural_similarity_index_measure(
             frame.clamp(-1, 1).add(1).unsqueeze(0),
@@ -92,6 +94,7 @@ def ssim(video: Video, truth: Video) -> float:
 
 def _fine(video: Video) -> Video:
     """In float32, where it is in half precision: squares underflow, and variances cancel."""
+    video = video.detach()
     return video.float() if video.dtype.itemsize < 4 else video
 
 

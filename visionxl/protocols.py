@@ -193,6 +193,11 @@ def _check_measurement(_: object, __: object, value: object) -> None:
             f"measurement is {value.dtype}: give torch.view_as_real(y), real and imaginary part "
             "along a last axis, and have forward return the same"
         )
+    if isinstance(value, Tensor) and not value.is_floating_point():
+        raise InputError(
+            f"measurement is {value.dtype}: expected a tensor of floating point numbers; for 8-bit "
+            "pictures give y.float() / 127.5 - 1"
+        )
     if isinstance(value, Tensor):
         return
     kind, way_out = type(value).__name__, "torch.from_numpy(y) for an array"

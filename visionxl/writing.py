@@ -42,6 +42,8 @@ SUFFIXES = (*ENCODINGS, ".safetensors", ".png", "")
 
 def check_kind(path: Path, frames: int | None = None) -> None:
     """Raise InputError for a suffix that cannot be written, or not with so many frames."""
+    if path.name.lower() in SUFFIXES:
+        raise InputError(f"output {str(path)!r} is a suffix without a name: write one before it")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"output {str(path)!r}: {path.suffix!r} cannot be written; choose .mp4 (H.264), "
@@ -230,7 +232,8 @@ def _encode_or_fail(
     except (av.FFmpegError, ValueError) as error:
         if sound is None:  # a full disk, for instance
             raise OSError(str(error)) from error
-        notes.append(f"the sound was not copied: {path.suffix} cannot hold it ({error})")
+        said = getattr(error, "strerror", None) or error
+        notes.append(f"the sound was not copied: {path.suffix} cannot hold it ({said})")
         _encode_or_fail(path, pieces, rate, encoding, None, notes)
 
 

@@ -11,7 +11,6 @@ from PIL import Image
 
 from visionxl.app import Limits, Outcome, Progress, Request
 from visionxl.cli.app_priors import Loaders, chosen
-from visionxl.cli.jobs import drawn_mask
 from visionxl.cli.measurement_options import (
     MeasurementOptions,
     about_measurement,
@@ -147,14 +146,12 @@ def posed(request: Request) -> tuple[InverseProblem, Description]:
 
 def about_clip(request: Request, problem: InverseProblem, description: Description) -> list[str]:
     """What was assumed of a clip that is itself the measurement."""
-    path = Path(request.name)
     return about_measurement(
-        path,
+        Path(request.name),
         description,
         problem.operator,
         MeasurementOptions(request.task, request.noise, SEED),
         frames=len(problem.measurement),
-        drawn=drawn_mask(problem.operator, path, description),
     )
 
 
@@ -177,11 +174,13 @@ def command_of(request: Request) -> list[str]:
     measured = ["--task", request.task, "--noise", f"{request.noise:g}"]
     own = [] if request.prior == "pocket" else ["--prior", request.prior]
     command = ["visionxl", "restore"]
+    name = f"./{request.name}" if request.name.startswith("-") else request.name
     if request.simulate:
-        command += [MEASUREMENT, "--truth", request.name]
+        command += [MEASUREMENT, "--truth", name]
     else:
-        command += [request.name, *measured]
-    return [*command, "--method", request.method, *own, "--output", VIDEO]
+        command += [name, *measured]
+    output = VIDEO if Path(name).stem != Path(VIDEO).stem else f"x-{VIDEO}"
+    return [*command, "--method", request.method, *own, "--output", output]
 
 
 def middle(path: Path, video: Video) -> Path:

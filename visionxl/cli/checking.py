@@ -20,17 +20,18 @@ def check_there(option: str, path: Path) -> None:
 
 
 def check_apart(output: Path, written: Iterable[Path], inputs: Iterable[Path | None]) -> None:
-    """Raise InputError where a file that is written would replace an input, or lie among its
-    pictures.
+    """Raise InputError where what is written would replace an input, or the folder that it is in,
+    or lie among its pictures.
 
     Args:
         output: for messages.
-        written: files.
+        written: files and folders.
         inputs: files and folders; None for none.
     """
     for given in [path for path in inputs if path is not None and path.exists()]:
         for path in written:
             same = path.exists() and path.samefile(given)
+            same = same or (path.is_dir() and path.resolve() in given.resolve().parents)
             among = path.suffix.lower() in IMAGES and given.is_dir()
             if same or (among and given.resolve() == path.resolve().parent):
                 what = "replace" if same else "add to"

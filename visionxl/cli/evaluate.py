@@ -78,7 +78,7 @@ def evaluate(
             raise InputError(
                 f"--measurement {measurement.name} has shape {values.shape}, but measuring the "
                 f"restored video gives {made}: give the measurement that the video was restored "
-                "from"
+                f"from{', and leave --frames out' if frames is not None else ''}"
             )
         mask = outermost_mask(operator)
         seen = values if mask is None else masked(values, mask.mask)

@@ -1,11 +1,10 @@
 """What restore does with one measurement: as a whole, or a window at a time.
 
-Both kinds have the ``operator``, the number of ``measured_frames``, ``shown``, frames from which
-the noise can be estimated, ``drawn``, a random mask that was not given, and the same methods:
-``checksum`` of the measurement and the mask; ``truth``, which returns the original clip in the
-measured size, or its path, with notes; ``run``, whose result has a ``record`` and ``notes``; and
-``write``, which takes the result and the truth, and returns the files that it wrote: the video, a
-picture, a page and the record.
+Both kinds have a ``problem``, a ``description``, and the same methods: ``checksum`` of the
+measurement and the mask; ``truth``, which returns the original clip in the measured size, or its
+path, with notes; ``run``, whose result has a ``record`` and ``notes``; and ``write``, which takes
+the result and the truth, and returns the files that it wrote: the video, a picture, a page and the
+record.
 """
 
 import hashlib
@@ -17,7 +16,7 @@ import torch
 from attrs import evolve, frozen
 from torch import Tensor
 
-from visionxl.cli.checking import about_truth, check_original, check_there
+from visionxl.cli.checking import about_truth, check_original
 from visionxl.cli.long import Long, about_windows, restored_in_windows, write_long
 from visionxl.cli.measurement_options import (
     MeasurementOptions,
@@ -25,7 +24,6 @@ from visionxl.cli.measurement_options import (
     without_hidden,
 )
 from visionxl.cli.memory import check_memory
-from visionxl.cli.order import Order
 from visionxl.cli.outputs import Restored, write_all
 from visionxl.cli.reading import measurement_in_frames
 from visionxl.cli.running import Run, restored
@@ -35,14 +33,12 @@ from visionxl.measurements import Description, generator_of
 from visionxl.operators import Mask
 from visionxl.operators.composition import find_parts
 from visionxl.operators.reach import has_reach
-from visionxl.protocols import ForwardOperator, InverseProblem, LatentPrior, Measurement, Video
+from visionxl.protocols import ForwardOperator, InverseProblem, LatentPrior, Video
 from visionxl.sizes import cover
 from visionxl.solvers.loop import Sampler
 from visionxl.solvers.windows import CONTEXT, CORE, LongProblem
-from visionxl.streaming import FrameStream, TensorFrames, clip_in_pieces, masked
+from visionxl.streaming import TensorFrames, clip_in_pieces, masked
 from visionxl.video import read_clip
-
-DRAWN = ("inpaint", "inpaint+")  # tasks with a random mask
 
 
 def shown(frames: Any, operator: object) -> Any:
@@ -51,43 +47,22 @@ def shown(frames: Any, operator: object) -> Any:
     return frames if plain and not find_parts(operator, Mask) else None
 
 
-def drawn_mask(operator: object, path: Path, description: Description) -> Tensor | None:
-    """The mask that was drawn for a measurement whose file does not have it."""
-    told = description.mask is not None or path.suffix.lower() == ".safetensors"
-    if told or description.task not in DRAWN:
-        return None
-    return find_parts(operator, Mask)[0].mask
-
-
 @frozen(eq=False)
 class WholeClip:
     """A clip that is restored as a whole."""
 
     problem: InverseProblem
     description: Description
-    drawn: Tensor | None = None
 
     @classmethod
-    def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "WholeClip":
+    def of(cls, measurement: Path, options: MeasurementOptions, _: int | None) -> "WholeClip":
         frames, description = measurement_in_frames(measurement, options, kept=0)
         operator = description.operator(generator_of(description.seed))
         cut = isinstance(operator, ForwardOperator) and has_reach(operator)
         check_memory(*description.shape, windows=cut)  # before the frames are read
         values = without_hidden(frames[0 : len(frames)], operator)
         problem = InverseProblem(operator, values, description.noise_std)
-        return cls(problem, description, drawn_mask(operator, measurement, description))
-
-    @property
-    def operator(self) -> Any:
-        return self.problem.operator
-
-    @property
-    def measured_frames(self) -> int:
-        return len(self.problem.measurement)
-
-    @property
-    def shown(self) -> Measurement | None:
-        return shown(self.problem.measurement, self.problem.operator)
+        return cls(problem, description)
 
     def checksum(self, mask: Tensor | None) -> str:
         return checksum_of(self.problem.measurement, mask)
@@ -95,7 +70,6 @@ class WholeClip:
     def truth(self, path: Path | None) -> tuple[Video | None, list[str]]:
         if path is None:
             return None, []
-        check_there("--truth", path)
         expected = self.description
         video = read_clip(path, expected.frames + 1).video
         check_original(f"--truth {path.name}", video)
@@ -129,17 +103,16 @@ class LongClip:
     problem: LongProblem
     core: int
     description: Description
-    drawn: Tensor | None = None
 
     @classmethod
-    def of(cls, measurement: Path, options: MeasurementOptions, order: Order) -> "LongClip":
-        core = order.windows or CORE
+    def of(cls, measurement: Path, options: MeasurementOptions, windows: int | None) -> "LongClip":
+        core = windows or CORE
         kept = core + 2 * CONTEXT
         read, description = measurement_in_frames(measurement, options, kept)
         operator = description.operator(generator_of(description.seed))
         if not isinstance(operator, ForwardOperator):
             raise InputError(
-                f"--windows {order.windows}: {operator!r} is not linear, and only linear operators "
+                f"--windows {windows}: {operator!r} is not linear, and only linear operators "
                 "are cut into windows; leave --windows out"
             )
         if isinstance(read, TensorFrames):  # a video has no other values than numbers
@@ -148,21 +121,8 @@ class LongClip:
         if mask is not None:
             mask.forward(torch.empty(read.shape, device="meta"))  # it has to fit
             source = masked(read, mask.mask)
-        drawn = drawn_mask(operator, measurement, description)
         problem = LongProblem.of(operator, source, description.noise_std, core)
-        return cls(measurement, problem, core, description, drawn)
-
-    @property
-    def operator(self) -> ForwardOperator:
-        return self.problem.operator
-
-    @property
-    def measured_frames(self) -> int:
-        return len(self.problem.measurement)
-
-    @property
-    def shown(self) -> FrameStream | None:
-        return shown(self.problem.measurement, self.operator)
+        return cls(measurement, problem, core, description)
 
     def checksum(self, mask: Tensor | None) -> str:
         """Of the file: its values would have to be read twice."""
@@ -177,7 +137,6 @@ class LongClip:
     def truth(self, path: Path | None) -> tuple[Path | None, list[str]]:
         if path is None:
             return None, []
-        check_there("--truth", path)
         frames, height, width = 0, 0, 0
         for frame in clip_in_pieces(path, repeat(1), self.description.frames + 1):
             frames += 1

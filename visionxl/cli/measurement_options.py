@@ -17,7 +17,8 @@ from visionxl.measurements import (
     estimate_noise,
     least_noise,
 )
-from visionxl.operators import Composition, Mask
+from visionxl.operators import BlockCosine, Composition, Mask, Snapshot
+from visionxl.operators.composition import find_parts
 from visionxl.operators.reach import has_reach, reach_of
 from visionxl.planning.plan import counted
 from visionxl.protocols import ForwardOperator
@@ -25,6 +26,7 @@ from visionxl.streaming import FrameStream
 
 ENOUGH = 25  # frames to estimate the noise from
 DIMMED = 0.01  # of a white video: a grey level
+DRAWN = ("inpaint", "inpaint+")  # tasks with a random mask
 MUCH = 2.0  # times the noise that was taken: worth a word
 
 
@@ -67,7 +69,6 @@ def about_measurement(
     options: MeasurementOptions,
     *,
     frames: int,
-    drawn: Tensor | None,
 ) -> list[str]:
     """Notes on what was assumed of a measurement, without a look into its file.
 
@@ -77,15 +78,22 @@ def about_measurement(
         operator: that measured it.
         options: that were given.
         frames: that were measured.
-        drawn: a mask that was drawn, for a measurement whose file does not have it.
     """
     mask = None if options.mask is None else description.mask
     return [
         *about_time(operator, path),
         *about_light(operator, path, description.shape),
-        *about_frames(path, description.frames, frames),
-        *about_mask(mask, drawn, options.seed),
+        *about_frames(path, operator, description.frames, frames),
+        *about_mask(mask, drawn_mask(operator, path, description), options.seed),
     ]
+
+
+def drawn_mask(operator: object, path: Path, description: Description) -> Tensor | None:
+    """The mask that was drawn for a measurement whose file does not have it."""
+    told = description.mask is not None or path.suffix.lower() == ".safetensors"
+    if told or description.task not in DRAWN:
+        return None
+    return find_parts(operator, Mask)[0].mask
 
 
 def about_mask(mask: Tensor | None, drawn: Tensor | None, seed: int) -> list[str]:
@@ -131,7 +139,8 @@ def about_light(operator: Any, path: Path, shape: tuple[int, ...]) -> list[str]:
         shape: of the video.
     """
     linear = isinstance(operator, ForwardOperator)
-    if path.suffix.lower() == ".safetensors" or not linear or prod(shape) > MOST_TRIED:
+    coded = find_parts(operator, BlockCosine)  # no pictures, but coefficients
+    if path.suffix.lower() == ".safetensors" or not linear or coded or prod(shape) > MOST_TRIED:
         return []
     white = operator.forward(torch.ones(shape))
     white = white[white != 0]  # what a mask hides is not dimmed
@@ -145,10 +154,11 @@ def about_light(operator: Any, path: Path, shape: tuple[int, ...]) -> list[str]:
     ]
 
 
-def about_frames(path: Path, frames: int, measured: int) -> list[str]:
-    """A note if a recording has fewer frames than the restored video, whose number only a file from
-    simulate states."""
-    if path.suffix.lower() == ".safetensors" or frames == measured:
+def about_frames(path: Path, operator: object, frames: int, measured: int) -> list[str]:
+    """A note if a recording may be of a longer video than the shortest, which is restored: only a
+    file from simulate states the number."""
+    same = frames == measured and not find_parts(operator, Snapshot)
+    if path.suffix.lower() == ".safetensors" or same:
         return []
     return [
         f"{path.name} has {counted(measured)}, and the shortest video with such a measurement has "

@@ -131,8 +131,11 @@ def beside(output: Path) -> tuple[Path, Path, Path]:
 
 def about_measures(record: dict[str, Any]) -> list[str]:
     """A note on a result that is farther from the truth than what it was restored from."""
-    after, before = (record[name]["psnr"] for name in ("measures", "measurement_measures"))
+    measured = record["measurement_measures"]
+    after, before = record["measures"]["psnr"], measured["psnr"]
     if after is None or (before is not None and after >= before):  # None is infinite
+        return []
+    if before is None and measured.get("difference_psnr") is not None:  # some frames are exact
         return []
     was = "exact" if before is None else f"at {before:.2f} dB"
     return [

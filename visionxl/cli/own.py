@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache, partial, wraps
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -63,7 +63,7 @@ def find_own(option: str, name: str, arguments: str, answer: str) -> Own:
             f"{option} {name!r}: {path.name} has no function {function!r}; write "
             f"def {function or 'make'}{arguments}, which returns {answer}"
         )
-    return Own(make, f"{path.name}:{function}", code)
+    return Own(_at_home(make, path.resolve()), f"{path.name}:{function}", code)
 
 
 def file_of(option: str, name: str) -> tuple[Path, str]:
@@ -137,8 +137,10 @@ def checksum(path: Path) -> str:
         for level, name in _imported(read[file]):
             folders = file.resolve().parents
             folder = folders[min(level, len(folders)) - 1] if level else path.parent
-            place = folder.joinpath(*name.split("."))
-            waiting += [place.with_suffix(".py"), place / "__init__.py"]
+            waiting += [folder / "__init__.py"] * (level > 0)
+            for part in name.split("."):  # a package is run before what is in it
+                folder = folder / part
+                waiting += [folder.with_suffix(".py"), folder / "__init__.py"]
     files = [path, *sorted(set(read) - {path})]
     return sha256(b"".join(read[file] for file in files)).hexdigest()[:16]
 
@@ -192,6 +194,7 @@ def _beside_own(file: str) -> bool:
 @cache
 def _module(path: Path, code: str, option: str) -> Any:
     """The file, run once."""
+    _check_apart(path)
     spec = spec_from_file_location(f"{path.stem}_{code}", path)
     assert spec is not None  # it is a Python file
     assert spec.loader is not None
@@ -212,6 +215,33 @@ def _module(path: Path, code: str, option: str) -> Any:
             f"{option}: {path.name} cannot be run ({type(error).__name__}: {error}): {way}"
         ) from error
     return module
+
+
+def _at_home(function: Callable[..., Any], path: Path) -> Callable[..., Any]:
+    """The function, which can import what is beside its file."""
+
+    @wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        _check_apart(path)
+        with _beside(path):
+            return function(*args, **kwargs)
+
+    return called
+
+
+def _check_apart(path: Path) -> None:
+    """Raise InputError where a module beside the file has the name of one that is loaded, which
+    an import would give instead."""
+    for level, name in _imported(path.read_bytes()):
+        first, _, _ = name.partition(".")
+        beside = [path.parent / f"{first}.py", path.parent / first / "__init__.py"]
+        own = next((file for file in beside if file.is_file()), None)
+        loaded = getattr(sys.modules.get(first), "__file__", None)
+        if not level and own is not None and loaded and not own.samefile(loaded):
+            raise InputError(
+                f"{path.name} imports {first}, which lies beside it, but another module of that "
+                f"name is loaded, {loaded!r}: rename one"
+            )
 
 
 @contextmanager

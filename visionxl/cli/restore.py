@@ -250,9 +250,11 @@ def _many(
             with for_people(as_json):
                 answer = restore_one(path, target, order, priors, group)
         except Exception as error:
-            if group.size > 1:  # the others have to end as well
-                raise
             told = explanation(error)
+            if group.size > 1 and told is not None:  # the others have to end as well
+                raise InputError(f"{path}: {told}") from error
+            if group.size > 1:
+                raise
             if told is None:
                 traceback.print_exc()
                 told = f"{type(error).__name__}: {error}; this should not happen: please report it"

@@ -23,7 +23,7 @@ from visionxl.checkpoints import (
 )
 from visionxl.cli import outputs
 from visionxl.cli.checking import check_apart, check_there
-from visionxl.cli.jobs import LongClip, WholeClip
+from visionxl.cli.jobs import LongClip, WholeClip, shown
 from visionxl.cli.long import WINDOW
 from visionxl.cli.measurement_options import (
     MeasurementOptions,
@@ -59,9 +59,8 @@ def restore_one(
     if order.truth is not None:
         check_there("--truth", order.truth)
     check_kind(output)
-    check_output(output, overwrite=True)
-    for path in (output, *beside(output)):
-        check_output(path, overwrite=True)
+    check_output(output, overwrite=True)  # it has a name, to which the others add
+    _check_outputs(output, overwrite=True)
     weights = (Path(name) for name in (order.unet, order.lora) if name is not None)
     inputs = (measurement, order.truth, order.mask, *weights)
     check_apart(output, (output, *beside(output)), inputs)
@@ -76,7 +75,7 @@ def restore_one(
         read_mask(order.mask),
         order.estimate_noise,
     )
-    job = (WholeClip if order.windows is None else LongClip).of(measurement, options, order)
+    job = (WholeClip if order.windows is None else LongClip).of(measurement, options, order.windows)
     described = job.description
     check_kind(output, described.frames)
     settings = settings_of(measurement, output, order, described)
@@ -107,17 +106,7 @@ def restore_one(
         for path in (output, *beside(output)):
             clear_partials(path)
         with _kept(checkpoints, group):
-            given = order.noise, order.estimate_noise
-            notes = about_truth + about_rate(measurement)
-            notes += about_noise(measurement, described.noise_std, *given, job.shown)
-            notes += about_measurement(
-                measurement,
-                described,
-                job.operator,
-                options,
-                frames=job.measured_frames,
-                drawn=job.drawn,
-            )
+            notes = about_truth + _about(measurement, job, order, options)
             how = order.run(settings, inner, checkpoints, group)
             answer = job.run(prior, order.sampler(), how, truth)
             answer.notes.extend(damaged + notes)
@@ -128,6 +117,19 @@ def restore_one(
             discard(folder)
     group.give(f"wrote {output}")
     return answer.record, summary(answer.record), answer.notes, written
+
+
+def _about(measurement: Path, job: Any, order: Order, options: MeasurementOptions) -> list[str]:
+    """Notes on what was assumed of a measurement."""
+    problem, described = job.problem, job.description
+    seen = shown(problem.measurement, problem.operator)
+    noise = described.noise_std, order.noise, order.estimate_noise, seen
+    frames = len(problem.measurement)
+    return [
+        *about_rate(measurement),
+        *about_noise(measurement, *noise),
+        *about_measurement(measurement, described, problem.operator, options, frames=frames),
+    ]
 
 
 def _goes_on(output: Path, folder: Path, order: Order, run: str) -> bool:
@@ -165,7 +167,8 @@ def _already_finished(
             f"--resume: {output.name} is finished, but with {other}: give the same again, or use "
             "--overwrite without --resume to make it again"
         )
-    late = order.truth is not None and "measures" not in record
+    measured_against = record.get("settings", {}).get("truth") if "measures" in record else None
+    late = order.truth is not None and measured_against != str(order.truth)
     notes = [f"--truth came too late: visionxl evaluate {output} {order.truth}"] * late
     return record, f"{output.name} is finished: there is nothing to resume", notes, []
 
@@ -174,7 +177,7 @@ def _measured(job: Any, options: MeasurementOptions) -> dict[str, Any]:
     """What tells the measurement, its mask and its operator from others."""
     found, described = {"measured": job.checksum(options.mask)}, job.description
     if described.make is not None:  # whose code is among the settings
-        answers = answers_of(job.operator, described.shape)
+        answers = answers_of(job.problem.operator, described.shape)
         found["operator"] = answers and " ".join(f"{a + 0.0:.6g}" for a in answers)
     return found
 

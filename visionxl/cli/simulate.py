@@ -139,9 +139,15 @@ def simulate(
                 f"{output.name}, so it is not what {task} measures: take a .safetensors file"
             )
         many = "" if measured == count else ", nor how many frames the clip had"
+        way = f"give restore --task{again}; a .safetensors file keeps all this"
+        if size_of_one[0] != 3:
+            way = (
+                f"it is read with three channels, and not with {size_of_one[0]}, so only a "
+                ".safetensors file can be restored"
+            )
         notes.append(
             f"{output.name} holds 8-bit values{lossy}, and does not say how it was measured"
-            f"{many}: give restore --task{again}; a .safetensors file keeps all this"
+            f"{many}: {way}"
         )
     facts = {
         "task": task,

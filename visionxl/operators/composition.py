@@ -14,7 +14,7 @@ from visionxl.protocols import ForwardOperator, Measurement, NonlinearOperator, 
 
 
 class Composable:
-    """Gives an operator ``@``, the only thing that operators inherit in this library."""
+    """Gives an operator ``@``, all that operators inherit in this library."""
 
     __slots__ = ()
 

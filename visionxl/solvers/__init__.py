@@ -1,7 +1,6 @@
 """Consistency, the parts of a step, the loop, and methods made of them."""
 
 from visionxl.solvers.blind import estimate_kernel, fit_kernel
-from visionxl.solvers.closed_form import ClosedForm
 from visionxl.solvers.conditioned import (
     GluedLikelihood,
     Guided,
@@ -10,7 +9,7 @@ from visionxl.solvers.conditioned import (
     MeasurementLikelihood,
 )
 from visionxl.solvers.conjugate_gradient import CGResult, conjugate_gradient
-from visionxl.solvers.consistency import DampedCG, NoiseAware, PlainCG, Unchanged
+from visionxl.solvers.consistency import ClosedForm, DampedCG, NoiseAware, PlainCG, Unchanged
 from visionxl.solvers.frames import Around, FrameByFrame
 from visionxl.solvers.gauss_newton import GaussNewton, Linearized
 from visionxl.solvers.hosted import hosted

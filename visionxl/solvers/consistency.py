@@ -2,14 +2,16 @@
 
 from typing import ClassVar
 
+import torch
 from attrs import field, frozen
 
+from visionxl.errors import InputError
 from visionxl.operators.checks import normal
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
-from visionxl.solvers.closed_form import ClosedForm
 from visionxl.solvers.conjugate_gradient import conjugate_gradient, damped_cg
 from visionxl.solvers.contract import check_linear
-from visionxl.solvers.decomposition import spectrum_of
+from visionxl.solvers.decomposition import least_damping, spectrum_of
+from visionxl.solvers.modes import Modes
 from visionxl.solvers.spread import LEAST_NOISE, ScheduleSpread, Spread, damping_of, is_spread
 from visionxl.validators import above_zero, count, from_zero
 
@@ -36,6 +38,37 @@ class PlainCG:
             iterations=self.iterations,
         )
         return Correction(result.solution, result.iterations, result.residuals, result.stopped)
+
+
+@frozen
+class ClosedForm:
+    """Noise-aware consistency, solved exactly, for operators with :class:`Factors`.
+
+    Minimises ``|y - A x|^2 / sigma_y^2 + |x - x0|^2 / r_t^2``: with ``A = U S V^T`` per axis,
+    ``x = x0 + V (S / (S^2 + sigma_y^2 / r_t^2)) (U^T y - S V^T x0)``. All frames are solved at
+    once.
+
+    Args:
+        spread: ``r_t``, how far the estimate may be from the truth, by noise level.
+        least_noise: lower bound of ``sigma_y``.
+    """
+
+    spread: Spread = field(factory=ScheduleSpread, validator=is_spread)
+    least_noise: float = field(default=LEAST_NOISE, validator=above_zero)
+
+    def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
+        check_linear(problem, self)
+        modes = Modes.of(problem.operator, estimate, weak=True)
+        if modes is None:
+            raise InputError(
+                f"ClosedForm needs an operator with factors, and {problem.operator!r} has none for "
+                f"a video of {tuple(estimate.shape)}: use NoiseAware or DampedCG"
+            )
+        damping = damping_of(problem, level, self.spread, self.least_noise)
+        damping = max(damping, least_damping(modes.axes, estimate.dtype))
+        video = estimate.clone(memory_format=torch.contiguous_format)
+        modes.step(problem.measurement, damping)(video)
+        return Correction(video, iterations=0, residuals=(), stopped="exact")
 
 
 @frozen
@@ -70,31 +103,18 @@ class DampedCG:
 
 
 @frozen
-class NoiseAware:
+class NoiseAware(DampedCG):
     """The default of ``vision_xl``: :class:`ClosedForm` given factors, else :class:`DampedCG`.
 
     Both solve the same problem; for an operator with factors the solution is exact. With less noise
     than 8-bit rounding the second may not converge within its iterations; the correction's
-    ``stopped`` says so.
-
-    Args:
-        spread: ``r_t`` as a function of the noise level.
-        least_noise: lower bound of ``sigma_y``, in the measurement's units.
-        iterations: of CG, at most.
-        tolerance: of CG's relative residual.
+    ``stopped`` says so. Its arguments are those of :class:`DampedCG`.
     """
 
-    spread: Spread = field(factory=ScheduleSpread, validator=is_spread)
-    least_noise: float = field(default=LEAST_NOISE, validator=above_zero)
-    iterations: int = field(default=100, validator=count)
-    tolerance: float = field(default=1e-4, validator=from_zero)
-
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
-        if spectrum_of(problem.operator, estimate) is not None:
-            exact = ClosedForm(self.spread, self.least_noise)
-            return exact.correct(estimate, problem, level)
-        iterative = DampedCG(self.spread, self.least_noise, self.iterations, self.tolerance)
-        return iterative.correct(estimate, problem, level)
+        if spectrum_of(problem.operator, estimate) is None:
+            return DampedCG.correct(self, estimate, problem, level)
+        return ClosedForm(self.spread, self.least_noise).correct(estimate, problem, level)
 
 
 @frozen

@@ -39,9 +39,6 @@ def check_problem(problem: InverseProblem) -> float:
             f"operator {name_of(operator)} is no forward operator: it needs the methods "
             "forward(video) and adjoint(measurement), or forward, linearize and lift"
         )
-    if not measurement.is_floating_point():
-        kind = measurement.dtype
-        raise InputError(f"measurement is {kind}: expected a tensor of floating point numbers")
     if measurement.dtype.itemsize < 4:
         raise InputError(
             f"measurement is {measurement.dtype}, too coarse to solve for a video: give "

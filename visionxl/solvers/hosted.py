@@ -19,8 +19,7 @@ from visionxl.protocols import (
     NoiseLevel,
     Video,
 )
-from visionxl.solvers.closed_form import ClosedForm
-from visionxl.solvers.consistency import NoiseAware
+from visionxl.solvers.consistency import ClosedForm, NoiseAware
 from visionxl.solvers.hosted_closed_form import HostedClosedForm
 from visionxl.solvers.hosted_operator import FRAMES, HostedOperator, chunks
 from visionxl.solvers.loop import LowPass, Sampler

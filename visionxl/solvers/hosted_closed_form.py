@@ -8,8 +8,7 @@ from attrs import evolve, frozen
 from torch import Tensor
 
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
-from visionxl.solvers.closed_form import ClosedForm
-from visionxl.solvers.consistency import NoiseAware
+from visionxl.solvers.consistency import ClosedForm, NoiseAware
 from visionxl.solvers.decomposition import AxisSVD, least_damping
 from visionxl.solvers.hosted_operator import chunks
 from visionxl.solvers.modes import Modes

@@ -5,6 +5,7 @@ All windows draw the same noise, so that it does not change from one to the next
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -175,13 +176,16 @@ def restore_windows(
             index that no window has.
     """
     check_given(problem=(problem, LongProblem, "make it by LongProblem.of(operator, ...)"))
+    check_generator(generator)
     count = len(problem.windows)
     indices = range(count) if indices is None else indices
     states = {} if states is None else states
     for name, given in (("indices", indices), ("states", states)):
-        if not isinstance(given, Sequence | Mapping):
-            raise InputError(f"{name} {given!r}: expected several, such as [0, 2]")
-        if wrong := [index for index in given if index not in range(count)]:
+        kind, such = (Mapping, "{0: state}") if name == "states" else (Sequence, "[0, 2]")
+        if not isinstance(given, kind):
+            raise InputError(f"{name} {given!r}: expected several, such as {such}")
+        own = range(count)
+        if wrong := [i for i in given if not isinstance(i, Integral) or i not in own]:
             raise InputError(f"{name} has {wrong[0]!r}: there are the windows 0 to {count - 1}")
     if count > 1:
         check_shared(sampler)

@@ -17,8 +17,7 @@ from torch import Generator
 from visionxl.errors import InputError, name_of
 from visionxl.protocols import InverseProblem, Latent, LatentPrior, NoiseLevel, Passage
 from visionxl.randomness import draw_noise
-from visionxl.solvers.closed_form import ClosedForm
-from visionxl.solvers.consistency import DampedCG, NoiseAware
+from visionxl.solvers.consistency import ClosedForm, DampedCG
 from visionxl.solvers.contract import check_linear
 from visionxl.validators import flag, from_zero, share
 
@@ -186,7 +185,7 @@ class DecoupledNoise:
         problem, before, consistency = passage.problem, passage.before, passage.consistency
         # A consistency for another device or several processes wraps it.
         own = getattr(consistency, "consistency", getattr(consistency, "solver", consistency))
-        if not isinstance(own, NoiseAware | DampedCG | ClosedForm):
+        if not isinstance(own, DampedCG | ClosedForm):
             raise InputError(
                 "DecoupledNoise belongs to the consistencies NoiseAware, DampedCG and ClosedForm, "
                 f"and this is {name_of(consistency)}: replace renoise, too, for instance by "

@@ -150,6 +150,8 @@ def windows_of(
             ends of a clip that is not circular there are none.
     """
     check_count("core", core)
+    if not isinstance(frames, Integral) or isinstance(frames, bool):
+        raise InputError(f"frames {frames!r} is not a whole number")
     if context is not None and (not isinstance(context, Integral) or isinstance(context, bool)):
         raise InputError(f"context {context!r} is not a whole number, or None")
     least = least_context(operator)

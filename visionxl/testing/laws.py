@@ -81,7 +81,7 @@ def ask(
         tolerance: share by which two outputs may differ.
         where: the circumstances, to continue the message.
     """
-    watched = (given, *others)
+    watched, chance = (given, *others), torch.get_rng_state()
     before = [tensor.clone() for tensor in watched]
     try:
         answer = question()
@@ -113,6 +113,14 @@ def ask(
             f"a second call gave an answer that is {far:.1e} away, as a share of its size",
             "draw random numbers only from a generator that is an argument, and keep no state",
         )
+    require(
+        torch.equal(torch.get_rng_state(), chance),
+        part,
+        f"{method} leaves the global random numbers alone",
+        "it drew from them, or set their seed, which others in the program rely on",
+        "draw random numbers only from a generator that is an argument: torch.randn(shape, "
+        "generator=generator)",
+    )
     return answer
 
 
@@ -193,7 +201,10 @@ class Draws:
     def noise(self, shape: Sequence[int]) -> Tensor:
         """Of unit variance."""
         drawn = torch.randn(
-            *shape, generator=self.generator, dtype=torch.float64, device=self.generator.device
+            tuple(shape),
+            generator=self.generator,
+            dtype=torch.float64,
+            device=self.generator.device,
         )
         return drawn.to(self.device, self.dtype)
 

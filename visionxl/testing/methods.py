@@ -122,8 +122,9 @@ def _check_memory(
 ) -> None:
     """What a consistency kept may hardly show in a run, but does in an estimate that is wrong."""
     level = prior.schedule.level(sampler.times[-1])
+    other = evolve(problem, measurement=-problem.measurement)
     asked, anew = (
-        method.consistency.correct(far.clone(), problem, level).video
+        method.consistency.correct(far.clone(), other, level).video
         for method in (sampler, deepcopy(fresh))
     )
     away = apart(anew, asked)

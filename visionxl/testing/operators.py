@@ -300,7 +300,15 @@ def _product(factors: Any, video: Tensor) -> Tensor:
 
 def _check_nonlinear(operator: Any, shape: Sequence[int], draws: Draws, seed: int) -> None:
     video, direction = 0.5 * draws.noise(shape), draws.noise(shape)
+    before = video.clone()
     jacobian = operator.linearize(video)
+    require(
+        torch.equal(video, before),
+        operator,
+        "linearize leaves its video alone",
+        "the call changed its values",
+        "work on a copy (video.clone()), and avoid methods that end in _",
+    )
     require(
         isinstance(jacobian, ForwardOperator),
         operator,
@@ -341,7 +349,16 @@ def _check_nonlinear(operator: Any, shape: Sequence[int], draws: Draws, seed: in
         f"{enough:.0e} is their own error",
         "derive forward again, at the video that linearize is given",
     )
-    _check_kind(jacobian, video)
+    operator.linearize(0.5 * video)
+    require(
+        torch.equal(jacobian.forward(direction), found),
+        operator,
+        "a derivative stays that at its own video",
+        "after linearize was called for another video, the first derivative answers otherwise",
+        "give the derivative what it needs, and keep nothing of a video in the operator",
+    )
+    for kind in dict.fromkeys((draws.dtype, torch.float32)):
+        _check_kind(operator.linearize(video.to(kind)), video.to(kind))
     _check_linear(jacobian, shape, draws, seed)
 
 

@@ -194,6 +194,8 @@ def test_values_are_shown_in_a_line():
         (lambda: plain(lift)(CLIP, OPERATOR), "operator is a tensor: give lift an operator first"),
         (lambda: plain(lift)(OPERATOR, None), "measurement None: expected a tensor"),
         (lambda: plain(windows_of)(OPERATOR, 9, 4.0), "core 4.0 is not a whole number from 1"),
+        (lambda: plain(windows_of)(OPERATOR, 20.5, 4), "frames 20.5 is not a whole number"),
+        (lambda: InverseProblem(OPERATOR, CLIP.byte()), "uint8: expected.*127.5 - 1"),
         (lambda: plain(windows_of)(OPERATOR, 9, 4, 1.5), "context 1.5 is not a whole number"),
         (
             lambda: plain(restore_windows)(PROBLEM, PRIOR, vision_xl(), generator=seeded()),

@@ -487,6 +487,19 @@ def test_complex_measurements_are_refused_where_they_are_made():
         InverseProblem(Fourier(), measured)
 
 
+def test_a_shape_that_ones_own_operator_cannot_take_is_told_with_its_name():
+    class Weighted:
+        def forward(self, video):
+            return video * torch.ones(5, 1, 1, 1)
+
+        adjoint = forward
+
+    with pytest.raises(
+        InputError, match=r"forward of Weighted raised RuntimeError .*\(2, 3, 8, 8\)"
+    ):
+        simulate(torch.zeros(2, 3, 8, 8), Weighted(), generator=seeded())
+
+
 def test_a_video_in_0_to_1_is_warned_of_where_it_is_measured():
     video = torch.rand(2, 3, 8, 8, generator=seeded())
     with pytest.warns(UserWarning, match=r"values from .*give 2 \* video - 1"):

@@ -615,7 +615,7 @@ def test_a_schedule_that_begins_with_noise_alone_says_so():
 )
 def test_a_part_of_another_kind_is_named(parts, sentence):
     with pytest.raises(InputError, match=sentence):
-        restored(sampler=evolve(vision_xl(), **parts))
+        evolve(vision_xl(), **parts)
 
 
 def test_a_trajectory_has_no_gradients():

@@ -116,6 +116,20 @@ def test_a_radial_blur_is_sharp_in_the_centre_and_blurred_in_the_corners():
     torch.testing.assert_close(blurred[..., 0, 0], corner)
 
 
+def test_a_blur_by_a_map_is_that_of_the_sigma_at_each_place():
+    x, sigma = noise(1, 1, 20, 24), torch.full((20, 24), 0.5)
+    sigma[:, 16:] = 2.5
+    sigma[:, 12:16] = 1.5  # the middle one of three
+    blurred = VaryingBlur.from_map(sigma, count=3).forward(x)
+    for value in (0.5, 1.5, 2.5):
+        there = sigma == value
+        torch.testing.assert_close(blurred[..., there], GaussianBlur(value).forward(x)[..., there])
+    same = VaryingBlur.from_map(torch.full((20, 24), 1.2).numpy())
+    assert len(same.blurs) == 1
+    torch.testing.assert_close(same.forward(x), GaussianBlur(1.2).forward(x))
+    assert check_adjoint(VaryingBlur.from_map(sigma), (2, 3, 20, 24)) < 1e-12
+
+
 # Time
 
 
@@ -312,6 +326,14 @@ ERRORS = {
     "maps of another size": (
         lambda: VaryingBlur.radial(6, 9).forward(VIDEO),
         r"\(6, 9\).*height 6 and width 8",
+    ),
+    "a sigma of 0 in a map": (
+        lambda: VaryingBlur.from_map(torch.zeros(6, 8)),
+        r"sigma of shape \(6, 8\): expected finite numbers above 0",
+    ),
+    "a map for every frame": (
+        lambda: VaryingBlur.from_map(torch.ones(2, 6, 8)),
+        r"shape \(height, width\)",
     ),
     "negative maps": (
         lambda: VaryingBlur([GaussianBlur(1.0)], -torch.ones(1, 6, 8)),

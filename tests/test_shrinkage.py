@@ -289,9 +289,8 @@ def test_it_works_behind_a_curve():
 
 def test_a_finish_that_is_a_class_or_changes_the_shape_is_named():
     problem = InverseProblem(AveragePool(2), torch.zeros(2, 1, 4, 4), 0.1)
-    sampler = evolve(vision_xl(), finish=MotionShrinkage)
     with pytest.raises(InputError, match=r"finish MotionShrinkage is a class: add \(\)"):
-        restore(problem, PRIOR, sampler, generator=generator())
+        evolve(vision_xl(), finish=MotionShrinkage)
 
     class Half:
         def correct(self, estimate, problem, level):

@@ -44,7 +44,7 @@ def simulate(
     if noise_std > 0:
         check_generator(generator)
     with left_alone(operator, "forward", "video", video):
-        measured = operator.forward(video)
+        measured = _measured(operator, video)
     if not isinstance(measured, Tensor):
         raise InputError(
             f"forward of {name_of(operator)} returned {type(measured).__name__}: expected a tensor"
@@ -55,6 +55,21 @@ def simulate(
             "a last axis of two, torch.view_as_real(...), and undo it in adjoint"
         )
     return InverseProblem(operator, noisy(measured, noise_std, generator), noise_std)
+
+
+def _measured(operator: ForwardOperator | NonlinearOperator, video: Video) -> object:
+    """Whatever ``forward`` answers; an InputError that names the operator where it cannot."""
+    try:
+        return operator.forward(video)
+    except (RuntimeError, ValueError, IndexError) as error:
+        # Torch says of a wrong shape that it is a RuntimeError, and nothing more special.
+        if type(error) not in (RuntimeError, ValueError, IndexError) or "memory" in str(error):
+            raise
+        raise InputError(
+            f"forward of {name_of(operator)} raised {type(error).__name__} for a video of "
+            f"{tuple(video.shape)} ({error}): give a video of the shape that it is made for, or "
+            "mend it"
+        ) from error
 
 
 def noisy(measurement: Measurement, noise_std: float, generator: Generator) -> Measurement:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from torch import Tensor
 
 from visionxl.cli.checking import check_original
 from visionxl.cli.measurement_options import MeasurementOptions, outermost_mask
@@ -100,13 +99,6 @@ def _is_padded(size: tuple[int, ...], own: tuple[int, ...]) -> bool:
     return tuple(size) != tuple(own) and tuple(size) == tuple(side + side % 2 for side in own)
 
 
-def _without_padding(restored: Tensor, truth: Tensor) -> tuple[Tensor, bool]:
-    """What .mp4 has reflected to an even size, as it was; and whether something was cut off."""
-    height, width = truth.shape[-2:]
-    padded = _is_padded(restored.shape[-2:], (height, width))
-    return (restored[..., :height, :width] if padded else restored), padded
-
-
 def _pairs(
     video: Path, clip: Path, size: str | None, frames: int | None, notes: list[str]
 ) -> Iterator[tuple[Video, Video]]:
@@ -125,9 +117,11 @@ def _pairs(
             )
         check_original(f"the clip {clip.name}", original, (1, 3))
         truth = resized(original[:there], size)
-        padded = False
-        if video.suffix.lower() == ".mp4":
-            restored, padded = _without_padding(restored, truth)
+        height, width = truth.shape[-2:]
+        mp4 = video.suffix.lower() == ".mp4"
+        padded = mp4 and _is_padded(restored.shape[-2:], (height, width))
+        if padded:
+            restored = restored[..., :height, :width]
         if padded and not compared:
             notes.append(f"{video.name} was padded to an even size: the padding is cut off")
         if restored.shape[-2:] != truth.shape[-2:]:

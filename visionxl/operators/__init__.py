@@ -1,4 +1,5 @@
-"""Linear operators from a video to a measurement, each with its exact adjoint."""
+"""Operators from a video to a measurement: linear ones, with exact adjoints, and some with a
+derivative."""
 
 from visionxl.operators.blur import Blur, GaussianBlur, MotionBlur
 from visionxl.operators.boundary import Boundary

@@ -14,7 +14,7 @@ from visionxl.operators.composition import Composable, find_parts
 from visionxl.operators.lifting import divide_where_seen, signs_like
 from visionxl.operators.reach import ByFrame, Reach, reach_of, unknown
 from visionxl.protocols import ForwardOperator, Video
-from visionxl.validators import array, entries
+from visionxl.validators import array, check_count, entries
 
 
 def _blurs(value: Any) -> tuple[Any, ...]:
@@ -74,6 +74,37 @@ class VaryingBlur(Composable):
             for size in (height, width)
         )
         place = torch.hypot(rows[:, None], columns) / 2**0.5 * (len(sigmas) - 1)
+        return cls._between(place, sigmas, boundary)
+
+    @classmethod
+    def from_map(cls, sigma: Any, count: int = 6, boundary: Boundary = "reflect") -> "VaryingBlur":
+        """Gaussian blurs whose sigma is given at every pixel, as by a map of depths.
+
+        The two nearest of ``count`` evenly spaced sigmas are mixed at every pixel.
+
+        Args:
+            sigma: (height, width), in pixels.
+            count: of the blurs; each costs as much as one that does not vary.
+            boundary: of the blurs.
+        """
+        check_count("count", count)
+        sigma = array("sigma", sigma, "numbers above 0, in a tensor or an array", torch.float64)
+        if sigma.ndim != 2 or not bool((sigma > 0).all()) or not bool(sigma.isfinite().all()):
+            raise InputError(
+                f"sigma of shape {tuple(sigma.shape)}: expected finite numbers above 0 in the "
+                "shape (height, width)"
+            )
+        low, high = sigma.min().item(), sigma.max().item()
+        count = 1 if low == high else max(2, count)
+        place = (sigma - low) / (high - low or 1.0) * (count - 1)
+        sigmas = torch.linspace(low, high, count, dtype=torch.float64).tolist()
+        return cls._between(place, tuple(sigmas), boundary)
+
+    @classmethod
+    def _between(
+        cls, place: Tensor, sigmas: tuple[float, ...], boundary: Boundary
+    ) -> "VaryingBlur":
+        """At a place of 1.25 the second sigma by three quarters, and the third by one."""
         maps = [(1 - (place - k).abs()).clamp(min=0) for k in range(len(sigmas))]
         return cls(tuple(GaussianBlur(sigma, boundary) for sigma in sigmas), torch.stack(maps))
 

@@ -78,7 +78,8 @@ class GaussNewton:
     Numerical Optimization, section 10.3). It finds a local minimum near the estimate,
     not the global one.
 
-    For a linear operator it only calls ``consistency``.
+    For a linear operator it only calls ``consistency``. (The method ``gauss_newton`` uses
+    :class:`Linearized` instead, whose consistency may be any, such as total variation.)
 
     Args:
         consistency: solves the linear problems, and sets ``r_t`` and the least noise.

@@ -128,6 +128,9 @@ class Sampler:
     condition: Condition = unconditioned
     finish: DataConsistency | None = None
 
+    def __attrs_post_init__(self) -> None:
+        check_parts(self)
+
 
 def trajectory(
     problem: InverseProblem,
@@ -179,7 +182,6 @@ def _check_arguments(
         sampler=(sampler, Sampler, "give a method's value, such as vision_xl()"),
         generator=(generator, Generator, "give torch.Generator().manual_seed(0)"),
     )
-    check_parts(sampler)
     if inner is not None:
         check_given(inner=(inner, LatentPrior, "give a prior of the same latents, or None"))
 

@@ -305,8 +305,6 @@ def test_a_bend_keeps_more_of_the_texture():
     [
         ("strength", -1.0, "a number from 0"),
         ("floor", 0.0, "a number above 0"),
-        ("reach", 0.0, "a number above 0"),
-        ("least_noise", math.inf, "a number above 0"),
         ("iterations", 0, "a whole number from 1"),
         ("tolerance", math.nan, "a number from 0"),
         ("bend", -2.0, "a number from 0"),

@@ -22,6 +22,7 @@ from visionxl.writing import write_clip
 
 RESUME = "--resume"
 MARGIN, TITLE = 8, 22
+MEASURES = (("psnr", 2, " dB"), ("ssim", 3, ""), ("difference_psnr", 2, " dB"))  # digits, unit
 PAPER, INK = (255, 255, 255), (30, 30, 30)
 
 
@@ -188,13 +189,14 @@ def summary(record: dict[str, Any]) -> str:
     if "measures" in record:
         after = record["measures"]
         before = record.get("measurement_measures", {})
-        for name, unit in (("psnr", " dB"), ("ssim", ""), ("difference_psnr", " dB")):
+        for name, digits, unit in MEASURES:
             if name in after:
-                was = f", was {_decimals(before[name])}" if name in before else ""
-                words.append(f"{name.replace('_', ' ')} {_decimals(after[name], unit)}{was}")
+                was = f", was {_decimals(before[name], digits)}" if name in before else ""
+                now = _decimals(after[name], digits, unit)
+                words.append(f"{name.replace('_', ' ')} {now}{was}")
     return "; ".join(words)
 
 
-def _decimals(value: float | None, unit: str = "") -> str:
+def _decimals(value: float | None, digits: int, unit: str = "") -> str:
     """JSON knows no infinity: a PSNR of what is equal is None there."""
-    return "infinite" if value is None else f"{value:.2f}{unit}"
+    return "infinite" if value is None else f"{value:.{digits}f}{unit}"

@@ -22,6 +22,7 @@ from visionxl.solvers.spread import LEAST_NOISE, ConstantSpread, Spread, damping
 from visionxl.solvers.total_variation import USUAL, Variation, minimise
 from visionxl.validators import above_zero, flag, from_one, from_zero
 
+AROUND = 2.0  # standard deviation, in pixels, of the neighbourhood that sets the directions
 FLOAT32_NOISE = 3e-7  # of a measurement in float32 that has no other noise
 
 
@@ -79,9 +80,7 @@ class SpaceTimeTV:
             which the first has none.
         strength: factor of the weight.
         floor: smaller differences of the estimate count as none, in units of the video's range.
-        reach: standard deviation, in pixels, of the neighbourhood that sets the directions.
         motion: whether to follow the motion; without it time stays at the pixel.
-        least_noise: lower bound of ``sigma_y``, in units of the video's range.
         iterations: of a pass, at most; twice as many with an infinite spread.
         filling: of the first pass, at most, with an infinite spread if some pixels are not measured
             at all: holes fill from their edges, about a pixel per iteration.
@@ -97,9 +96,7 @@ class SpaceTimeTV:
     spread: Spread = field(factory=lambda: ConstantSpread(0.4), validator=is_spread)
     strength: float = field(default=1.0, validator=from_zero)
     floor: float = field(default=0.02, validator=above_zero)
-    reach: float = field(default=2.0, validator=above_zero)
     motion: bool = field(default=True, validator=flag)
-    least_noise: float = field(default=FLOAT32_NOISE, validator=above_zero)
     iterations: int = field(default=10, validator=from_one)
     filling: int = field(default=120, validator=from_one)
     tolerance: float = field(default=1e-4, validator=from_zero)
@@ -109,7 +106,7 @@ class SpaceTimeTV:
     def correct(self, estimate: Video, problem: InverseProblem, level: NoiseLevel) -> Correction:
         check_linear(problem, self)
         modes, gain = Modes.of(problem.operator, estimate), gain_of(problem.operator, estimate)
-        least = gain * (max(self.least_noise, LEAST_NOISE) if modes is None else self.least_noise)
+        least = gain * (LEAST_NOISE if modes is None else FLOAT32_NOISE)
         data = modes or Iterated(problem.operator, estimate, self.data_iterations)
         noise = max(problem.noise_std, least)
         share = determined_share(problem.operator, estimate, noise)
@@ -151,4 +148,4 @@ class SpaceTimeTV:
         motion = Motion.of(video, fine) if self.motion else None
         if motion is not None:
             motion = motion.prepared(self.iterations)
-        return Directions.of(video, self.floor, self.reach, motion)
+        return Directions.of(video, self.floor, AROUND, motion)

@@ -48,7 +48,7 @@ class NetworkPrior:
         codec: AutoencoderCodec,
         conditional: Conditioning,
         unconditional: Conditioning,
-    ) -> "NetworkPrior":
+    ) -> Any:
         """The same model with these networks instead of its own: moved, compiled, in strips."""
         others = {"codec": codec, "conditional": conditional, "unconditional": unconditional}
         changed: Any = self

@@ -31,6 +31,7 @@ from visionxl.operators import (
     Factors,
     Gamma,
     GaussianBlur,
+    Grayscale,
     Identity,
     MotionBlur,
     NonlinearComposition,
@@ -485,6 +486,14 @@ def test_complex_measurements_are_refused_where_they_are_made():
     measured = Fourier().forward(torch.zeros(2, 3, 8, 8))
     with pytest.raises(InputError, match=r"measurement is torch.complex64.*view_as_real\(y\)"):
         InverseProblem(Fourier(), measured)
+
+
+def test_a_gray_file_is_told_how_it_is_measured(prior):
+    """It is read as three equal channels."""
+    scanner = Grayscale((1 / 3,) * 3)
+    measured = torch.zeros(3, 1, 64, 96).expand(-1, 3, -1, -1)
+    with pytest.raises(InputError, match=r"measures one channel.*give measurement\[:, :1\]"):
+        check_problem(InverseProblem(scanner, measured))
 
 
 def test_a_shape_that_ones_own_operator_cannot_take_is_told_with_its_name():

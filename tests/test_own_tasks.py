@@ -18,6 +18,7 @@ from visionxl.measurements import Description, answers_of, generator_of, load_me
 from visionxl.operators import AveragePool, GaussianBlur, task_named
 from visionxl.solvers import DDIMNoise
 from visionxl.video import read_clip
+from visionxl.writing import write_clip
 
 CODE = """
 from dataclasses import dataclass
@@ -155,6 +156,32 @@ def test_a_file_of_other_than_three_channels_is_told_of_where_it_is_made(place, 
     answer = run("simulate clip.mkv --task gray.py:make --output g.mkv")
     assert answer.code == 0
     assert "read with three channels, and not with 1, so only" in " ".join(answer.out.split())
+
+
+def test_a_name_that_is_missing_is_not_taken_for_a_shape(place, run):
+    Path("typo.py").write_text(
+        "class Blur:\n"
+        "    def forward(self, video):\n        return torch.zeros(1)\n"
+        "    def adjoint(self, measurement):\n        return measurement\n"
+        "def make(frames, height, width, generator):\n    return Blur()\n"
+    )
+    answer = run("simulate clip.mkv --task typo.py:make --output y.mkv")
+    assert answer.code == 2
+    assert "name 'torch' is not defined; mend that line" in answer.err
+
+
+def test_a_measurement_that_says_nothing_of_its_noise_is_told_of(place, run):
+    assert run("simulate clip.mkv --task deblur --output y.safetensors").code == 0
+    measurement, _ = load_measurement("y.safetensors")
+    write_clip("bare.safetensors", measurement, 25)
+    options = "--task deblur --method vision_xl --steps 3 --output x.mkv"
+    assert "bare.safetensors does not say how noisy it is" in " ".join(
+        run(f"restore bare.safetensors {options}").out.split()
+    )
+    for words in ("bare.safetensors --noise 0", "y.safetensors"):
+        told = run(f"restore {words} {options} --overwrite")
+        assert told.code == 0
+        assert "how noisy" not in told.out
 
 
 def test_what_a_part_of_ones_own_prints_is_not_among_the_json(place, monkeypatch, capfd):

@@ -731,7 +731,7 @@ def test_a_method_that_breaks_a_law_is_caught(renoise, sentence):
 
 
 def test_a_method_that_keeps_something_from_its_first_step_is_caught():
-    with pytest.raises(ContractError, match=r"goes on from the state.*asked nothing before"):
+    with pytest.raises(ContractError, match=r"on its arguments alone.*was asked nothing"):
         check_method(evolve(METHOD, consistency=LevelKept()), AveragePool(2), PRIOR, (2, 3, 8, 12))
 
 
@@ -787,6 +787,22 @@ def test_a_consistency_that_keeps_what_belongs_to_a_measurement_is_caught():
     method = evolve(METHOD, consistency=BackProjectionKept())
     with pytest.raises(ContractError, match="consistency depends on its arguments alone"):
         check_method(method, GaussianBlur(1.0), PRIOR, (2, 3, 8, 12))
+
+
+class ClassKept:
+    """The same for every object of the class: a copy has it, too."""
+
+    kept = {}  # noqa: RUF012
+
+    def correct(self, estimate, problem, level):
+        operator, shape = problem.operator, problem.measurement.shape
+        back = self.kept.setdefault(shape, operator.adjoint(problem.measurement))
+        return Correction(estimate + 0.5 * (back - operator.adjoint(operator.forward(estimate))))
+
+
+def test_what_a_class_keeps_of_a_measurement_is_caught():
+    with pytest.raises(ContractError, match=r"of another measurement.*its class or its module"):
+        check_consistency(ClassKept(), GaussianBlur(1.0), (3, 3, 16, 16))
 
 
 class Cubic:

@@ -14,6 +14,7 @@ from visionxl.measurements import (
     MOST_TRIED,
     ROUNDING,
     Description,
+    described_in,
     estimate_noise,
     least_noise,
 )
@@ -194,6 +195,11 @@ def about_noise(
         return [
             f"noise {CODEC} was assumed: {path.name} went through a lossy codec, whose errors "
             "count as noise; from a lossless file more can be restored"
+        ]
+    silent = path.suffix.lower() == ".safetensors" and given is None and not noise
+    if silent and path.is_file() and described_in(path)[1] is None:
+        return [
+            f"{path.name} does not say how noisy it is: no noise was assumed; else give --noise"
         ]
     if given is None and noise == ROUNDING:
         large = measurement is not None and min(measurement.shape[-2:]) > 2

@@ -83,9 +83,14 @@ def check_answers(operator: Any, task: str, shape: tuple[int, int, int, int]) ->
         except Exception as error:
             place = place_in(error)
             where = f"{method} of {name_of(operator)}" if place is None else f"{place},"
+            mistake = isinstance(error, NameError | AttributeError | ImportError)
+            way = (
+                "mend that line"
+                if mistake
+                else "make it accept that shape, or choose another --size"
+            )
             raise InputError(
-                f"--task {task}: {where} raised {type(error).__name__} for {given}: {error}; make "
-                "it accept that shape, or choose another --size"
+                f"--task {task}: {where} raised {type(error).__name__} for {given}: {error}; {way}"
             ) from error
         if not isinstance(answer, torch.Tensor) or not answer.is_floating_point():
             kind = answer.dtype if isinstance(answer, torch.Tensor) else type(answer).__name__

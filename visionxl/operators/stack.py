@@ -9,7 +9,7 @@ import torch
 from attrs import field, frozen
 from torch import Tensor
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, name_of
 from visionxl.operators.composition import Composable
 from visionxl.operators.factors import Shape
 from visionxl.operators.pointwise import Scale
@@ -48,7 +48,9 @@ class Stack(Composable):
         shape: (frames, channels, height, width) of the video. The flat vector does not give it.
     """
 
-    operators: tuple[ForwardOperator, ...] = field(converter=_operators)
+    operators: tuple[ForwardOperator, ...] = field(
+        converter=_operators, repr=lambda parts: f"({', '.join(map(name_of, parts))})"
+    )
     shape: Shape = field(converter=_shape)
 
     def _parts(self, like: Tensor) -> list[torch.Size]:
@@ -59,7 +61,7 @@ class Stack(Composable):
         if tuple(video.shape) != self.shape:
             raise InputError(
                 f"video of {tuple(video.shape)}: this Stack was made for {self.shape}; "
-                "make it with shape=tuple(video.shape)"
+                "give such a video, or make another with shape=tuple(video.shape)"
             )
         return torch.cat([operator.forward(video).flatten() for operator in self.operators])
 

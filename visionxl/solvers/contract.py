@@ -77,6 +77,14 @@ def check_problem(problem: InverseProblem) -> float:
     check_answer(operator, "forward", measurement, again)
     _check_sound(operator, "forward", again)
     if again.shape != measurement.shape:
+        y, made = tuple(measurement.shape), tuple(again.shape)
+        gray = len(y) == len(made) == 4 and y[1] == 3 and made[1] == 1
+        if gray and (y[0], *y[2:]) == (made[0], *made[2:]):
+            raise InputError(
+                f"measurement has shape {y}, and {name_of(operator)} measures one channel: a gray "
+                "file is read as three equal ones, so give measurement[:, :1]; for restore write "
+                "that as .safetensors (write_clip)"
+            )
         raise InputError(
             f"measurement has shape {tuple(measurement.shape)}, but forward of {name_of(operator)} "
             f"turns a video of {tuple(video.shape)}, which its {back} made from it, into "

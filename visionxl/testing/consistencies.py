@@ -92,6 +92,17 @@ def check_consistency(
         "nothing before",
         "keep nothing between calls, or store it under the problem and level that it belongs to",
     )
+    # The opposite of everything before: what is kept anywhere, a class or module, leads away.
+    before = data_residual(other, -far)
+    after = data_residual(other, consistency.correct(-far, other, level).video)
+    require(
+        after <= before * (1 + 1e-4),
+        consistency,
+        "a correction depends on its arguments alone",
+        f"of another measurement of the same shape y - A x grew from {before:.3g} to {after:.3g} "
+        "(root mean squares)",
+        "keep nothing of a measurement, in the object, its class or its module",
+    )
     problems = InverseProblem(operator, clean), noisy_problem
     _check_every_frame(consistency, truth, draws, problems, schedule)
 

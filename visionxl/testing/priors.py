@@ -179,6 +179,7 @@ def _check_denoise(
         "the clean latents and the noise make the latents, z_t = signal * clean + noise * eps",
         f"at time {level.time} they make something {far:.1e} away, as a share of its size",
         "derive one from the other: noise = (latent - level.signal * clean) / level.noise; if both "
-        "come from what the network predicts, the schedule is not the network's (a flow needs a "
-        "FlowSchedule); say guided=True where the clean latents are guided and the noise is not",
+        "come from what the network predicts, one has the wrong sign, or the schedule is not the "
+        "network's (a flow needs a FlowSchedule); say guided=True where the clean latents are "
+        "guided and the noise is not",
     )

@@ -42,7 +42,7 @@ SUFFIXES = (*ENCODINGS, ".safetensors", ".png", "")
 
 def check_kind(path: Path, frames: int | None = None) -> None:
     """Raise InputError for a suffix that cannot be written, or not with so many frames."""
-    if path.name.lower() in SUFFIXES:
+    if path.name and path.name.lower() in SUFFIXES:
         raise InputError(f"output {str(path)!r} is a suffix without a name: write one before it")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(

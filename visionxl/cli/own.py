@@ -237,7 +237,9 @@ def _check_apart(path: Path) -> None:
         beside = [path.parent / f"{first}.py", path.parent / first / "__init__.py"]
         own = next((file for file in beside if file.is_file()), None)
         loaded = getattr(sys.modules.get(first), "__file__", None)
-        if not level and own is not None and loaded and not own.samefile(loaded):
+        if level or own is None or loaded is None:
+            continue
+        if own.resolve() != Path(loaded).resolve():
             raise InputError(
                 f"{path.name} imports {first}, which lies beside it, but another module of that "
                 f"name is loaded, {loaded!r}: rename one"

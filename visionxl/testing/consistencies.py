@@ -61,7 +61,8 @@ def check_consistency(
     draws, schedule = Draws(seed, dtype, device), DiscreteSchedule.stable_diffusion()
     truth = draws.video(shape)
     clean = operator.forward(truth)
-    noisy = clean + 0.05 * draws.noise(clean.shape)
+    error = 0.05 * draws.noise(clean.shape)
+    noisy = clean + error
     far = 0.5 * truth + 0.3 * draws.noise(shape)
     left, fresh = [], deepcopy(consistency)  # which was asked nothing
     for level in map(schedule.level, TIMES):
@@ -79,7 +80,7 @@ def check_consistency(
         "return the corrected video, and not the estimate as it was",
     )
     level, noisy_problem = schedule.level(TIMES[-1]), InverseProblem(operator, noisy, 0.05)
-    other = InverseProblem(operator, -noisy, 0.05)  # of another video
+    other = InverseProblem(operator, operator.forward(-truth) - error, 0.05)
     away = max(
         apart(*(c.correct(far, problem, level).video for c in (deepcopy(fresh), consistency)))
         for problem in (noisy_problem, other)

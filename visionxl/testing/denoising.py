@@ -14,9 +14,11 @@ def check_denoising(prior: object, video: Video, *, seed: int = 0) -> None:
 
     :func:`check_prior` tests the form of a prior's answers, which a network with a wrong sign, time
     or scale has, too. Here noise is added to the latents of a real video, a quarter to twice as
-    strong as they vary. Tweedie's estimate is the one of least error, so it is better than that of
-    the best constant, which shrinks all latents towards their mean by ``s^2 / (s^2 + r^2)``, with
-    ``s`` their standard deviation and ``r`` that of the noise: this is what is required.
+    strong as they vary. Tweedie's estimate, the posterior mean (Efron, Tweedie's Formula and
+    Selection Bias, 2011), has the least mean square error, so it is better than the best single
+    factor (Wiener's), which shrinks all latents towards their channel's mean by
+    ``s^2 / (s^2 + r^2)``, with ``s`` their standard deviation and ``r`` that of the noise. That
+    much is required, of the root mean square over all latents.
 
     Args:
         prior: that keeps the laws of priors, without guidance, of a trained network.

@@ -71,7 +71,7 @@ def check_method(
             return restore(problem, prior, sampler, generator=generator).video
 
     first = run(0)
-    _check_memory(sampler, fresh, problem, prior, 0.5 * video)
+    _check_memory(sampler, fresh, problem, prior, video)
     again = run(1)
     require(
         torch.equal(problem.measurement, before),
@@ -124,13 +124,13 @@ def _check_going_on(
 
 
 def _check_memory(
-    sampler: Sampler, fresh: Sampler, problem: InverseProblem, prior: LatentPrior, far: Tensor
+    sampler: Sampler, fresh: Sampler, problem: InverseProblem, prior: LatentPrior, video: Tensor
 ) -> None:
     """What a consistency kept may hardly show in a run, but does in an estimate that is wrong."""
     level = prior.schedule.level(sampler.times[-1])
-    other = evolve(problem, measurement=-problem.measurement)
+    other = evolve(problem, measurement=problem.operator.forward(-video))
     asked, anew = (
-        method.consistency.correct(far.clone(), other, level).video
+        method.consistency.correct(0.5 * video, other, level).video
         for method in (sampler, deepcopy(fresh))
     )
     away = apart(anew, asked)

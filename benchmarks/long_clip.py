@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from measuring import begin_peak, give_back
 from words import count, frame_size
 
 from visionxl import GaussianPrior, PocketPrior, restore, simulate, vision_xl
+from visionxl.checkpoints import CheckpointFolder, StatesOnDisk
 from visionxl.files import whole
 from visionxl.measurements import generator_of
 from visionxl.memory import peak_bytes
@@ -66,8 +68,12 @@ def cost(frames: int, core: int, context: int) -> dict[str, Any]:
     give_back()
     begin_peak(torch.device("cpu"))  # else what made the clip would hide what is measured
     before, began = peak_bytes(torch.device("cpu")), time.process_time()
-    for restored in restore_windows(long, prior, vision_xl(), generator=generator_of(1)):
-        del restored
+    with TemporaryDirectory() as folder:
+        states = StatesOnDisk(CheckpointFolder(folder))
+        for restored in restore_windows(
+            long, prior, vision_xl(), generator=generator_of(1), states=states
+        ):
+            del restored
     seconds = time.process_time() - began
     return {
         "frames": frames,
@@ -120,10 +126,12 @@ def seams(
     print("|---|---|---|---|---|", flush=True)
     for name in methods:
         method = METHODS[name]()
-        at_once = restore(problem, prior, method, generator=generator_of(1)).video
+        at_once = restore(problem, prior, method, generator=generator_of(1), frames_at_once=8).video
         for context in contexts:
             long = LongProblem.of(operator, problem.measurement, noise, core, context)
-            found = restore_windows(long, prior, method, generator=generator_of(1))
+            found = restore_windows(
+                long, prior, method, generator=generator_of(1), frames_at_once=8
+            )
             video = torch.cat([restored.video for restored in found])
             apart = [psnr(a[None], b[None]) for a, b in zip(video, at_once, strict=True)]
             row = {

@@ -16,6 +16,7 @@ import torch
 from command_line import free_port, make_clip, run_in, visionxl
 from safetensors.torch import save_file
 
+from visionxl.checkpoints import CheckpointFolder, StatesOnDisk
 from visionxl.cli import long
 from visionxl.cli.jobs import LongClip
 from visionxl.cli.memory import working_bytes
@@ -162,36 +163,69 @@ def test_a_clip_too_long_for_the_memory_is_told_its_windows_before_it_is_read(
     assert answer.code == 0, answer.err
 
 
-@pytest.mark.parametrize("damaged", [False, True])
-def test_an_interrupted_long_clip_goes_on_within_its_window(
-    damaged, here, finished, monkeypatch, capfd
-):
-    save = long.save_state
+KEPT = {  # after a state is written: what is in the folder, and the windows that are restored next
+    (0, 1): ({(0, 0), (0, 1)}, "step 1/3, window 1/3"),
+    (1, 0): ({(0, 0), (0, 1), (0, 2), (1, 0)}, "step 1/3, window 2/3"),
+    (2, 1): (
+        {*((step, window) for step in (0, 1) for window in range(3)), (2, 0), (2, 1)},
+        "step 2/3, window 3/3",
+    ),
+}
 
-    def save_and_stop(folder, kind, state, trace):
-        save(folder, kind, state, trace)
-        if kind == "step-00001" and state.index == 2:
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("last", list(KEPT))
+def test_an_interrupted_long_clip_goes_on_within_its_step(
+    last, damaged, here, finished, monkeypatch, capfd
+):
+    keep = StatesOnDisk.__setitem__
+
+    def keep_and_stop(states, key, value):
+        keep(states, key, value)
+        if key == last:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(long, "save_state", save_and_stop)
+    monkeypatch.setattr(StatesOnDisk, "__setitem__", keep_and_stop)
     answer = visionxl(monkeypatch, capfd, *RESTORE)
     assert answer.code == 128 + signal.SIGINT
     assert "--resume" in answer.err
-    assert {p.stem for p in FOLDER.glob("*.json")} == {
-        "run",
-        "window-00000",
-        "step-00001-0001",
-        "step-00001-0002",
-    }
-    monkeypatch.setattr(long, "save_state", save)
-    if damaged:  # the window before: it alone begins anew
-        (FOLDER / "window-00000.safetensors").write_bytes(b"")
+    kept, following = KEPT[last]
+    names = {f"step-{step:04d}-{window:05d}" for step, window in kept}
+    assert {p.stem for p in FOLDER.glob("*.json")} == {"run", *names}
+    monkeypatch.setattr(StatesOnDisk, "__setitem__", keep)
+    step, window = last
+    if damaged:
+        (FOLDER / f"step-{step:04d}-{window:05d}.safetensors").write_bytes(b"")
+        following = following.replace(f"window {window + 2}/3", f"window {window + 1}/3")
     answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
     assert answer.code == 0, answer.err
-    assert f"went on after {1 - damaged} of 3 windows, and step 2 of window 2" in answer.out
-    made = re.findall(r"step (\d)/3 of", answer.err)
-    assert made == [*"123" * damaged, "3", *"123"]
+    assert (f"step-{step:04d}-{window:05d} is damaged: made again" in answer.out) == damaged
+    made = re.findall(r"step \d/3 of 10 frames, window \d/3", answer.err)
+    assert made[0] == following.replace(", ", " of 10 frames, ")
     assert Path("x.mkv").read_bytes() == finished
+
+
+def test_an_interrupted_last_step_goes_on_with_the_windows_that_are_missing(
+    here, finished, monkeypatch, capfd
+):
+    save = CheckpointFolder.save
+
+    def save_and_stop(folder, name, tensors, facts):
+        save(folder, name, tensors, facts)
+        if name == "window-00001":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(CheckpointFolder, "save", save_and_stop)
+    answer = visionxl(monkeypatch, capfd, *RESTORE)
+    assert answer.code == 128 + signal.SIGINT
+    monkeypatch.setattr(CheckpointFolder, "save", save)
+    answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
+    assert answer.code == 0, answer.err
+    assert "went on after step 2 of 3, and 2 of 3 windows of the next" in answer.out
+    assert re.findall(r"step (\d)/3 of 10 frames, window (\d)/3", answer.err) == [("3", "3")]
+    assert Path("x.mkv").read_bytes() == finished
+    record = json.loads(Path("x.json").read_text())
+    assert [len(window["trace"]) for window in record["windows"]] == [3, 3, 3]
 
 
 @pytest.mark.parametrize("damaged", [(0,), (1,), (0, 2)])
@@ -261,8 +295,13 @@ def test_the_truth_is_compared_in_pieces(here, monkeypatch, capfd):
     assert "--truth has 7 frames and the measured video 10" in answer.err
 
 
+NARROW = (
+    "from visionxl.cli import main; from visionxl.solvers import windows as w; w.NEAR = 2; main()"
+)
+
+
 def in_two_processes(*words):
-    command = [sys.executable, "-m", "visionxl", *words]
+    command = [sys.executable, "-c", NARROW, *words]
     port, running = free_port(), []
     for rank in range(2):
         told = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_PORT": port}
@@ -303,6 +342,30 @@ def test_two_processes_write_the_same_bytes_as_one(here, monkeypatch, capfd):
     record = json.loads(Path("two.json").read_text())
     assert record["processes"] == 2
     assert not Path("two.mkv.checkpoint").exists()
+
+
+def test_windows_of_two_processes_are_those_of_one_and_go_on_where_one_dies(
+    here, finished, monkeypatch, capfd
+):
+    running = in_two_processes(*RESTORE)
+    answers = [process.communicate(timeout=200) for process in running]
+    assert [p.returncode for p in running] == [0, 0], answers
+    assert Path("x.mkv").read_bytes() == finished
+    assert "window 3/3: 10 of 10 frames restored" in answers[0][1]
+    again = [*RESTORE[: -len(QUICK) - 1], "two.mkv", *QUICK]
+    running = in_two_processes(*again)
+    while not Path("two.mkv.checkpoint/step-0001-00001.json").exists():
+        assert all(process.poll() is None for process in running)
+        time.sleep(0.002)
+    running[1].kill()
+    answers = [process.communicate(timeout=200) for process in running]
+    assert running[0].returncode not in (0, None)
+    assert "Traceback" not in answers[0][1]
+    running = in_two_processes(*again, "--resume")
+    answers = [process.communicate(timeout=200) for process in running]
+    assert [p.returncode for p in running] == [0, 0], answers
+    assert "went on after" in answers[0][0]
+    assert Path("two.mkv").read_bytes() == finished
 
 
 def test_memory_makes_a_plan_and_too_little_says_what_fits(here, monkeypatch, capfd):
@@ -350,7 +413,6 @@ def test_a_window_whose_consistency_runs_out_of_memory_goes_on_elsewhere(
     answer = visionxl(monkeypatch, capfd, *RESTORE)
     assert answer.code == 0, answer.err
     assert "note: memory ran out with the videos on cpu" in answer.out
-    assert "went on after 1 of" in answer.out
     assert Path("x.mkv").read_bytes() == finished
 
 

@@ -17,13 +17,12 @@ from visionxl import (
     NoiseAware,
     NotFiniteError,
     PseudoBatchInversion,
-    State,
     restore,
     simulate,
-    trajectory,
     vision_tv,
     vision_xl,
 )
+from visionxl.checkpoints import CheckpointFolder, StatesOnDisk
 from visionxl.init import BatchConsistentInversion
 from visionxl.memory import peak_bytes_of
 from visionxl.operators import (
@@ -46,7 +45,7 @@ from visionxl.operators.lifting import lift
 from visionxl.operators.reach import Reach, reach_of
 from visionxl.solvers import SharedNoise, daps, dds, hosted, latent_dps, svi
 from visionxl.solvers.decomposition import decompose, svd_of
-from visionxl.solvers.long import restore_windows, simulate_long, with_common_start
+from visionxl.solvers.long import restore_windows, simulate_long
 from visionxl.solvers.windows import LongProblem, windows_of
 
 PRIOR = GaussianPrior.natural(8, 8, std=0.3)
@@ -310,15 +309,108 @@ def test_a_clip_of_one_window_is_restored_as_a_whole():
     assert len(piece.trace) == len(whole.trace)
 
 
-@pytest.mark.parametrize("begin", [1, 4, 5])
-def test_a_window_does_not_depend_on_those_before_it(begin):
+class StoppedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("boundary", ["circular", "reflect"])
+@pytest.mark.parametrize("after", [0, 3, 5, 6, 11, 12, 15])
+def test_a_call_that_is_cut_off_goes_on_where_it_was(boundary, after):
+    """Six windows make three steps each."""
+    problem = problem_of(AveragePool(2) @ TemporalAverage(3, boundary))
+    sampler = vision_xl(count=10, initializer=PseudoBatchInversion())
+    whole = in_windows(problem, sampler)
+    states, made = {}, []
+
+    def observe(index, step):
+        made.append((step.record.index, index))
+        if len(made) == after + 1:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        in_windows(problem, sampler, states=states, observe=observe)
+    assert {step for step, _ in states} <= {made[-1][0] - 1, made[-1][0], made[-1][0] + 1}
+    kept = len(made) if after < 12 else 12  # what is finished in the last step is the caller's
+    again = in_windows(problem, sampler, states=states, observe=observe)
+    assert made[kept:] == [(step, index) for step in range(3) for index in range(6)][kept:] or (
+        made[len(made) - 6 :] == [(2, index) for index in range(6)]
+    )
+    for piece, expected in zip(again, whole, strict=True):
+        assert torch.equal(piece.video, expected.video)
+        assert [record.index for record in piece.trace] == [0, 1, 2]
+
+
+def test_a_state_that_is_lost_is_made_again_from_those_of_the_step_before():
     problem = problem_of(AveragePool(2) @ TemporalAverage(3))
-    pieces = in_windows(problem, vision_xl(count=10))
-    missing = [index for index in range(len(pieces)) if index in (0, begin) or index > begin + 1]
-    rest = in_windows(problem, vision_xl(count=10), indices=missing)
-    assert [piece.index for piece in rest] == missing
-    for again in rest:
-        assert torch.equal(pieces[again.index].video, again.video)
+    sampler, states, made = vision_xl(count=10), {}, []
+    whole = in_windows(problem, sampler, states=states)
+    del states[2, 3]
+    again = in_windows(
+        problem, sampler, states=states, observe=lambda i, s: made.append((s.record.index, i))
+    )
+    assert made == [(1, 3), *((2, index) for index in range(6))]
+    assert torch.equal(joined(again), joined(whole))
+
+
+@pytest.mark.parametrize("boundary", ["circular", "reflect"])
+def test_only_the_windows_that_are_wanted_make_the_last_step(boundary):
+    problem = problem_of(AveragePool(2) @ TemporalAverage(3, boundary))
+    whole, made = in_windows(problem, vision_xl(count=10)), []
+    some = in_windows(
+        problem,
+        vision_xl(count=10),
+        indices=[4, 1],
+        observe=lambda i, s: made.append((s.record.index, i)),
+    )
+    assert [piece.index for piece in some] == [1, 4]
+    assert made[12:] == [(2, 1), (2, 4)]
+    for piece in some:
+        assert torch.equal(piece.video, whole[piece.index].video)
+
+
+@frozen(eq=False)
+class Counting:
+    """How many frames each network has seen."""
+
+    seen: dict
+
+    @property
+    def schedule(self):
+        return PRIOR.schedule
+
+    def _seen(self, stage, frames):
+        self.seen[stage] = self.seen.get(stage, 0) + len(frames)
+
+    def encode(self, video):
+        self._seen("encode", video)
+        return PRIOR.encode(video)
+
+    def decode(self, latent):
+        self._seen("decode", latent)
+        return PRIOR.decode(latent)
+
+    def denoise(self, latent, level):
+        self._seen("denoise", latent)
+        return PRIOR.denoise(latent, level)
+
+
+@pytest.mark.parametrize("boundary", ["circular", "reflect"])
+@pytest.mark.parametrize("initializer", [PseudoBatchInversion(), CorrectedInversion(NoiseAware())])
+def test_the_networks_see_every_frame_once_a_step(initializer, boundary):
+    problem = problem_of(AveragePool(2) @ TemporalAverage(3, boundary))
+    sampler = vision_xl(count=10, initializer=initializer)
+    counted = []
+    for core in (FRAMES, 8):
+        prior = Counting({})
+        in_windows(problem, sampler, core=core, prior=prior)
+        counted.append(prior.seen)
+    whole, windows = counted
+    assert whole["decode"] == 3 * FRAMES
+    # Where time goes round, the frames on both sides of the cut are seen from either end.
+    twice = 3 * 16 if boundary == "circular" else 0
+    assert windows["encode"] == whole["encode"]
+    assert windows["decode"] == whole["decode"] + twice
+    assert windows["denoise"] == whole["denoise"] + twice
 
 
 @frozen(eq=False)
@@ -348,20 +440,26 @@ class BrokenOnce:
 
 
 @pytest.mark.parametrize(
-    ("boundary", "window", "place", "frame"),
-    [("reflect", 0, 5, 5), ("reflect", 2, 5, 13), ("circular", 0, 20, 37), ("circular", 1, 5, 5)],
+    ("stage", "boundary", "call", "told"),
+    [
+        ("decode", "reflect", 6, "window 0, step 0, frame 5"),
+        ("decode", "reflect", 20, "window 1, step 0, frame 19"),
+        ("decode", "reflect", 41 + 20, "window 1, step 1, frame 19"),
+        ("decode", "circular", 5, "window 0, step 0, frame 37"),
+        ("decode", "circular", 8 + 16 + 5, "window 1, step 0, frame 20"),
+        ("decode", "circular", 8 + 41 + 3, "window 4, step 0, frame 2"),
+        ("encode", "circular", 1 + 8 + 5, "window 1, step 0, frame 12"),
+        ("encode", "reflect", 1 + 41 + 41, "window 5, step 1, frame 40"),
+    ],
 )
 def test_what_is_no_number_in_a_window_is_told_by_the_frame_of_the_clip(
-    boundary, window, place, frame
+    stage, boundary, call, told
 ):
     problem = problem_of(AveragePool(2) @ TemporalAverage(3, boundary))
-    sampler = vision_xl(count=10)
-    sizes = [w.size for w in windows_of(problem.operator, FRAMES, 8, 8)]
-    before = len(sampler.times) * sum(sizes[:window])
-    broken = BrokenOnce("decode", before + place + 1, [])
-    told = rf"decode answered NaN or infinity \(window {window}, step 0, frame {frame}, float64"
+    broken = BrokenOnce(stage, call, [])
+    told = rf"{stage} answered NaN or infinity \({told}, float64"
     with pytest.raises(NotFiniteError, match=told):
-        in_windows(problem, sampler, prior=broken)
+        in_windows(problem, vision_xl(count=10), prior=broken)
 
 
 @pytest.mark.parametrize("frame", [0, 21, -1])
@@ -376,28 +474,10 @@ def test_what_is_no_number_in_the_common_start_is_told_by_its_stage_and_frame(fr
         restore(problem, BrokenOnce("encode", 1, []), sampler, generator=generator())
 
 
-def test_a_window_goes_on_from_a_state():
-    problem = problem_of(AveragePool(2) @ TemporalAverage(3))
-    sampler = vision_xl(count=10, initializer=PseudoBatchInversion())
-    pieces = in_windows(problem, sampler)
-    window = pieces[2].window
-    own = window.problem(problem.operator, problem.measurement, 0.1)
-    steps = trajectory(own, PRIOR, sampler, generator=generator())
-    state = [next(steps) for _ in range(2)][-1].following
-    again = in_windows(problem, sampler, indices=[1, 2, 3], states={2: state})
-    assert [len(piece.trace) for piece in again] == [3, 1, 3]
-    for piece in again:
-        assert torch.equal(piece.video, pieces[piece.index].video)
-
-
-BEGUN = State(0, torch.zeros(1, 1, 1, 1), torch.zeros(1, dtype=torch.uint8), 0.1)
-
-
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         ({"indices": [0, 6]}, "indices has 6: there are the windows 0 to 5"),
-        ({"states": {-1: BEGUN}}, "states has -1: there are the windows 0 to 5"),
     ],
 )
 def test_a_window_that_is_not_there_is_refused_at_once(options, told):
@@ -442,7 +522,7 @@ def test_a_sampler_whose_frames_do_not_share_their_noise_is_refused():
         in_windows(problem, vision_xl(count=10, renoise=own))
 
 
-def test_memory_is_that_of_a_window():
+def test_memory_is_that_of_a_window(tmp_path):
     def peak(frames):
         operator = AveragePool(2) @ TemporalAverage(3)
         measurement = torch.zeros(frames, 1, 4, 4)
@@ -452,7 +532,10 @@ def test_memory_is_that_of_a_window():
         svd_of.cache_clear()
 
         def run():
-            for piece in restore_windows(long, prior, vision_xl(count=7), generator=generator()):
+            states = StatesOnDisk(CheckpointFolder(tmp_path / str(frames)))
+            for piece in restore_windows(
+                long, prior, vision_xl(count=7), generator=generator(), states=states
+            ):
                 del piece
 
         return peak_bytes_of(run)
@@ -529,10 +612,19 @@ def test_a_common_start_is_made_with_the_prior_as_it_is():
     plain = evolve(
         vision_xl(count=10, initializer=BatchConsistentInversion()), renoise=SharedNoise(0.0)
     )
-    long = LongProblem.of(problem.operator, problem.measurement, problem.noise_std, 8, 8)
-    told = evolve(plain, condition=latent_dps().condition)
-    starts = [with_common_start(method, long, PRIOR)(long.windows[1]) for method in (plain, told)]
-    assert torch.equal(*(start.initializer.latent for start in starts))
+    starts = []
+    for method in (plain, evolve(plain, condition=latent_dps().condition)):
+        states, seen = {}, []
+        in_windows(
+            problem,
+            method,
+            states=states,
+            observe=lambda *_, s=seen, t=states: s.append(
+                t[0, 1].state.latent if (0, 1) in t else None
+            ),
+        )
+        starts.append(seen[0])
+    assert torch.equal(*starts)
 
 
 def test_the_refusal_of_a_difference_does_not_hang_on_the_measurements_unit():

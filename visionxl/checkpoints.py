@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 from visionxl.errors import InputError
 from visionxl.files import remove, save_tensors, whole
 from visionxl.protocols import State, StepRecord
+from visionxl.solvers.sweep import WindowState
 
 FORMAT = "visionxl checkpoint 1"
 STATES_KEPT = 2  # states: the last, and the one before it in case the last is damaged
@@ -95,9 +96,7 @@ def save_state(folder: CheckpointFolder, kind: str, state: State, trace: list[St
         state: after the last record.
         trace: of the run from its beginning.
     """
-    tensors = {"latent": state.latent, "chance": state.chance}
-    facts = {"index": state.index, "time": state.time, "trace": [asdict(r) for r in trace]}
-    folder.save(f"{kind}-{state.index:04d}", tensors, facts)
+    _save(folder, f"{kind}-{state.index:04d}", state, trace)
     for name in folder.names(f"{kind}-")[:-STATES_KEPT]:
         folder.drop(name)
 
@@ -112,13 +111,63 @@ def last_state(
         if part is None:
             words.append(f"checkpoint {folder.path.name}/{name} is damaged and was left out")
             continue
-        trace = [
-            StepRecord(**{**r, "residuals": tuple(r["residuals"])}) for r in part.facts["trace"]
-        ]
-        latent, chance = part.tensors["latent"], part.tensors["chance"]
-        state = State(part.facts["index"], latent, chance, part.facts["time"])
-        return state, trace, words
+        return *_state_of(part), words
     return None, [], words
+
+
+def _save(folder: CheckpointFolder, name: str, state: State, trace: Sequence[StepRecord]) -> None:
+    tensors = {"latent": state.latent, "chance": state.chance}
+    facts = {"index": state.index, "time": state.time, "trace": [asdict(r) for r in trace]}
+    folder.save(name, tensors, facts)
+
+
+def _state_of(part: Part) -> tuple[State, list[StepRecord]]:
+    records = [{**r, "residuals": tuple(r["residuals"])} for r in part.facts["trace"]]
+    latent, chance = part.tensors["latent"], part.tensors["chance"]
+    state = State(part.facts["index"], latent, chance, part.facts["time"])
+    return state, [StepRecord(**record) for record in records]
+
+
+@frozen(eq=False)
+class StatesOnDisk(MutableMapping[tuple[int, int], WindowState]):
+    """A clip's windows in a folder, for :func:`~visionxl.solvers.long.restore_windows`.
+
+    Args:
+        folder: of the run.
+        tell: called with a sentence for each state that is found damaged, and counts as missing.
+    """
+
+    folder: CheckpointFolder
+    tell: Callable[[str], object] = lambda words: None
+
+    def __getitem__(self, key: tuple[int, int]) -> WindowState:
+        name = self._name(key)
+        part = self.folder.load(name)
+        if part is None:
+            if name in self.folder.names(name):
+                self.tell(f"checkpoint {self.folder.path.name}/{name} is damaged: made again")
+                self.folder.drop(name)
+            raise KeyError(key)
+        state, trace = _state_of(part)
+        return WindowState(state, tuple(trace))
+
+    def __setitem__(self, key: tuple[int, int], value: WindowState) -> None:
+        _save(self.folder, self._name(key), value.state, value.trace)
+
+    def __delitem__(self, key: tuple[int, int]) -> None:
+        self.folder.drop(self._name(key))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for name in self.folder.names("step-"):
+            _, step, window = name.split("-")
+            yield int(step), int(window)
+
+    def __len__(self) -> int:
+        return len(self.folder.names("step-"))
+
+    @staticmethod
+    def _name(key: tuple[int, int]) -> str:
+        return f"step-{key[0]:04d}-{key[1]:05d}"
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""A long clip for the command line: a window at a time, each kept as soon as it is finished."""
+"""A long clip for the command line: in windows, each kept after every step."""
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import torch
 from attrs import asdict, evolve, frozen
 from rich.console import Console
 
-from visionxl.checkpoints import CheckpointFolder, last_state, save_state
+from visionxl.checkpoints import CheckpointFolder, StatesOnDisk
 from visionxl.cli import outputs
 from visionxl.cli.outputs import beside
 from visionxl.cli.progress import StepBar
@@ -24,17 +24,19 @@ from visionxl.cli.running import (
     shared_by,
     words_of_place,
 )
+from visionxl.distributed import Processes
 from visionxl.errors import InputError, told_of
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
 from visionxl.planning import MemoryPlan
 from visionxl.planning.plan import counted
-from visionxl.protocols import LatentPrior, State, Step, StepRecord, Video
+from visionxl.protocols import LatentPrior, Step, Video
 from visionxl.report import measures_in_pieces, write_page
 from visionxl.report.record import versions
 from visionxl.sizes import cover
 from visionxl.solvers import Around, Sampler
-from visionxl.solvers.long import RestoredWindow, restore_windows
+from visionxl.solvers.long import restore_windows
+from visionxl.solvers.sweep import WindowState, step_begun
 from visionxl.solvers.windows import LongProblem, Window, enough_context
 from visionxl.streaming import clip_in_pieces
 from visionxl.writing import write_pieces
@@ -58,33 +60,35 @@ def restored_in_windows(
     sampler: Sampler,
     run: Run,
 ) -> Long:
-    """Restore every window that is not finished yet, and keep it in the checkpoints."""
+    """Restore what is not finished yet, and keep it in the checkpoints."""
     lengths = {window.size for window in problem.windows}
     shape = torch.Size((max(lengths), 3, description.height, description.width))
     networks = ready(prior, sampler, shape, run, lengths)
     if run.group.size > 1:
         run.group.check_same(videos=words_of_place(networks.plan))
-    found = run.group.share(_what_is_missing(run.checkpoints, problem.windows, networks.notes))
-    before = set(range(len(problem.windows))) - set(found.missing)
-    earlier = sum(step.seconds for _, trace in found.begun.values() for step in trace)
+    own = StatesOnDisk(run.checkpoints, networks.notes.append) if run.checkpoints else None
+    states, count, steps = ForAll(own, run.group), len(problem.windows), len(sampler.times)
+    earlier = _seconds_of(run.checkpoints)
+    missing = run.group.share(_missing(run.checkpoints, count, networks.notes))
+    done, more = _where_it_stopped(states, steps, count, missing)
+    if missing and done is not None:
+        after = f"step {done} of {steps}" if done else "the start"
+        windows = f", and {more} of {count} windows of the next" if more else ""
+        networks.notes.append(f"went on after {after}{windows}")
     began = time.perf_counter()
     console = Console(stderr=True, emoji=False, quiet=not (run.show and run.group.first))
     device = networks.plan.video_device
 
     def attempt(plan: MemoryPlan) -> None:
-        nonlocal found, device
+        nonlocal device, missing
         device = plan.video_device
-        # What an attempt before this one has finished is in the checkpoints.
-        left = found or _what_is_missing(run.checkpoints, problem.windows, networks.notes)
-        found = None
-        if left.missing:
-            there = evolve(problem, device=device)
-            _restore_missing(there, sampler, networks, plan, run, left, console)
+        there = evolve(problem, device=device)
+        for index in _restored(there, sampler, networks, plan, run, states, missing, console):
+            missing = [other for other in missing if other != index]
 
-    repeated_in(run, attempt, networks, console)
+    if missing:
+        repeated_in(run, attempt, networks, console)
     record = _record(problem, sampler, run)
-    finished = (entry["trace"] for i, entry in enumerate(record["windows"]) if i in before)
-    earlier += sum(step["seconds"] for trace in finished for step in trace)
     record["seconds"] = round(earlier + time.perf_counter() - began, 3)
     record["memory_plan"] = str(networks.obeyed(device))
     record["video_shape"] = [len(problem.measurement), *shape[1:]]
@@ -98,69 +102,81 @@ def restored_in_windows(
 
 
 @frozen(eq=False)
-class Left:
-    """What is left of a run.
+class ForAll(MutableMapping[tuple[int, int], WindowState]):
+    """The first process's states, for all processes of a group, which ask at the same time."""
 
-    Args:
-        missing: windows that are not finished.
-        begun: the state of those that were begun, and their records so far, by window.
-    """
+    own: StatesOnDisk | None
+    group: Processes
 
-    missing: list[int]
-    begun: dict[int, tuple[State, list[StepRecord]]]
+    def __getitem__(self, key: tuple[int, int]) -> WindowState:
+        found = self.group.share(None if self.own is None else self.own.get(key))
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __setitem__(self, key: tuple[int, int], value: WindowState) -> None:
+        if self.own is not None:
+            self.own[key] = value
+
+    def __delitem__(self, key: tuple[int, int]) -> None:
+        if self.own is not None:
+            del self.own[key]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        yield from self.group.share(None if self.own is None else list(self.own))
+
+    def __len__(self) -> int:
+        return self.group.share(None if self.own is None else len(self.own))
 
 
-def _restore_missing(
+def _restored(
     problem: LongProblem,
     sampler: Sampler,
     networks: Ready,
     plan: MemoryPlan,
     run: Run,
-    left: Left,
+    states: ForAll,
+    missing: list[int],
     console: Console,
-) -> None:
-    """Restore the windows that are left, keep each as it is finished, and show the progress."""
+) -> Iterator[int]:
+    """Restore what is left, show the progress, and yield each window when it is kept."""
     frames, count, steps = len(problem.measurement), len(problem.windows), len(sampler.times)
-    to_make = steps * len(left.missing) - sum(len(trace) for _, trace in left.begun.values())
-    index, trace, made, since = 0, [], 0, time.perf_counter()
-    _, done = left.begun.get(left.missing[0], (None, []))
-    longest = max(window.size for window in problem.windows)
-    with StepBar(console, steps, longest, done=len(done)) as bar:
+    done, more = _where_it_stopped(states, steps, count, missing)
+    to_make, made = (steps - (done or 0)) * count - more, 0
+    since = time.perf_counter()
+    with StepBar(console, steps, frames, done=done or 0) as bar:
 
-        def observe(step: Step) -> None:
+        def observe(index: int, step: Step) -> None:
             nonlocal made
             made += 1
-            trace.append(step.record)
-            if run.checkpoints is not None and step.following is not None:
-                save_state(run.checkpoints, f"step-{index:05d}", step.following, trace)
-            bar.observe(step)
+            left = (time.perf_counter() - since) / made * (to_make - made)
+            bar.observe(step, part=f", window {index + 1}/{count}", left=left)
 
         def shared(prior: LatentPrior) -> LatentPrior:
             return shared_by(run.group, Around(prior, bar.stage), plan.frames_at_once)
 
-        restored = restore_windows(
+        for one in restore_windows(
             problem,
             shared(networks.full),
             sampler,
             generator=generator_of(run.seed),
-            indices=left.missing,
-            states={index: state for index, (state, _) in left.begun.items()},
+            indices=missing,
+            states=states,
             frames_at_once=None,
             observe=observe,
             inner=None if networks.quick is None else shared(networks.quick),
             place=place_for(run, plan, networks.notes),
-        )
-        for index in left.missing:
-            _, trace = left.begun.get(index, (None, []))
-            one = next(restored)
+        ):
             if run.checkpoints is not None:
-                _keep(run.checkpoints, one, trace)
-            seconds = (time.perf_counter() - since) / made * (to_make - made)
+                facts = {
+                    "first": one.window.first,
+                    "trace": [asdict(record) for record in one.trace],
+                }
+                run.checkpoints.save(_name(one.index), {"video": one.video.cpu()}, facts)
             console.print(
-                f"window {index + 1}/{count}: {one.window.stop} of {frames} frames restored, "
-                f"about {seconds:.0f} s left"
+                f"window {one.index + 1}/{count}: {one.window.stop} of {frames} frames restored"
             )
-            bar.again()
+            yield one.index
             del one
 
 
@@ -176,7 +192,7 @@ def about_windows(problem: LongProblem, core: int) -> list[str]:
         return []
     longest = max(window.size for window in problem.windows)
     return [
-        f"to keep {core} frames, a window restores up to {longest}, {context} on either side: "
+        f"to keep {core} frames, a window sees up to {longest}, {context} on either side: "
         "larger --windows take less time in all, but more memory"
     ]
 
@@ -232,42 +248,47 @@ def write_long(
     return written
 
 
-def _what_is_missing(
-    checkpoints: CheckpointFolder | None, windows: tuple[Window, ...], notes: list[str]
-) -> Left:
-    """The windows that are not finished, and how far those are that were begun."""
+def _missing(checkpoints: CheckpointFolder | None, count: int, notes: list[str]) -> list[int]:
+    """The windows that are not finished, with notes on damaged ones."""
     if checkpoints is None:
-        return Left(list(range(len(windows))), {})
+        return list(range(count))
     kept = checkpoints.names(WINDOW)
-    missing = [i for i in range(len(windows)) if checkpoints.load(_name(i)) is None]
+    missing = [index for index in range(count) if checkpoints.load(_name(index)) is None]
     for index in missing:
         if _name(index) in kept:
             words = f"checkpoint {checkpoints.path.name}/{_name(index)} is damaged: made again"
             notes.append(words)
-    begun, within = {}, ""
-    for index in missing:
-        state, trace, words = last_state(checkpoints, f"step-{index:05d}")
-        notes += words
-        if state is not None:
-            begun[index] = state, trace
-            within = f", and step {state.index} of window {index + 1}"
-    done = len(windows) - len(missing)
     if not missing:
-        notes.append(f"all {done} windows were finished")
-    elif done or begun:
-        notes.append(f"went on after {done} of {len(windows)} windows{within}")
-    return Left(missing, begun)
+        notes.append(f"all {count} windows were finished")
+    return missing
+
+
+def _where_it_stopped(
+    states: ForAll, steps: int, count: int, missing: list[int]
+) -> tuple[int | None, int]:
+    """How many steps all windows have made, and how many windows have made the next.
+
+    None where not even all starts are there.
+    """
+    step = step_begun(states, steps, count)
+    if step is None or step == steps - 1:
+        return step, count - len(missing)
+    return step, sum((step + 1, window) in states for window in range(count))
+
+
+def _seconds_of(checkpoints: CheckpointFolder | None) -> float:
+    """How long the steps took that were made before."""
+    found: dict[int, Any] = {}
+    if checkpoints is not None:
+        for name in (*checkpoints.names("step-"), *checkpoints.names(WINDOW)):
+            facts = checkpoints.facts(name)
+            if facts is not None:
+                found[int(name.rsplit("-", 1)[1])] = facts["trace"]
+    return sum((step["seconds"] for trace in found.values() for step in trace), 0.0)
 
 
 def _name(index: int) -> str:
     return f"{WINDOW}-{index:05d}"
-
-
-def _keep(checkpoints: CheckpointFolder, restored: RestoredWindow, trace: list[StepRecord]) -> None:
-    facts = {"first": restored.window.first, "trace": [asdict(record) for record in trace]}
-    checkpoints.save(_name(restored.index), {"video": restored.video.cpu()}, facts)
-    for name in checkpoints.names(f"step-{restored.index:05d}"):
-        checkpoints.drop(name)
 
 
 def _pieces(checkpoints: CheckpointFolder | None, windows: tuple[Window, ...]) -> Iterator[Video]:

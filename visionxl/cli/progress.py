@@ -37,7 +37,7 @@ class StepBar:
     """
 
     def __init__(self, console: Console, steps: int, frames: int, done: int = 0) -> None:
-        self._console, self._steps = console, steps
+        self._console, self._steps, self._frames = console, steps, frames
         self._began: float | None = None if done else time.perf_counter()
         self._moves = console.is_terminal and not console.is_dumb_terminal
         columns = [
@@ -68,11 +68,6 @@ class StepBar:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def again(self) -> None:
-        """The next window: from the beginning."""
-        self._began = time.perf_counter()
-        self._progress.reset(self._task, description="start", step=0, residual="")
-
     @contextmanager
     def stage(self, name: str, frames: int) -> Iterator[None]:
         """Around a call of a network (:class:`~visionxl.solvers.Around`)."""
@@ -80,8 +75,17 @@ class StepBar:
         self._progress.update(self._task, description=name, advance=frames if started else 0)
         yield
 
-    def observe(self, step: Step, look: Look | None = None) -> None:
-        """Called after every step. The look is for those who can show it."""
+    def observe(
+        self, step: Step, look: Look | None = None, part: str = "", left: float | None = None
+    ) -> None:
+        """Called after every step.
+
+        Args:
+            step: that was made.
+            look: for those who can show it.
+            part: of a clip, in words.
+            left: seconds; None where all steps take as long as this one.
+        """
         record = step.record
         residual = f"residual {record.data_residual:.4f}"
         self._progress.update(self._task, step=record.index + 1, residual=residual)
@@ -90,11 +94,12 @@ class StepBar:
                 start = time.perf_counter() - self._began - record.seconds
                 self._console.print(f"start, {start:.1f} s", highlight=False)
             self._began = None
-            done, frames = record.index + 1, len(step.corrected)
-            words = [f"step {done}/{self._steps} of {frames} frames", f"time {record.time:.3f}"]
-            words += [residual, f"{record.seconds:.1f} s"]
-            if done < self._steps:
-                words.append(f"about {record.seconds * (self._steps - done):.0f} s left")
+            done = record.index + 1
+            left = record.seconds * (self._steps - done) if left is None else left
+            words = [f"step {done}/{self._steps} of {self._frames} frames{part}"]
+            words += [f"time {record.time:.3f}", residual, f"{record.seconds:.1f} s"]
+            if left:
+                words.append(f"about {left:.0f} s left")
             self._console.print(
                 ", ".join(words),
                 soft_wrap=True,

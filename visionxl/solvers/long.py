@@ -1,29 +1,20 @@
-"""Clips of any length, restored a window at a time.
+"""Clips of any length, restored in windows that go through a method's steps together.
 
 All windows draw the same noise, so that it does not change from one to the next.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from numbers import Integral
-from typing import Any
 
-import torch
-from attrs import evolve, frozen
 from torch import Generator
 
-from visionxl.errors import InputError, NotFiniteError
-from visionxl.init.inversion import BatchConsistentInversion, frame_in
+from visionxl.errors import InputError
 from visionxl.operators.lifting import lift
 from visionxl.operators.reach import has_reach
 from visionxl.protocols import (
-    InverseProblem,
-    Latent,
     LatentPrior,
     Measurement,
-    State,
     Step,
-    StepRecord,
     Video,
     check_noise_std,
 )
@@ -32,10 +23,10 @@ from visionxl.simulation import check_measures, check_truth, noisy
 from visionxl.solvers.contract import check_given
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.hosted_operator import pieces_of
-from visionxl.solvers.loop import Sampler, restore
+from visionxl.solvers.loop import Sampler
 from visionxl.solvers.pieces import check_pieces
-from visionxl.solvers.precision import no_autocast
-from visionxl.solvers.windows import FrameSource, LongProblem, Window
+from visionxl.solvers.sweep import Place, RestoredWindow, States, Sweep
+from visionxl.solvers.windows import FrameSource, LongProblem
 
 
 def simulate_long(
@@ -79,66 +70,6 @@ class _Checked:
         return video
 
 
-Place = Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]
-"""(problem, method) -> the same, computed somewhere else."""
-
-
-@frozen(eq=False)
-class CommonStart:
-    """Every frame starts from the same latents, which are given.
-
-    Args:
-        latent: of one frame, at the first level.
-        frames: of the video.
-    """
-
-    latent: Latent
-    frames: int
-
-    def start(
-        self, problem: InverseProblem, prior: LatentPrior, levels: Any, generator: Generator
-    ) -> Latent:
-        return self.latent.expand(self.frames, -1, -1, -1)
-
-
-def with_common_start(
-    sampler: Sampler, problem: LongProblem, prior: LatentPrior
-) -> Callable[[Window], Sampler]:
-    """The sampler of every window.
-
-    With :class:`BatchConsistentInversion` all windows share one start, computed once, in the
-    window that holds its frame; otherwise it is the clip's own sampler.
-    """
-    initializer, windows = sampler.initializer, problem.windows
-    if len(windows) == 1 or not isinstance(initializer, BatchConsistentInversion):
-        return lambda window: sampler
-    frame = frame_in(initializer.frame, windows[0].frames)
-    holding = next(w for w in windows if w.first <= frame < w.stop)
-    levels = [prior.schedule.level(t) for t in sampler.times]
-    there = BatchConsistentInversion(holding.place(frame))
-    with torch.no_grad(), no_autocast(), _placed(holding, windows):
-        start = there.start(problem.problem(holding), FrameByFrame(prior), levels, Generator())
-    latent = start[:1]
-    return lambda window: evolve(sampler, initializer=CommonStart(latent, window.size))
-
-
-@frozen(eq=False)
-class RestoredWindow:
-    """The core of a window, restored.
-
-    Args:
-        index: of the window.
-        window: what part of the clip it is.
-        video: of the core alone.
-        trace: the record of every step of the window.
-    """
-
-    index: int
-    window: Window
-    video: Video
-    trace: tuple[StepRecord, ...]
-
-
 def restore_windows(
     problem: LongProblem,
     prior: LatentPrior,
@@ -146,27 +77,30 @@ def restore_windows(
     *,
     generator: Generator,
     indices: Sequence[int] | None = None,
-    states: Mapping[int, State] | None = None,
+    states: States | None = None,
     frames_at_once: int | None = 1,
-    observe: Callable[[Step], object] | None = None,
+    observe: Callable[[int, Step], object] | None = None,
     inner: LatentPrior | None = None,
     place: Place | None = None,
 ) -> Iterator[RestoredWindow]:
-    """Restore a clip a window at a time, with the memory of a window.
+    """Restore a clip in windows, with the memory of a window and the latents of the clip.
 
-    The result of a window depends only on the problem, the generator's state at the call and the
-    window: an interrupted clip is continued with the ``indices`` that are missing, to the same
-    result. One window is exactly :func:`restore`.
+    All windows make a step before any makes the next, so that the networks see every frame once a
+    step: what a window needs of the frames around its core, its neighbours have made. Their results
+    come one after another in the last step. One window is exactly :func:`restore`.
 
     Args:
         problem: the clip's, cut into windows.
         prior: what images look like.
-        sampler: the method.
-        generator: of the noise; every window begins with its present state, and it is not changed.
-        indices: of the windows to restore, in this order; None for all.
-        states: from which windows go on that an earlier run has begun, by index.
+        sampler: the method. With a ``condition`` of its own, the networks see whole windows.
+        generator: of the noise; every window draws what its present state gives, and it is not
+            changed.
+        indices: of the windows whose results are needed; None for all.
+        states: where the windows stand, filled while they are restored. With those of a call that
+            was cut off, another goes on, to the same result; the two last steps are kept. None for
+            a dictionary; :class:`~visionxl.checkpoints.StatesOnDisk` keeps them in a folder.
         frames_at_once: in one call of the prior, None for all.
-        observe: called with every step of every window.
+        observe: called with a window's index and its step, for every step of every window.
         inner: a quicker prior for all steps but the last.
         place: applied to each window's problem and method, to compute it elsewhere, such as
             ``partial(hosted, device="cuda")``.
@@ -178,15 +112,13 @@ def restore_windows(
     check_given(problem=(problem, LongProblem, "make it by LongProblem.of(operator, ...)"))
     check_generator(generator)
     count = len(problem.windows)
-    indices = range(count) if indices is None else indices
-    states = {} if states is None else states
-    for name, given in (("indices", indices), ("states", states)):
-        kind, such = (Mapping, "{0: state}") if name == "states" else (Sequence, "[0, 2]")
-        if not isinstance(given, kind):
-            raise InputError(f"{name} {given!r}: expected several, such as {such}")
-        own = range(count)
-        if wrong := [i for i in given if not isinstance(i, Integral) or i not in own]:
-            raise InputError(f"{name} has {wrong[0]!r}: there are the windows 0 to {count - 1}")
+    wanted = range(count) if indices is None else indices
+    if not isinstance(wanted, Sequence):
+        raise InputError(f"indices {indices!r}: expected several, such as [0, 2]")
+    if wrong := [i for i in wanted if not isinstance(i, Integral) or i not in range(count)]:
+        raise InputError(f"indices has {wrong[0]!r}: there are the windows 0 to {count - 1}")
+    if states is not None and not isinstance(states, MutableMapping):
+        raise InputError(f"states {states!r}: expected a mapping, such as {{}}, that is filled")
     if count > 1:
         check_shared(sampler)
         first = problem.problem(problem.windows[0])
@@ -194,47 +126,16 @@ def restore_windows(
         shape = (len(problem.measurement), *seen.shape[1:])
         check_pieces(problem.operator, shape, first.measurement)
         del first, seen
-    chance = generator.get_state()
-
-    def restored() -> Iterator[RestoredWindow]:
-        sampler_of = with_common_start(sampler, problem, prior)
-        for index in indices:
-            window = problem.windows[index]
-            own, method, state = problem.problem(window), sampler_of(window), states.get(index)
-            if state is not None:
-                state = evolve(state, latent=state.latent.to(own.measurement.device))
-            if place is not None:
-                own, method = place(own, method)
-            with _placed(window, problem.windows):
-                whole = restore(
-                    own,
-                    prior,
-                    method,
-                    generator=Generator(generator.device).set_state(chance),
-                    frames_at_once=frames_at_once,
-                    observe=observe,
-                    inner=inner,
-                    state=state,
-                )
-            # A copy, so that the context does not stay in memory.
-            core = window.core(whole.video).clone()
-            yield RestoredWindow(index, window, core, whole.trace)
-            del whole, core, own, method
-
-    return restored()
-
-
-@contextmanager
-def _placed(window: Window, windows: tuple[Window, ...]) -> Iterator[None]:
-    """Adds the window and the clip's frame number to a NotFiniteError."""
-    try:
-        yield
-    except NotFiniteError as error:
-        if len(windows) == 1:
-            raise
-        numbers = sorted(t % window.frames for t in range(window.begin, window.end))
-        frame = None if error.frame is None else numbers[error.frame]
-        raise error.at(frame=frame, window=windows.index(window)) from None
+    sweep = Sweep(
+        problem,
+        FrameByFrame(prior, frames_at_once),
+        FrameByFrame(prior if inner is None else inner, frames_at_once),
+        sampler,
+        Generator(generator.device).set_state(generator.get_state()),
+        {} if states is None else states,
+        place,
+    )
+    return sweep.results(sorted({int(index) for index in wanted}), observe)
 
 
 def check_shared(sampler: Sampler) -> None:

@@ -186,6 +186,18 @@ def _check_arguments(
         check_given(inner=(inner, LatentPrior, "give a prior of the same latents, or None"))
 
 
+def first_state(
+    problem: InverseProblem, prior: LatentPrior, sampler: Sampler, generator: Generator
+) -> State:
+    """The state before the first step: the latents that the initializer makes."""
+    levels = [prior.schedule.level(t) for t in sampler.times]
+    check_first(levels[0])
+    with torch.no_grad(), no_autocast():
+        latent = sampler.initializer.start(problem, prior, levels, generator)
+        latent = check_start(sampler.initializer, problem.measurement, latent)
+    return State(0, latent, generator.get_state(), sampler.times[0])
+
+
 def _steps(
     problem: InverseProblem,
     full: LatentPrior,
@@ -195,25 +207,21 @@ def _steps(
     state: State | None,
 ) -> Iterator[Step]:
     """The steps, the last with ``full`` and those before with ``quick``."""
-    first, last = 0 if state is None else state.index, len(sampler.times) - 1
+    last = len(sampler.times) - 1
+    if state is None:
+        state = first_state(problem, quick if last else full, sampler, generator)
+    first, latent = state.index, state.latent
+    generator.set_state(state.chance)
+    del state  # or its latents would stay
     prior = quick if first < last else full
     levels = [prior.schedule.level(t) for t in sampler.times]
-    check_first(levels[0])
-    if state is None:
-        with torch.no_grad(), no_autocast():
-            latent = sampler.initializer.start(problem, prior, levels, generator)
-            latent = check_start(sampler.initializer, problem.measurement, latent)
-    else:
-        latent = state.latent
-        generator.set_state(state.chance)
-    fresh = state is None and sampler.condition is unconditioned
     for index in range(first, len(levels)):
         level, began, following = levels[index], time.perf_counter(), None
         changed = first < index == last and quick is not full
         if changed:
             prior = full
         with step_named(index), torch.no_grad(), no_autocast():
-            new = fresh and index == first
+            new = index == 0 and sampler.condition is unconditioned
             with first_seen(sampler.initializer, latent) if new else nullcontext():
                 denoised = sampler.condition(prior, problem, latent, level)
             decoded = prior.decode(denoised.clean)
@@ -334,8 +342,15 @@ def restore(
             observe(step)
         del step
     assert video is not None  # that of the last step, which nothing follows
+    with no_autocast():
+        check_outcome(problem, sampler, video, trace[-1].data_residual, gain)
+    return Restoration(video, tuple(trace))
+
+
+def check_outcome(
+    problem: InverseProblem, sampler: Sampler, video: Video, residual: float, gain: float
+) -> None:
+    """:func:`~visionxl.solvers.residual.check_result` for a method that uses its measurement."""
     told = sampler.finish is not None or sampler.condition is not unconditioned
     if told or not isinstance(sampler.consistency, Unchanged):
-        with no_autocast():
-            check_result(problem, sampler.consistency, video, trace[-1].data_residual, gain)
-    return Restoration(video, tuple(trace))
+        check_result(problem, sampler.consistency, video, residual, gain)

@@ -82,7 +82,7 @@ def check_result(
             f"noise is {problem.noise_std:g} and y itself {size:.3g} (root mean squares). Look for "
             "a wrong operator or noise, too few steps, or a consistency that diverges or does "
             f"nothing (visionxl.testing.check_consistency){steep}",
-            stacklevel=4,
+            stacklevel=5,
         )
     bound = FAR * max(1.0, torch.linalg.vector_norm(y, math.inf).item() / gain)
     share = sum(int((frame.abs() > bound).sum()) for frame in video) / video.numel()
@@ -93,7 +93,7 @@ def check_result(
             f"operator, for more noise than noise_std {problem.noise_std:g} "
             "(visionxl.measurements.estimate_noise), or for a prior whose clean latents are beyond "
             "their range at high noise (visionxl.testing.check_prior)",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

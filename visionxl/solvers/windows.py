@@ -105,9 +105,22 @@ class Window:
 
     def cut(self, video: FrameSource) -> Video:
         """The window's frames of a video of the clip."""
-        part = frames_of(video, self.begin, self.end)
-        ahead = -self.begin if self.begin < 0 else max(0, self.frames - self.begin)
-        return part.roll(-ahead, 0) if self.begin < 0 or self.end > self.frames else part
+        return self.ordered(frames_of(video, self.begin, self.end))
+
+    def ordered(self, frames: Tensor) -> Tensor:
+        """Frames from ``begin`` to ``end``, in the order that the window's video has them."""
+        return frames.roll(-self._ahead, 0) if self._ahead else frames
+
+    def in_turn(self, video: Tensor) -> Tensor:
+        """The frames of the window's video from ``begin`` to ``end``: undoes ``ordered``."""
+        return video.roll(self._ahead, 0) if self._ahead else video
+
+    @property
+    def _ahead(self) -> int:
+        """How many of the frames from ``begin`` on are before the clip's first."""
+        if self.begin < 0:
+            return -self.begin
+        return self.frames - self.begin if self.end > self.frames else 0
 
     def core(self, video: Video) -> Float[Tensor, "core channels height width"]:
         """The core of a video of the window."""

@@ -5,9 +5,9 @@
 
 The first restores clips of 25 to 1000 frames with a prior that needs no weights, in windows, each
 in a process of its own, and prints the seconds per frame and the process's peak memory. With
-``--seams`` the demo's clip, played to and fro, is restored with the pocket prior as a whole and in
-windows, for ``deblur+`` with noise 0.01, and the least PSNR of a frame between the two is printed
-for every context; with ``--texture``, too, it is a moving texture.
+``--seams`` a clip, the demo's or another, played to and fro, is restored with the pocket prior as a
+whole and in windows, for ``deblur+`` with noise 0.01, and the least PSNR of a frame between the two
+is printed for every context; with ``--texture``, too, it is a moving texture.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,9 +40,9 @@ from visionxl.solvers.windows import CONTEXT, CORE, LongProblem
 from visionxl.video import DEMO_CLIP, read_clip
 
 
-def to_and_fro(frames: int, height: int, width: int) -> Video:
-    """The demo's clip forwards, backwards, and so on."""
-    clip = cover(read_clip(DEMO_CLIP).video, height, width)
+def to_and_fro(path: Path, frames: int, height: int, width: int) -> Video:
+    """A clip forwards, backwards, and so on."""
+    clip = cover(read_clip(path).video, height, width)
     there = list(range(len(clip)))
     round_trip = there + there[-2:0:-1]
     return clip[[round_trip[i % len(round_trip)] for i in range(frames)]]
@@ -167,6 +168,7 @@ def main() -> None:
     )
     parser.add_argument("--task", default="deblur+", choices=list(TASKS), help="of --seams")
     parser.add_argument("--noise", type=float, default=0.01, help="of --seams")
+    parser.add_argument("--clip", type=Path, default=DEMO_CLIP, help="of --seams; the demo's")
     parser.add_argument("--texture", action="store_true", help="moving texture, with --seams")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
@@ -179,14 +181,14 @@ def main() -> None:
         height, width = given.size
         frames = (given.frames or [160])[0]
         methods = given.method or ["vision_xl", "vision_tv"]
-        clip_of = moving_texture if given.texture else to_and_fro
+        clip_of = moving_texture if given.texture else partial(to_and_fro, given.clip)
         problem = given.task, given.noise, clip_of
         rows = seams(methods, frames, (height, width), given.core, contexts, *problem)
     else:
         rows = costs(given.frames or [25, 100, 400, 1000], given.core, contexts[0])
     if given.json is not None:
-        with whole(given.json) as partial:
-            partial.write_text(json.dumps(rows, indent=1) + "\n")
+        with whole(given.json) as file:
+            file.write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

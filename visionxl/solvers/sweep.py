@@ -4,6 +4,7 @@ A window's consistency needs the estimates of the frames around its core, and th
 its neighbours: the windows of a clip go through each step together, in the order of the clip.
 """
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from visionxl.solvers.gain import gain_of
 from visionxl.solvers.loop import Sampler, check_outcome, first_state, trajectory, unconditioned
 from visionxl.solvers.precision import check_precision, no_autocast
 from visionxl.solvers.window_prior import CoreOnly, InSweep, Strip
-from visionxl.solvers.windows import LongProblem, Window
+from visionxl.solvers.windows import LATER, LongProblem, Window, least_context, windows_of
 
 Place = Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]
 """(problem, method) -> the same, computed somewhere else."""
@@ -85,10 +86,19 @@ class Sweep:
     states: States
     place: Place | None
 
+    @property
+    def near(self) -> tuple[Window, ...]:
+        """The windows of the steps. There are estimates of all frames: they need to see fewer."""
+        first, operator = self.problem.windows[0], self.problem.operator
+        if len(self.problem.windows) == 1:
+            return self.problem.windows
+        context = max(math.ceil(LATER * (first.end - first.stop)), least_context(operator))
+        return windows_of(operator, first.frames, first.stop, context)
+
     def results(
         self, wanted: list[int], observe: Callable[[int, Step], object] | None
     ) -> Iterator[RestoredWindow]:
-        windows, states, last = self.problem.windows, self.states, len(self.sampler.times) - 1
+        windows, states, last = self.near, self.states, len(self.sampler.times) - 1
         begun = step_begun(states, last + 1, len(windows))
         if begun is None:
             self._begin()
@@ -158,7 +168,7 @@ class Sweep:
 
     def _step(self, step: int, index: int, denoised: Strip, decoded: Strip) -> Step:
         """One step of a window."""
-        windows, last = self.problem.windows, len(self.sampler.times) - 1
+        windows, last = self.near, len(self.sampler.times) - 1
         window = windows[index]
         state = latents_of(self.states, step, windows, index)
         own = self.problem.problem(window)

@@ -28,6 +28,7 @@ from visionxl.validators import check_count
 CORE = 48
 CONTEXT = 80  # if the operator couples frames, and through it the equations many more
 NEAR = 24  # if only a consistency couples frames
+LATER = 0.4  # the share of it that is enough once there are estimates of all frames
 
 
 @runtime_checkable

@@ -103,10 +103,14 @@ def restored_in_windows(
 
 @frozen(eq=False)
 class ForAll(MutableMapping[tuple[int, int], WindowState]):
-    """The first process's states, for all processes of a group, which ask at the same time."""
+    """The first process's states, for all processes of a group, which ask at the same time.
+
+    ``kept`` is called with the key of every state that is kept.
+    """
 
     own: StatesOnDisk | None
     group: Processes
+    kept: Callable[[tuple[int, int]], object] = lambda key: None
 
     def __getitem__(self, key: tuple[int, int]) -> WindowState:
         found = self.group.share(None if self.own is None else self.own.get(key))
@@ -117,6 +121,7 @@ class ForAll(MutableMapping[tuple[int, int], WindowState]):
     def __setitem__(self, key: tuple[int, int], value: WindowState) -> None:
         if self.own is not None:
             self.own[key] = value
+        self.kept(key)
 
     def __delitem__(self, key: tuple[int, int]) -> None:
         if self.own is not None:
@@ -142,15 +147,20 @@ def _restored(
     """Restore what is left, show the progress, and yield each window when it is kept."""
     frames, count, steps = len(problem.measurement), len(problem.windows), len(sampler.times)
     done, more = _where_it_stopped(states, steps, count, missing)
-    to_make, made = (steps - (done or 0)) * count - more, 0
-    since = time.perf_counter()
+    to_make, made, began = (steps - (done or 0)) * count - more, 0, time.perf_counter()
     with StepBar(console, steps, frames, done=done or 0) as bar:
 
         def observe(index: int, step: Step) -> None:
-            nonlocal made
+            nonlocal made, began
+            if not made:  # the start takes its own time
+                began = time.perf_counter() - step.record.seconds
             made += 1
-            left = (time.perf_counter() - since) / made * (to_make - made)
+            left = (time.perf_counter() - began) / made * (to_make - made)
             bar.observe(step, part=f", window {index + 1}/{count}", left=left)
+
+        def kept(key: tuple[int, int]) -> None:
+            if key[0] == 0:
+                bar.begin(f"window {key[1] + 1}/{count}")
 
         def shared(prior: LatentPrior) -> LatentPrior:
             return shared_by(run.group, Around(prior, bar.stage), plan.frames_at_once)
@@ -161,7 +171,7 @@ def _restored(
             sampler,
             generator=generator_of(run.seed),
             indices=missing,
-            states=states,
+            states=evolve(states, kept=kept),
             frames_at_once=None,
             observe=observe,
             inner=None if networks.quick is None else shared(networks.quick),

@@ -75,6 +75,13 @@ class StepBar:
         self._progress.update(self._task, description=name, advance=frames if started else 0)
         yield
 
+    def begin(self, part: str) -> None:
+        """Called when a part of a clip has its start."""
+        self._progress.update(self._task, residual=part)
+        if not self._moves and self._began is not None:
+            seconds = time.perf_counter() - self._began
+            self._console.print(f"start, {part}, {seconds:.1f} s", highlight=False)
+
     def observe(
         self, step: Step, look: Look | None = None, part: str = "", left: float | None = None
     ) -> None:

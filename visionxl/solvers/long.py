@@ -26,7 +26,7 @@ from visionxl.solvers.hosted_operator import pieces_of
 from visionxl.solvers.loop import Sampler
 from visionxl.solvers.pieces import check_pieces
 from visionxl.solvers.sweep import Place, RestoredWindow, States, Sweep
-from visionxl.solvers.windows import FrameSource, LongProblem
+from visionxl.solvers.windows import FrameSource, LongProblem, later_windows
 
 
 def simulate_long(
@@ -128,6 +128,7 @@ def restore_windows(
         del first, seen
     sweep = Sweep(
         problem,
+        later_windows(problem),
         FrameByFrame(prior, frames_at_once),
         FrameByFrame(prior if inner is None else inner, frames_at_once),
         sampler,

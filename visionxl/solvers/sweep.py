@@ -4,7 +4,6 @@ A window's consistency needs the estimates of the frames around its core, and th
 its neighbours: the windows of a clip go through each step together, in the order of the clip.
 """
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from visionxl.solvers.gain import gain_of
 from visionxl.solvers.loop import Sampler, check_outcome, first_state, trajectory, unconditioned
 from visionxl.solvers.precision import check_precision, no_autocast
 from visionxl.solvers.window_prior import CoreOnly, InSweep, Strip
-from visionxl.solvers.windows import LATER, LongProblem, Window, least_context, windows_of
+from visionxl.solvers.windows import LongProblem, Window
 
 Place = Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]
 """(problem, method) -> the same, computed somewhere else."""
@@ -74,11 +73,12 @@ class RestoredWindow:
 class Sweep:
     """What all steps of all windows share: the arguments of :func:`restore_windows`.
 
-    ``quick`` is the prior of all steps but the last, and ``chance`` a generator in the state that
-    every window begins with.
+    ``later`` are the windows of the steps, ``quick`` is the prior of all steps but the last, and
+    ``chance`` a generator in the state that every window begins with.
     """
 
     problem: LongProblem
+    later: tuple[Window, ...]
     full: LatentPrior
     quick: LatentPrior
     sampler: Sampler
@@ -86,19 +86,10 @@ class Sweep:
     states: States
     place: Place | None
 
-    @property
-    def near(self) -> tuple[Window, ...]:
-        """The windows of the steps. There are estimates of all frames: they need to see fewer."""
-        first, operator = self.problem.windows[0], self.problem.operator
-        if len(self.problem.windows) == 1:
-            return self.problem.windows
-        context = max(math.ceil(LATER * (first.end - first.stop)), least_context(operator))
-        return windows_of(operator, first.frames, first.stop, context)
-
     def results(
         self, wanted: list[int], observe: Callable[[int, Step], object] | None
     ) -> Iterator[RestoredWindow]:
-        windows, states, last = self.near, self.states, len(self.sampler.times) - 1
+        windows, states, last = self.later, self.states, len(self.sampler.times) - 1
         begun = step_begun(states, last + 1, len(windows))
         if begun is None:
             self._begin()
@@ -168,7 +159,7 @@ class Sweep:
 
     def _step(self, step: int, index: int, denoised: Strip, decoded: Strip) -> Step:
         """One step of a window."""
-        windows, last = self.near, len(self.sampler.times) - 1
+        windows, last = self.later, len(self.sampler.times) - 1
         window = windows[index]
         state = latents_of(self.states, step, windows, index)
         own = self.problem.problem(window)

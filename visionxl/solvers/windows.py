@@ -5,6 +5,7 @@ of the clip's measurement that see no others. Only the core of its result is kep
 around it is restored a second time by the neighbouring windows.
 """
 
+import math
 from abc import abstractmethod
 from numbers import Integral
 from typing import Protocol, runtime_checkable
@@ -159,9 +160,10 @@ def windows_of(
             ends of the clip. Raises InputError for an operator that cannot be cut.
         frames: of the clip.
         core: frames kept of each window; the last may keep fewer.
-        context: frames on each side that are also restored, so that the ends of the window do not
-            affect the core; None for as many as are enough (:func:`enough_context`). At the
-            ends of a clip that is not circular there are none.
+        context: frames on each side that a consistency also sees, so that the ends of the window do
+            not affect the core; None for as many as are enough (:func:`enough_context`). That is in
+            the start: the steps take ``LATER`` times as many. At the ends of a clip that is not
+            circular there are none.
     """
     check_count("core", core)
     if not isinstance(frames, Integral) or isinstance(frames, bool):
@@ -245,6 +247,18 @@ class LongProblem:
         problem = window.problem(self.operator, self.measurement, self.noise_std)
         there = problem.measurement if self.device is None else self.device
         return evolve(problem, measurement=problem.measurement.to(there))
+
+
+def later_windows(problem: LongProblem) -> tuple[Window, ...]:
+    """The windows of the steps, which see fewer frames around their cores than those of the start.
+
+    There are estimates of all frames, and a consistency that uses them couples frames less.
+    """
+    first = problem.windows[0]
+    if len(problem.windows) == 1:
+        return problem.windows
+    context = max(math.ceil(LATER * (first.end - first.stop)), least_context(problem.operator))
+    return windows_of(problem.operator, first.frames, first.stop, context)
 
 
 def frames_of(source: FrameSource, first: int, stop: int, device: str | None = None) -> Tensor:

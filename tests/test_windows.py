@@ -352,6 +352,110 @@ def test_a_state_that_is_lost_is_made_again_from_those_of_the_step_before():
     assert torch.equal(joined(again), joined(whole))
 
 
+class InPlaceNoise(SharedNoise):
+    """Uses what it is given as its own."""
+
+    def __call__(self, clean, noise, level, generator):
+        assert (clean.flatten(1).abs().amax(1) > 0).all()  # every frame was encoded
+        latent = super().__call__(clean, noise, level, generator)
+        clean.zero_()
+        noise.zero_()
+        level.latent.zero_()
+        level.denoised.zero_()
+        return latent
+
+
+def test_what_a_renoise_or_an_observer_overwrites_reaches_no_other_window():
+    problem = problem_of(AveragePool(2) @ TemporalAverage(3))
+    expected = joined(in_windows(problem, vision_xl(count=10)))
+
+    def observe(index, step):
+        step.decoded.zero_()
+        if step.following is not None:
+            step.corrected.zero_()
+
+    sampler = vision_xl(count=10, renoise=InPlaceNoise())
+    assert torch.equal(joined(in_windows(problem, sampler, observe=observe)), expected)
+
+
+@frozen(eq=False)
+class BatchesTell:
+    """A prior whose results depend a little on the frames that it is called with, as a GPU's do."""
+
+    @property
+    def schedule(self):
+        return PRIOR.schedule
+
+    def encode(self, video):
+        return PRIOR.encode(video) * (1 + 1e-3 * len(video))
+
+    def decode(self, latent):
+        return PRIOR.decode(latent) + 1e-3 * latent.mean()
+
+    def denoise(self, latent, level):
+        denoised = PRIOR.denoise(latent, level)
+        return evolve(denoised, clean=denoised.clean + 1e-3 * latent.mean())
+
+
+@pytest.mark.parametrize("boundary", ["circular", "reflect"])
+@pytest.mark.parametrize("after", [2, 7, 10])
+def test_a_call_that_goes_on_makes_the_same_batches(boundary, after):
+    problem = problem_of(AveragePool(2) @ TemporalAverage(3, boundary))
+    sampler = vision_xl(count=10, initializer=PseudoBatchInversion())
+    options = {"prior": BatchesTell(), "frames_at_once": 3}
+    states, made = {}, []
+
+    def observe(index, step):
+        made.append(index)
+        if len(made) == after:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        in_windows(problem, sampler, states=states, observe=observe, **options)
+    again = in_windows(problem, sampler, states=states, **options)
+    assert torch.equal(joined(again), joined(in_windows(problem, sampler, **options)))
+    some = in_windows(problem, sampler, states=states, indices=[3], **options)
+    assert torch.equal(some[0].video, again[3].video)
+
+
+@frozen
+class TooMany:
+    """A start with a frame more, or fewer, than there are."""
+
+    more: int
+
+    def start(self, problem, prior, levels, generator):
+        frames = len(lift(problem.operator, problem.measurement))
+        return torch.zeros(frames + self.more, 2, 8, 8, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_start_of_another_number_of_frames_is_told_by_its_name(more):
+    with pytest.raises(InputError, match=r"initializer TooMany.*make it return as many"):
+        in_windows(problem_of(AveragePool(2)), vision_xl(count=10, initializer=TooMany(more)))
+
+
+def test_states_of_other_windows_or_steps_are_refused():
+    problem, states = problem_of(AveragePool(2)), {}
+    in_windows(problem, vision_xl(count=10), states=states, core=16)
+    del states[2, 2]
+    with pytest.raises(InputError, match="states has 16 frames for window 1, and its core 8"):
+        in_windows(problem, vision_xl(count=10), states=dict(states), indices=[0, 1, 2])
+    shorter = evolve(vision_xl(count=10), times=vision_xl(count=10).times[:2])
+    with pytest.raises(InputError, match=r"states has \(2, 0\): expected .* of 2 steps and 3"):
+        in_windows(problem, shorter, states=states, core=16)
+
+
+def test_windows_that_do_not_cover_a_clip_are_refused():
+    problem = problem_of(AveragePool(2))
+    windows = windows_of(problem.operator, FRAMES, 8, 8)
+    long = LongProblem(problem.operator, problem.measurement, 0.1, windows[1:])
+    with pytest.raises(InputError, match=r"windows have the cores .*make them with windows_of"):
+        list(restore_windows(long, PRIOR, vision_xl(count=10), generator=generator()))
+    with pytest.raises(InputError, match="does not measure a clip's first or last frames"):
+        LongProblem.of(KeepFrames(2, 30, FRAMES) @ problem.operator, problem.measurement, 0.1)
+
+
 @pytest.mark.parametrize("boundary", ["circular", "reflect"])
 def test_only_the_windows_that_are_wanted_make_the_last_step(boundary):
     problem = problem_of(AveragePool(2) @ TemporalAverage(3, boundary))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict, field, frozen
+from attrs.validators import instance_of
 from torch import Tensor
 
 from visionxl.errors import InputError
@@ -51,7 +52,7 @@ class CheckpointFolder:
 
     def save(self, name: str, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Write a part. Raises InputError where the disk does not take it."""
-        self.path.mkdir(exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         data = self.path / f"{name}.safetensors"
         with whole(data) as partial:
             save_tensors(partial, dict(tensors), {})
@@ -137,7 +138,7 @@ class StatesOnDisk(MutableMapping[tuple[int, int], WindowState]):
         tell: called with a sentence for each state that is found damaged, and counts as missing.
     """
 
-    folder: CheckpointFolder
+    folder: CheckpointFolder = field(validator=instance_of(CheckpointFolder))
     tell: Callable[[str], object] = lambda words: None
 
     def __getitem__(self, key: tuple[int, int]) -> WindowState:
@@ -159,11 +160,12 @@ class StatesOnDisk(MutableMapping[tuple[int, int], WindowState]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         for name in self.folder.names("step-"):
-            _, step, window = name.split("-")
-            yield int(step), int(window)
+            numbers = name.split("-")[1:]
+            if len(numbers) == 2:  # a clip that is restored as a whole has one
+                yield int(numbers[0]), int(numbers[1])
 
     def __len__(self) -> int:
-        return len(self.folder.names("step-"))
+        return len(list(iter(self)))
 
     @staticmethod
     def _name(key: tuple[int, int]) -> str:

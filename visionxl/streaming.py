@@ -156,8 +156,8 @@ class VideoFrames:
     """The frames of a video file, folder of images or animated image, in [-1, 1].
 
     Frames are decoded in order. Skipping ahead decodes those in between; going back by more than
-    ``kept`` frames restarts at the first, so windows that move forward decode a file about three
-    times. The first pass counts the frames.
+    ``kept`` frames restarts at the first, so windows that move forward decode a file once more in
+    every step. The first pass counts the frames.
 
     Args:
         path: of the video.

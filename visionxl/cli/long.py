@@ -37,7 +37,7 @@ from visionxl.sizes import cover
 from visionxl.solvers import Around, Sampler
 from visionxl.solvers.long import restore_windows
 from visionxl.solvers.sweep import WindowState, step_begun
-from visionxl.solvers.windows import LongProblem, Window, enough_context
+from visionxl.solvers.windows import LongProblem, Window, enough_context, later_windows
 from visionxl.streaming import clip_in_pieces
 from visionxl.writing import write_pieces
 
@@ -71,7 +71,9 @@ def restored_in_windows(
     earlier = _seconds_of(run.checkpoints)
     missing = run.group.share(_missing(run.checkpoints, count, networks.notes))
     done, more = _where_it_stopped(states, steps, count, missing)
-    if missing and done is not None:
+    if missing and done is None and more:
+        networks.notes.append(f"{more} of {count} windows were finished")
+    elif missing and done is not None:
         after = f"step {done} of {steps}" if done else "the start"
         windows = f", and {more} of {count} windows of the next" if more else ""
         networks.notes.append(f"went on after {after}{windows}")
@@ -118,6 +120,9 @@ class ForAll(MutableMapping[tuple[int, int], WindowState]):
             raise KeyError(key)
         return found
 
+    def __contains__(self, key: object) -> bool:
+        return self.group.share(self.own is not None and key in self.own)
+
     def __setitem__(self, key: tuple[int, int], value: WindowState) -> None:
         if self.own is not None:
             self.own[key] = value
@@ -147,8 +152,13 @@ def _restored(
     """Restore what is left, show the progress, and yield each window when it is kept."""
     frames, count, steps = len(problem.measurement), len(problem.windows), len(sampler.times)
     done, more = _where_it_stopped(states, steps, count, missing)
-    to_make, made, began = (steps - (done or 0)) * count - more, 0, time.perf_counter()
-    with StepBar(console, steps, frames, done=done or 0) as bar:
+    whole = float(done or 0) if done == steps - 1 else (done or 0) + more / count
+    # What comes before the last step, and the last one of those that are missing.
+    to_make = round((steps - 1 - whole) * count) + len(missing)
+    made, began = 0, time.perf_counter()
+    later = later_windows(problem)
+    seen = 2 * (later[-1].end - later[0].begin) + frames  # by the three networks in a step
+    with StepBar(console, steps, frames, done=whole, seen=seen) as bar:
 
         def observe(index: int, step: Step) -> None:
             nonlocal made, began

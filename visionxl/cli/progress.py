@@ -34,9 +34,24 @@ class StepBar:
     """A bar on a terminal, one plain line per step in a log.
 
     It counts frames through the three networks and shows the stage that runs now.
+
+    Args:
+        console: to write on.
+        steps: of the method.
+        frames: of the clip.
+        done: steps that were made before, with a share of the next.
+        seen: frames that the three networks see in a step; None for three times those of the clip.
     """
 
-    def __init__(self, console: Console, steps: int, frames: int, done: int = 0) -> None:
+    def __init__(
+        self,
+        console: Console,
+        steps: int,
+        frames: int,
+        done: float = 0.0,
+        seen: int | None = None,
+    ) -> None:
+        seen = 3 * frames if seen is None else seen
         self._console, self._steps, self._frames = console, steps, frames
         self._began: float | None = None if done else time.perf_counter()
         self._moves = console.is_terminal and not console.is_dumb_terminal
@@ -55,9 +70,9 @@ class StepBar:
         # A step costs one denoise, one decode and one encode of every frame.
         self._task = self._progress.add_task(
             "start",
-            total=steps * frames * 3 - frames,
-            completed=done * frames * 3,
-            step=done,
+            total=steps * seen - frames,
+            completed=round(done * seen),
+            step=int(done),
             residual="",
         )
 

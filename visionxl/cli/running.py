@@ -177,7 +177,7 @@ def restored(
         notes.append(f"the page does not show step {lost}: its checkpoint is damaged or gone")
     began = time.perf_counter()
     quiet = Console(stderr=True, emoji=False, quiet=not (run.show and run.group.first))
-    bar = StepBar(quiet, len(sampler.times), shape[0], done=len(trace))
+    bar = StepBar(quiet, len(sampler.times), shape[0], done=float(len(trace)))
     with bar if watching is None else nullcontext(watching) as shown:
 
         def observe(step: Step) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor
 
@@ -74,9 +75,7 @@ def corrected(
     return correction
 
 
-def check_decoded(
-    prior: object, initializer: object, problem: InverseProblem, decoded: Video
-) -> None:
+def check_decoded(prior: Any, initializer: object, problem: InverseProblem, decoded: Video) -> None:
     """Raise InputError if a prior decodes videos that do not fit operator and measurement."""
     expected, why = tuple(problem.measurement.shape), None
     try:
@@ -90,17 +89,24 @@ def check_decoded(
         seen, why = f"cannot measure that ({error})", error
     frames = len(lift(problem.operator, problem.measurement))
     if len(decoded) != frames:
-        raise InputError(
-            f"initializer {name_of(initializer)}: start returned latents of {len(decoded)} frames "
-            f"for a video of {frames}; make it return as many, one per frame"
-        ) from why
-    own = getattr(prior, "prior", prior)  # and not FrameByFrame
+        raise wrong_count(initializer, len(decoded), frames) from why
+    own = prior
+    while hasattr(own, "prior") and type(own).__module__.startswith("visionxl.solvers"):
+        own = own.prior  # and not FrameByFrame
     raise InputError(
         f"{name_of(own)}: decode returned shape {tuple(decoded.shape)} and "
         f"{name_of(problem.operator)} {seen}: make encode and decode keep height and width, and "
         "denoise the latents' shape (visionxl.testing.check_prior tests it); Padded(prior, ...) "
         "pads other sizes"
     ) from why
+
+
+def wrong_count(initializer: object, found: int, expected: int) -> InputError:
+    """The error for a start of too few or too many frames."""
+    return InputError(
+        f"initializer {name_of(initializer)}: start returned latents of {found} frames "
+        f"for a video of {expected}; make it return as many, one per frame"
+    )
 
 
 def check_start(initializer: object, measurement: Tensor, latent: object) -> Latent:

@@ -3,7 +3,7 @@
 All windows draw the same noise, so that it does not change from one to the next.
 """
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 
 from torch import Generator
@@ -23,9 +23,9 @@ from visionxl.simulation import check_measures, check_truth, noisy
 from visionxl.solvers.contract import check_given
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.hosted_operator import pieces_of
-from visionxl.solvers.loop import Sampler
+from visionxl.solvers.loop import Sampler, check_arguments
 from visionxl.solvers.pieces import check_pieces
-from visionxl.solvers.sweep import Place, RestoredWindow, States, Sweep
+from visionxl.solvers.sweep import Place, RestoredWindow, States, Sweep, check_states
 from visionxl.solvers.windows import FrameSource, LongProblem, later_windows
 
 
@@ -95,10 +95,12 @@ def restore_windows(
         sampler: the method. With a ``condition`` of its own, the networks see whole windows.
         generator: of the noise; every window draws what its present state gives, and it is not
             changed.
-        indices: of the windows whose results are needed; None for all.
-        states: where the windows stand, filled while they are restored. With those of a call that
-            was cut off, another goes on, to the same result; the two last steps are kept. None for
-            a dictionary; :class:`~visionxl.checkpoints.StatesOnDisk` keeps them in a folder.
+        indices: of the windows whose results are needed, which come in the clip's order; None for
+            all.
+        states: where the windows stand, filled while they are restored; the last two steps are
+            kept. With those of a call that was cut off, another of the same problem, prior and
+            sampler goes on, to the same result. None for a dictionary;
+            :class:`~visionxl.checkpoints.StatesOnDisk` keeps them in a folder.
         frames_at_once: in one call of the prior, None for all.
         observe: called with a window's index and its step, for every step of every window.
         inner: a quicker prior for all steps but the last.
@@ -110,22 +112,26 @@ def restore_windows(
             index that no window has.
     """
     check_given(problem=(problem, LongProblem, "make it by LongProblem.of(operator, ...)"))
-    check_generator(generator)
+    first = problem.problem(problem.windows[0])
+    check_arguments(first, prior, sampler, generator, inner)
     count = len(problem.windows)
     wanted = range(count) if indices is None else indices
     if not isinstance(wanted, Sequence):
         raise InputError(f"indices {indices!r}: expected several, such as [0, 2]")
     if wrong := [i for i in wanted if not isinstance(i, Integral) or i not in range(count)]:
         raise InputError(f"indices has {wrong[0]!r}: there are the windows 0 to {count - 1}")
-    if states is not None and not isinstance(states, MutableMapping):
-        raise InputError(f"states {states!r}: expected a mapping, such as {{}}, that is filled")
+    for name, given in (("observe", observe), ("place", place)):
+        if given is not None and not callable(given):
+            raise InputError(f"{name} {given!r} is no function: give one, or None")
+    states = {} if states is None else states
+    check_states(states, len(sampler.times), count)
     if count > 1:
         check_shared(sampler)
-        first = problem.problem(problem.windows[0])
         seen = lift(first.operator, first.measurement)
         shape = (len(problem.measurement), *seen.shape[1:])
         check_pieces(problem.operator, shape, first.measurement)
-        del first, seen
+        del seen
+    del first
     sweep = Sweep(
         problem,
         later_windows(problem),
@@ -133,7 +139,7 @@ def restore_windows(
         FrameByFrame(prior if inner is None else inner, frames_at_once),
         sampler,
         Generator(generator.device).set_state(generator.get_state()),
-        {} if states is None else states,
+        states,
         place,
     )
     return sweep.results(sorted({int(index) for index in wanted}), observe)

@@ -156,7 +156,7 @@ def trajectory(
             while iterating, for an unusable output of a part.
         NotFiniteError: while iterating: a stage returned NaN or infinity.
     """
-    _check_arguments(problem, prior, sampler, generator, inner)
+    check_arguments(problem, prior, sampler, generator, inner)
     check_schedule(prior)
     for named in (sampler.consistency, sampler.finish, sampler.condition):
         if named is not None and named is not unconditioned:
@@ -173,7 +173,7 @@ def trajectory(
     return _steps(problem, frugal, quick, sampler, generator, state)
 
 
-def _check_arguments(
+def check_arguments(
     problem: object, prior: object, sampler: object, generator: object, inner: object
 ) -> None:
     check_given(
@@ -316,7 +316,7 @@ def restore(
         InputError: the operator breaks its contract, or the measurement is not finite.
         NotFiniteError: a stage returned NaN or infinity.
     """
-    _check_arguments(problem, prior, sampler, generator, inner)
+    check_arguments(problem, prior, sampler, generator, inner)
     if observe is not None and not callable(observe):
         raise InputError(f"observe {observe!r} is no function: give one that takes a Step, or None")
     with no_autocast():

@@ -21,11 +21,12 @@ from visionxl.init.inversion import (
 )
 from visionxl.init.noise import EncodedBackProjection, Noise
 from visionxl.protocols import InverseProblem, LatentPrior, State, Step, StepRecord, Video
+from visionxl.solvers.answers import wrong_count
 from visionxl.solvers.contract import check_problem
 from visionxl.solvers.gain import gain_of
 from visionxl.solvers.loop import Sampler, check_outcome, first_state, trajectory, unconditioned
 from visionxl.solvers.precision import check_precision, no_autocast
-from visionxl.solvers.window_prior import CoreOnly, InSweep, Strip
+from visionxl.solvers.window_prior import CoreOnly, InSweep, RenoisedCore, Strip
 from visionxl.solvers.windows import LongProblem, Window
 
 Place = Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]
@@ -94,11 +95,11 @@ class Sweep:
         if begun is None:
             self._begin()
         for step in range(begun or 0, last + 1):
-            denoised, decoded = Strip(), Strip()
+            strips = Strip(windows), Strip(windows)
             for index in wanted if step == last else range(len(windows)):
-                if (step + 1, index) in states:  # of a call that was cut off
+                if step < last and (step + 1, index) in states:  # of a call that was cut off
                     continue
-                made = self._step(step, index, denoised, decoded)
+                made = self._step(step, index, strips)
                 trace = (*states[step, index].trace, made.record)
                 core = windows[index].core
                 if made.following is not None:
@@ -111,7 +112,7 @@ class Sweep:
                 video = core(made.corrected).clone() if step == last else None
                 del made
                 if video is not None:
-                    yield RestoredWindow(index, windows[index], video, trace)
+                    yield RestoredWindow(index, self.problem.windows[index], video, trace)
                     del video
             for old in [key for key in states if key[0] < step < last]:
                 del states[old]
@@ -128,7 +129,7 @@ class Sweep:
             with no_autocast():
                 check_problem(problem)
                 check_precision(problem.measurement.device)
-            if len(windows) > 1 and isinstance(method.initializer, BatchConsistentInversion):
+            if len(windows) > 1 and type(method.initializer) is BatchConsistentInversion:
                 common = common or self._common_start(method.initializer, prior)
                 latent = common.latent.expand(window.stop - window.first, -1, -1, -1)
                 state = evolve(common, latent=latent)
@@ -144,6 +145,8 @@ class Sweep:
         trajectory(problem, prior, method, generator=self._chance())  # refuses what it must
         with _told(window, self.problem.windows):
             state = first_state(problem, prior, method, self._chance())
+        if len(state.latent) != window.size:
+            raise wrong_count(method.initializer, len(state.latent), window.size)
         return evolve(state, latent=window.core(state.latent).clone())
 
     def _common_start(self, initializer: BatchConsistentInversion, prior: LatentPrior) -> State:
@@ -157,7 +160,7 @@ class Sweep:
             start = first_state(self.problem.problem(holding), prior, method, self._chance())
         return evolve(start, latent=start.latent[:1])
 
-    def _step(self, step: int, index: int, denoised: Strip, decoded: Strip) -> Step:
+    def _step(self, step: int, index: int, strips: tuple[Strip, Strip]) -> Step:
         """One step of a window."""
         windows, last = self.later, len(self.sampler.times) - 1
         window = windows[index]
@@ -167,7 +170,8 @@ class Sweep:
         placed, method = self._placed(own, self.sampler)
         prior = self.full if step == last else self.quick
         if method.condition is unconditioned:
-            prior = InSweep(prior, window, denoised, decoded)
+            prior = InSweep(prior, window, index, *strips)
+            method = evolve(method, renoise=RenoisedCore(method.renoise, window))
         with _told(window, windows):
             steps = trajectory(
                 placed,
@@ -179,7 +183,7 @@ class Sweep:
             )
             made = next(steps)
         if made.record.broke_down:
-            warnings.warn(f"step {step}: {made.record.stopped}", stacklevel=4)
+            warnings.warn(f"step {step}: {made.record.stopped}", stacklevel=3)
         if step == last:
             with no_autocast():
                 gain = gain_of(own.operator, made.corrected)
@@ -223,9 +227,34 @@ def latents_of(states: States, step: int, windows: tuple[Window, ...], index: in
             f"states has nothing for step and window {error}, which window {index} needs: give the "
             "mapping that an earlier call has filled, or an empty one"
         ) from None
+    for core, (_, other, _) in zip(cores, parts, strict=True):
+        count = windows[other].stop - windows[other].first
+        if len(core.latent) != count:
+            raise InputError(
+                f"states has {len(core.latent)} frames for window {other}, and its core {count}: "
+                "give the mapping that a call with the same windows has filled, or an empty one"
+            )
     pairs = zip(cores, parts, strict=True)
     latent = torch.cat([core.latent[frames] for core, (_, _, frames) in pairs])
     return State(step, own.ordered(latent), cores[0].chance, cores[0].time)
+
+
+def check_states(states: object, steps: int, windows: int) -> None:
+    """Raise InputError for what is no mapping of these windows' states before these steps."""
+    if not isinstance(states, MutableMapping):
+        raise InputError(f"states {states!r}: expected a mapping, such as {{}}, that is filled")
+    for key in states:
+        pair = isinstance(key, tuple) and len(key) == 2
+        if not pair or key[0] not in range(steps) or key[1] not in range(windows):
+            raise InputError(
+                f"states has {key!r}: expected (step, window), of {steps} steps and {windows} "
+                "windows; give the mapping that a call of the same run has filled, or an empty one"
+            )
+        if isinstance(states, dict) and not isinstance(states[key], WindowState):
+            raise InputError(
+                f"states[{key}] is {type(states[key]).__name__}: expected a WindowState, as a call "
+                "of the same run fills in"
+            )
 
 
 def step_begun(states: States, steps: int, windows: int) -> int | None:

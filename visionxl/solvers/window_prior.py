@@ -1,50 +1,69 @@
-"""The prior of a window, whose networks see no frame twice in a step."""
+"""The prior and the renoise of a window, which see no frame twice in a step."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
-from attrs import frozen
-from torch import Tensor
+from attrs import evolve, frozen
+from torch import Generator, Tensor
 
 from visionxl.errors import NotFiniteError
-from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, NoiseSchedule, Video
+from visionxl.protocols import (
+    Denoised,
+    Latent,
+    LatentPrior,
+    NoiseLevel,
+    NoiseSchedule,
+    Passage,
+    Video,
+)
+from visionxl.solvers.answers import check_same_shape
+from visionxl.solvers.loop import Renoise
 from visionxl.solvers.windows import Window
 
 
 class Strip:
     """Consecutive frames, each of them made once, as far as windows in the clip's order need them.
 
-    Frames are numbered from the clip's first, also beyond its ends.
+    Frames are numbered from the clip's first, also beyond its ends. They are made in pieces,
+    between the numbers at which some window begins or ends: so a network's batches, and with them
+    the rounding, do not depend on the window with which a strip begins.
+
+    Args:
+        windows: of the clip, in its order.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, windows: tuple[Window, ...]) -> None:
+        self._windows: tuple[Window, ...] = windows
+        self._cuts: list[int] = sorted({w.begin for w in windows} | {w.end for w in windows})
         self._first: int = 0
-        self._frames: tuple[Tensor, ...] = ()
+        self._kept: tuple[Tensor, ...] = ()
 
     def take(
-        self, begin: int, end: int, make: Callable[[int], tuple[Tensor, ...]]
+        self, index: int, make: Callable[[int, int], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
-        """The frames ``begin`` to ``end``; those before are forgotten.
+        """The frames of a window, in tensors that nobody else has; those before are forgotten.
 
         Args:
-            begin: the first.
-            end: the frame after the last.
-            make: returns the frames from a number on, up to ``end``.
+            index: of the window.
+            make: returns the frames from a number to another.
         """
-        there = len(self._frames[0]) if self._frames else 0
-        kept = self._first + there - begin if self._first <= begin else 0
-        if kept <= 0:
-            self._frames = ()
-            self._frames = make(begin)
-        else:
-            self._frames = tuple(part[-kept:] for part in self._frames)
-            if kept < end - begin:
-                more = make(begin + kept)
-                pairs = zip(self._frames, more, strict=True)
-                self._frames = tuple(torch.cat(pair) for pair in pairs)
-        self._first = begin
-        return self._frames
+        begin, end = self._windows[index].begin, self._windows[index].end
+        first, found = begin, []
+        there = self._first + len(self._kept[0]) if self._kept else self._first
+        if self._first <= begin < there:
+            found.append(tuple(part[begin - self._first :] for part in self._kept))
+            first = there
+        numbers = [first, *(cut for cut in self._cuts if first < cut < end), end]
+        found += [make(*pair) for pair in pairwise(numbers) if pair[0] < pair[1]]
+        taken = found[0]
+        if len(found) > 1:
+            taken = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        later = self._windows[index + 1 :]
+        self._first = later[0].begin if later else end
+        self._kept = tuple(part[self._first - begin :].clone() for part in taken)
+        return taken
 
 
 @frozen(eq=False)
@@ -99,12 +118,14 @@ class InSweep:
     Args:
         prior: to call.
         window: whose latents and videos it gets.
+        index: of the window.
         denoised: what the denoiser made in this step, of the windows before, too.
         decoded: what was decoded.
     """
 
     prior: LatentPrior
     window: Window
+    index: int
     denoised: Strip
     decoded: Strip
 
@@ -133,12 +154,42 @@ class InSweep:
     ) -> tuple[Tensor, ...]:
         window, frames = self.window, self.window.in_turn(latent)
 
-        def make(first: int) -> tuple[Tensor, ...]:
+        def make(first: int, stop: int) -> tuple[Tensor, ...]:
             with _from(window, first):
-                return action(frames[first - window.begin :])
+                return action(frames[first - window.begin : stop - window.begin])
 
-        taken = strip.take(window.begin, window.end, make)
+        taken = strip.take(self.index, make)
         return tuple(window.ordered(part) for part in taken)
+
+
+@frozen(eq=False)
+class RenoisedCore:
+    """A renoise that sees a window's core alone: the encoder made no other latents.
+
+    Args:
+        renoise: of the method.
+        window: whose latents it gets.
+    """
+
+    renoise: Renoise
+    window: Window
+
+    @property
+    def shared(self) -> bool:
+        return getattr(self.renoise, "shared", False)
+
+    def __call__(
+        self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
+    ) -> Latent:
+        core = self.window.core
+        own = evolve(
+            passage, latent=core(passage.latent).clone(), denoised=core(passage.denoised).clone()
+        )
+        latent = self.renoise(core(clean).clone(), core(noise).clone(), own, generator)
+        check_same_shape("renoise", self.renoise, core(clean), latent)
+        result = torch.zeros_like(clean)
+        core(result).copy_(latent)
+        return result
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 from jaxtyping import Float
 from torch import Tensor
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, name_of
 from visionxl.operators.cutting import KeepFrames, goes_round, operator_at, uncut
 from visionxl.operators.reach import Reach, reach_of
 from visionxl.protocols import (
@@ -221,6 +221,11 @@ class LongProblem:
 
     def __attrs_post_init__(self) -> None:
         check_noise_std(self.noise_std)
+        if uncut(self.operator)[1] is not None:
+            raise InputError(
+                f"operator {name_of(self.operator)} does not measure a clip's first or last "
+                "frames: give the clip's own operator and the whole measurement"
+            )
         frames = len(self.measurement)
         if not self.windows or self.windows[0].frames != frames:
             found = self.windows[0].frames if self.windows else 0
@@ -258,7 +263,13 @@ def later_windows(problem: LongProblem) -> tuple[Window, ...]:
     if len(problem.windows) == 1:
         return problem.windows
     context = max(math.ceil(LATER * (first.end - first.stop)), least_context(problem.operator))
-    return windows_of(problem.operator, first.frames, first.stop, context)
+    later = windows_of(problem.operator, first.frames, first.stop, context)
+    if [(w.first, w.stop) for w in later] != [(w.first, w.stop) for w in problem.windows]:
+        raise InputError(
+            f"windows have the cores {[(w.first, w.stop) for w in problem.windows]}: expected all "
+            "frames in order, as many in each; make them with windows_of, or use LongProblem.of"
+        )
+    return later
 
 
 def frames_of(source: FrameSource, first: int, stop: int, device: str | None = None) -> Tensor:

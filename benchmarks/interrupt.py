@@ -1,7 +1,7 @@
 """Interrupt a restoration at every rename and removal of a file that it makes, and go on with it.
 
     python benchmarks/interrupt.py
-    python benchmarks/interrupt.py --signal SIGTERM -- --windows 10
+    python benchmarks/interrupt.py --frames 11 --context 3 -- --windows 4
 
 What a run leaves behind changes when a file takes its place or goes. So a run is interrupted just
 before and just after each of these calls, once each, and gone on with by the same command and
@@ -28,6 +28,7 @@ from words import count, frame_size
 from visionxl import PocketPrior
 from visionxl.cli import main as visionxl
 from visionxl.files import whole
+from visionxl.solvers import windows
 from visionxl.video import DEMO_CLIP
 
 CALLS = ("replace", "rename", "unlink", "rmdir")
@@ -120,11 +121,16 @@ def main() -> None:
     parser.add_argument(
         "--size", type=frame_size(8), default=(32, 48), help="HEIGHTxWIDTH; default 32x48"
     )
+    parser.add_argument(
+        "--context", type=count, help="frames that windows see on either side; default restore's"
+    )
     parser.add_argument("--every", type=count, default=1, help="leave calls out between; default 1")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("more", nargs="*", help="options of restore")
     given = parser.parse_args()
     torch.set_num_threads(1)  # a process that forks has one
+    if given.context is not None:
+        windows.CONTEXT = windows.NEAR = given.context
     PocketPrior.load()  # what it imports need not be imported by every child
     number = getattr(signal, given.signal)
     with tempfile.TemporaryDirectory() as temporary:

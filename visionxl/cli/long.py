@@ -152,7 +152,7 @@ def _restored(
     """Restore what is left, show the progress, and yield each window when it is kept."""
     frames, count, steps = len(problem.measurement), len(problem.windows), len(sampler.times)
     done, more = _where_it_stopped(states, steps, count, missing)
-    whole = float(done or 0) if done == steps - 1 else (done or 0) + more / count
+    whole = float(done or 0) if done in (None, steps - 1) else done + more / count
     # What comes before the last step, and the last one of those that are missing.
     to_make = round((steps - 1 - whole) * count) + len(missing)
     made, began = 0, time.perf_counter()

@@ -21,6 +21,7 @@ from visionxl.protocols import (
 from visionxl.solvers.answers import check_same_shape
 from visionxl.solvers.loop import Renoise
 from visionxl.solvers.windows import Window
+from visionxl.transfer import room
 
 
 class Strip:
@@ -59,11 +60,16 @@ class Strip:
         found += [make(*pair) for pair in pairwise(numbers) if pair[0] < pair[1]]
         taken = found[0]
         if len(found) > 1:
-            taken = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+            taken = tuple(_joined(parts, end - begin) for parts in zip(*found, strict=True))
         later = self._windows[index + 1 :]
         self._first = later[0].begin if later else end
         self._kept = tuple(part[self._first - begin :].clone() for part in taken)
         return taken
+
+
+def _joined(parts: tuple[Tensor, ...], frames: int) -> Tensor:
+    whole = room(parts[0], frames, *parts[0].shape[1:])  # pinned, if it goes to a GPU
+    return torch.cat(parts, out=whole)
 
 
 @frozen(eq=False)

@@ -200,6 +200,8 @@ def test_an_interrupted_long_clip_goes_on_within_its_step(
     answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
     assert answer.code == 0, answer.err
     assert (f"step-{step:04d}-{window:05d} is damaged: made again" in answer.out) == damaged
+    expected = "the start, after 2" if last == (0, 1) else f"step {step} of 3, after {window + 1}"
+    assert (f"went on in {expected} of 3 windows" in answer.out) != damaged
     made = re.findall(r"step \d/3 of 10 frames, window \d/3", answer.err)
     assert made[0] == following.replace(", ", " of 10 frames, ")
     assert Path("x.mkv").read_bytes() == finished
@@ -221,7 +223,7 @@ def test_an_interrupted_last_step_goes_on_with_the_windows_that_are_missing(
     monkeypatch.setattr(CheckpointFolder, "save", save)
     answer = visionxl(monkeypatch, capfd, *RESTORE, "--resume")
     assert answer.code == 0, answer.err
-    assert "went on after step 2 of 3, and 2 of 3 windows of the next" in answer.out
+    assert "went on in step 3 of 3, after 2 of 3 windows" in answer.out
     assert re.findall(r"step (\d)/3 of 10 frames, window (\d)/3", answer.err) == [("3", "3")]
     assert Path("x.mkv").read_bytes() == finished
     record = json.loads(Path("x.json").read_text())
@@ -364,7 +366,7 @@ def test_windows_of_two_processes_are_those_of_one_and_go_on_where_one_dies(
     running = in_two_processes(*again, "--resume")
     answers = [process.communicate(timeout=200) for process in running]
     assert [p.returncode for p in running] == [0, 0], answers
-    assert "went on after" in answers[0][0]
+    assert "went on in" in answers[0][0]
     assert Path("two.mkv").read_bytes() == finished
 
 

@@ -439,7 +439,7 @@ def test_states_of_other_windows_or_steps_are_refused():
     problem, states = problem_of(AveragePool(2)), {}
     in_windows(problem, vision_xl(count=10), states=states, core=16)
     del states[2, 2]
-    with pytest.raises(InputError, match="states has 16 frames for window 1, and its core 8"):
+    with pytest.raises(InputError, match="states has 16 frames for window 0, and its core 8"):
         in_windows(problem, vision_xl(count=10), states=dict(states), indices=[0, 1, 2])
     shorter = evolve(vision_xl(count=10), times=vision_xl(count=10).times[:2])
     with pytest.raises(InputError, match=r"states has \(2, 0\): expected .* of 2 steps and 3"):

@@ -70,13 +70,10 @@ def restored_in_windows(
     states, count, steps = ForAll(own, run.group), len(problem.windows), len(sampler.times)
     earlier = _seconds_of(run.checkpoints)
     missing = run.group.share(_missing(run.checkpoints, count, networks.notes))
-    done, more = _where_it_stopped(states, steps, count, missing)
-    if missing and done is None and more:
-        networks.notes.append(f"{more} of {count} windows were finished")
-    elif missing and done is not None:
-        after = f"step {done} of {steps}" if done else "the start"
-        windows = f", and {more} of {count} windows of the next" if more else ""
-        networks.notes.append(f"went on after {after}{windows}")
+    if missing and (done := _where_it_stopped(states, steps, count, missing)) != (None, 0):
+        step, more = done
+        within = "the start" if step is None else f"step {step + 1} of {steps}"
+        networks.notes.append(f"went on in {within}, after {more} of {count} windows")
     began = time.perf_counter()
     console = Console(stderr=True, emoji=False, quiet=not (run.show and run.group.first))
     device = networks.plan.video_device
@@ -155,17 +152,18 @@ def _restored(
     whole = float(done or 0) if done in (None, steps - 1) else done + more / count
     # What comes before the last step, and the last one of those that are missing.
     to_make = round((steps - 1 - whole) * count) + len(missing)
-    made, began = 0, time.perf_counter()
+    current, made, in_step, began = -1, 0, 0, time.perf_counter()
     later = later_windows(problem)
     seen = 2 * (later[-1].end - later[0].begin) + frames  # by the three networks in a step
     with StepBar(console, steps, frames, done=whole, seen=seen) as bar:
 
         def observe(index: int, step: Step) -> None:
-            nonlocal made, began
-            if not made:  # the start takes its own time
+            nonlocal current, made, in_step, began
+            if step.record.index != current:  # the last takes longer, and the start
+                current, in_step = step.record.index, 0
                 began = time.perf_counter() - step.record.seconds
-            made += 1
-            left = (time.perf_counter() - began) / made * (to_make - made)
+            made, in_step = made + 1, in_step + 1
+            left = (time.perf_counter() - began) / in_step * (to_make - made)
             bar.observe(step, part=f", window {index + 1}/{count}", left=left)
 
         def kept(key: tuple[int, int]) -> None:
@@ -288,12 +286,13 @@ def _where_it_stopped(
 ) -> tuple[int | None, int]:
     """How many steps all windows have made, and how many windows have made the next.
 
-    None where not even all starts are there.
+    None where not even all starts are there, and how many are.
     """
     step = step_begun(states, steps, count)
-    if step is None or step == steps - 1:
+    if step == steps - 1:
         return step, count - len(missing)
-    return step, sum((step + 1, window) in states for window in range(count))
+    following = 0 if step is None else step + 1
+    return step, sum((following, window) in states for window in range(count))
 
 
 def _seconds_of(checkpoints: CheckpointFolder | None) -> float:

@@ -95,7 +95,7 @@ class StepBar:
         self._progress.update(self._task, residual=part)
         if not self._moves and self._began is not None:
             seconds = time.perf_counter() - self._began
-            self._console.print(f"start, {part}, {seconds:.1f} s", highlight=False)
+            self._console.print(f"start, {part}, {seconds:.1f} s so far", highlight=False)
 
     def observe(
         self, step: Step, look: Look | None = None, part: str = "", left: float | None = None
@@ -110,7 +110,8 @@ class StepBar:
         """
         record = step.record
         residual = f"residual {record.data_residual:.4f}"
-        self._progress.update(self._task, step=record.index + 1, residual=residual)
+        told = f"{part.removeprefix(', ')} {residual}".strip()
+        self._progress.update(self._task, step=record.index + 1, residual=told)
         if not self._moves:
             if self._began is not None:
                 start = time.perf_counter() - self._began - record.seconds

@@ -98,11 +98,12 @@ def restore_windows(
         indices: of the windows whose results are needed, which come in the clip's order; None for
             all.
         states: where the windows stand, filled while they are restored; the last two steps are
-            kept. With those of a call that was cut off, another of the same problem, prior and
-            sampler goes on, to the same result. None for a dictionary;
+            kept. With those of a call that was cut off, another of the same problem, prior,
+            sampler and state of the generator goes on, to the same result. None for a dictionary;
             :class:`~visionxl.checkpoints.StatesOnDisk` keeps them in a folder.
         frames_at_once: in one call of the prior, None for all.
-        observe: called with a window's index and its step, for every step of every window.
+        observe: called with a window's index and its step, for every step of every window; what is
+            given to ``states`` tells of the starts, too.
         inner: a quicker prior for all steps but the last.
         place: applied to each window's problem and method, to compute it elsewhere, such as
             ``partial(hosted, device="cuda")``.
@@ -124,7 +125,7 @@ def restore_windows(
         if given is not None and not callable(given):
             raise InputError(f"{name} {given!r} is no function: give one, or None")
     states = {} if states is None else states
-    check_states(states, len(sampler.times), count)
+    check_states(states, len(sampler.times), problem.windows)
     if count > 1:
         check_shared(sampler)
         seen = lift(first.operator, first.measurement)

@@ -32,6 +32,7 @@ from visionxl.solvers.windows import LongProblem, Window
 Place = Callable[[InverseProblem, Sampler], tuple[InverseProblem, Sampler]]
 """(problem, method) -> the same, computed somewhere else."""
 
+SAME = "give the mapping that a call with the same windows and times has filled, or an empty one"
 BY_FRAME = (CorrectedInversion, EncodedBackProjection, Noise, PseudoBatchInversion)
 """Starts whose networks see each frame by itself, whatever they are called with."""
 
@@ -227,33 +228,32 @@ def latents_of(states: States, step: int, windows: tuple[Window, ...], index: in
             f"states has nothing for step and window {error}, which window {index} needs: give the "
             "mapping that an earlier call has filled, or an empty one"
         ) from None
-    for core, (_, other, _) in zip(cores, parts, strict=True):
-        count = windows[other].stop - windows[other].first
-        if len(core.latent) != count:
-            raise InputError(
-                f"states has {len(core.latent)} frames for window {other}, and its core {count}: "
-                "give the mapping that a call with the same windows has filled, or an empty one"
-            )
     pairs = zip(cores, parts, strict=True)
     latent = torch.cat([core.latent[frames] for core, (_, _, frames) in pairs])
     return State(step, own.ordered(latent), cores[0].chance, cores[0].time)
 
 
-def check_states(states: object, steps: int, windows: int) -> None:
+def check_states(states: object, steps: int, windows: tuple[Window, ...]) -> None:
     """Raise InputError for what is no mapping of these windows' states before these steps."""
     if not isinstance(states, MutableMapping):
         raise InputError(f"states {states!r}: expected a mapping, such as {{}}, that is filled")
-    for key in states:
+    for key in list(states):
         pair = isinstance(key, tuple) and len(key) == 2
-        if not pair or key[0] not in range(steps) or key[1] not in range(windows):
+        if not pair or key[0] not in range(steps) or key[1] not in range(len(windows)):
             raise InputError(
-                f"states has {key!r}: expected (step, window), of {steps} steps and {windows} "
-                "windows; give the mapping that a call of the same run has filled, or an empty one"
+                f"states has {key!r}: expected (step, window), of {steps} steps and "
+                f"{len(windows)} windows; {SAME}"
             )
-        if isinstance(states, dict) and not isinstance(states[key], WindowState):
+        value = states.get(key)  # None if it is damaged
+        if value is not None and not isinstance(value, WindowState):
             raise InputError(
-                f"states[{key}] is {type(states[key]).__name__}: expected a WindowState, as a call "
-                "of the same run fills in"
+                f"states[{key}] is {type(value).__name__}: expected a WindowState; {SAME}"
+            )
+        count = windows[key[1]].stop - windows[key[1]].first
+        if value is not None and len(value.state.latent) != count:
+            raise InputError(
+                f"states has {len(value.state.latent)} frames for window {key[1]}, and its core "
+                f"{count}; {SAME}"
             )
 
 

@@ -330,14 +330,27 @@ def test_a_call_that_is_cut_off_goes_on_where_it_was(boundary, after):
     with pytest.raises(StoppedError):
         in_windows(problem, sampler, states=states, observe=observe)
     assert {step for step, _ in states} <= {made[-1][0] - 1, made[-1][0], made[-1][0] + 1}
-    kept = len(made) if after < 12 else 12  # what is finished in the last step is the caller's
     again = in_windows(problem, sampler, states=states, observe=observe)
-    assert made[kept:] == [(step, index) for step in range(3) for index in range(6)][kept:] or (
-        made[len(made) - 6 :] == [(2, index) for index in range(6)]
-    )
+    # What is finished in the last step is the caller's: it is made again.
+    every = [(step, index) for step in range(3) for index in range(6)]
+    assert made[after + 1 :] == every[min(after + 1, 12) :]
     for piece, expected in zip(again, whole, strict=True):
         assert torch.equal(piece.video, expected.video)
         assert [record.index for record in piece.trace] == [0, 1, 2]
+
+
+def test_a_damaged_state_and_one_of_another_run_are_told_and_made_again(tmp_path):
+    problem, sampler = problem_of(AveragePool(2) @ TemporalAverage(3)), vision_xl(count=10)
+    folder = CheckpointFolder(tmp_path, run="a")
+    whole = joined(in_windows(problem, sampler, states=StatesOnDisk(folder)))
+    (tmp_path / "step-0002-00003.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"step-0002-00003 is damaged, or of another run: made"):
+        again = joined(in_windows(problem, sampler, states=StatesOnDisk(folder)))
+    assert torch.equal(again, whole)
+    told = []
+    other = StatesOnDisk(CheckpointFolder(tmp_path, run="b"), told.append)
+    assert torch.equal(joined(in_windows(problem, sampler, states=other)), whole)
+    assert "step-0002-00000 is damaged, or of another run" in told[0]
 
 
 def test_a_state_that_is_lost_is_made_again_from_those_of_the_step_before():

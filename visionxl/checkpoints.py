@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -135,18 +136,20 @@ class StatesOnDisk(MutableMapping[tuple[int, int], WindowState]):
 
     Args:
         folder: of the run.
-        tell: called with a sentence for each state that is found damaged, and counts as missing.
+        tell: called with a sentence for each state that is found damaged, or of another run, and
+            counts as missing; by default a warning.
     """
 
     folder: CheckpointFolder = field(validator=instance_of(CheckpointFolder))
-    tell: Callable[[str], object] = lambda words: None
+    tell: Callable[[str], object] = warnings.warn
 
     def __getitem__(self, key: tuple[int, int]) -> WindowState:
         name = self._name(key)
         part = self.folder.load(name)
         if part is None:
             if name in self.folder.names(name):
-                self.tell(f"checkpoint {self.folder.path.name}/{name} is damaged: made again")
+                where = f"{self.folder.path.name}/{name}"
+                self.tell(f"checkpoint {where} is damaged, or of another run: made again")
                 self.folder.drop(name)
             raise KeyError(key)
         state, trace = _state_of(part)
@@ -161,7 +164,8 @@ class StatesOnDisk(MutableMapping[tuple[int, int], WindowState]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         for name in self.folder.names("step-"):
             numbers = name.split("-")[1:]
-            if len(numbers) == 2:  # a clip that is restored as a whole has one
+            # A clip that is restored as a whole has one number.
+            if len(numbers) == 2 and self.folder.facts(name) is not None:
                 yield int(numbers[0]), int(numbers[1])
 
     def __len__(self) -> int:

@@ -180,10 +180,6 @@ class RenoisedCore:
     renoise: Renoise
     window: Window
 
-    @property
-    def shared(self) -> bool:
-        return getattr(self.renoise, "shared", False)
-
     def __call__(
         self, clean: Latent, noise: Latent, passage: Passage, generator: Generator
     ) -> Latent:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from visionxl.operators import AveragePool, BicubicDownsample, GaussianBlur, Mask, TemporalAverage
 from visionxl.operators import normal as gram
 from visionxl.solvers import conjugate_gradient
-from visionxl.solvers.conjugate_gradient import CONVERGED, INDEFINITE, NOT_A_NUMBER, USED_UP, dot
+from visionxl.solvers.cg import CONVERGED, INDEFINITE, NOT_A_NUMBER, USED_UP, dot
 
 SHAPES = st.sampled_from([(1,), (5,), (12,), (2, 3), (3, 1, 2, 2)])
 SEEDS = st.integers(0, 10**6)

@@ -50,7 +50,7 @@ from visionxl.solvers import (
     gauss_newton,
     psld,
 )
-from visionxl.solvers.gauss_newton import linearize
+from visionxl.solvers.linearized import linearize
 from visionxl.video import DEMO_CLIP, read_clip
 
 LEVEL = NoiseLevel(time=0.1, signal=0.8, noise=0.6)

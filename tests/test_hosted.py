@@ -38,9 +38,9 @@ from visionxl.operators import (
 from visionxl.operators.cutting import operator_at
 from visionxl.operators.reach import Reach, reach_of
 from visionxl.solvers import ByWindow, hosted
-from visionxl.solvers.hosted import HostedLowPass, frames_together, keeps_modes
 from visionxl.solvers.hosted_closed_form import HostedClosedForm, _placed
 from visionxl.solvers.hosted_operator import HostedOperator
+from visionxl.solvers.hosting import HostedLowPass, frames_together, keeps_modes
 from visionxl.solvers.long import restore_windows
 from visionxl.solvers.modes import Modes
 from visionxl.solvers.motion import optical_flow
@@ -439,7 +439,7 @@ def test_a_finish_in_windows_counts_like_a_consistency():
     from attrs import evolve
 
     from visionxl import MotionShrinkage
-    from visionxl.solvers.hosted import in_windows
+    from visionxl.solvers.hosting import in_windows
 
     finished = evolve(vision_xl(), finish=MotionShrinkage())
     assert not in_windows(vision_xl())

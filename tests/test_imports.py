@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import cache
 from graphlib import TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,20 @@ def test_imports_run_one_way():
 def test_the_page_on_the_architecture_has_every_part_and_no_other():
     assert set(ALLOWED) == {layer(name) for name in MODULES} - FREE
     assert {part for parts in ALLOWED.values() for part in parts} <= set(ALLOWED)
+
+
+def test_no_public_name_hides_a_module():
+    """So that ``import visionxl.solvers.cg as cg`` is the module."""
+    names = sorted(set(MODULES) - {"visionxl", "visionxl.__main__"})
+    for name in names:
+        import_module(name)
+    places = (name.rpartition(".") for name in names)
+    hidden = [
+        name
+        for package, _, name in places
+        if getattr(sys.modules[package], name) is not sys.modules[f"{package}.{name}"]
+    ]
+    assert not hidden
 
 
 def test_the_protocols_import_nothing_but_errors():

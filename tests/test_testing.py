@@ -63,7 +63,7 @@ from visionxl.solvers import (
     conjugate_gradient,
     method_named,
 )
-from visionxl.solvers.conjugate_gradient import INDEFINITE
+from visionxl.solvers.cg import INDEFINITE
 from visionxl.solvers.methods import METHODS
 from visionxl.testing import (
     ContractError,

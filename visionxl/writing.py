@@ -101,8 +101,8 @@ def write_pieces(
 
     Args:
         path: as in :func:`write_clip`, like the other arguments.
-        pieces: returns an iterator over the pieces, in order; called twice for ``.mp4`` and
-            ``.mkv``, and once more where sound cannot be kept.
+        pieces: returns an iterator over the pieces, in order; called again where sound cannot be
+            kept.
         frames: total number in all pieces.
         rate: frames per second.
         sound: a file whose sound is copied.
@@ -129,17 +129,9 @@ def write_pieces(
             _write_pictures(pieces(), lambda _: unfinished)
         else:
             encoding = ENCODINGS[path.suffix.lower()]
-            height, width = next(pieces()).shape[-2:]
-            if encoding.even and (height % 2 or width % 2):
-                up = next_multiple(height, 2), next_multiple(width, 2)
-                notes.append(
-                    f"{path.name}: {height}x{width} was reflected to {up[0]}x{up[1]}, because "
-                    "yuv420p needs even sizes"
-                )
-                fitted = partial(_fitted, pieces, *up)
-            else:
-                fitted = pieces
-            _encode_or_fail(unfinished, fitted, rate, encoding, sound, notes)
+            if encoding.even:
+                pieces = partial(_even, pieces, path.name, notes)
+            _encode_or_fail(unfinished, pieces, rate, encoding, sound, notes)
             return notes
     if sound is not None:
         notes.append(f"the sound of {sound.name} is not kept: {path.name} holds none")
@@ -195,8 +187,18 @@ def _checked_pieces(
         )
 
 
-def _fitted(pieces: Callable[[], Iterator[Video]], height: int, width: int) -> Iterator[Video]:
-    return (fit_to(piece, height, width) for piece in pieces())
+def _even(pieces: Callable[[], Iterator[Video]], name: str, notes: list[str]) -> Iterator[Video]:
+    """The pieces, reflected to an even height and width, as yuv420p needs."""
+    for piece in pieces():
+        height, width = piece.shape[-2:]
+        up = next_multiple(height, 2), next_multiple(width, 2)
+        words = (
+            f"{name}: {height}x{width} was reflected to {up[0]}x{up[1]}, because "
+            "yuv420p needs even sizes"
+        )
+        if up != (height, width) and words not in notes:
+            notes.append(words)
+        yield fit_to(piece, *up)
 
 
 def _pictures(pieces: Iterator[Video]) -> Iterator[np.ndarray]:

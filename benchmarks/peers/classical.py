@@ -14,7 +14,7 @@ from peers.variation import minimise_variation, modes_of, roughness, starting_vi
 from visionxl.metrics import psnr
 from visionxl.operators import lift, normal
 from visionxl.protocols import InverseProblem, LatentPrior, Video
-from visionxl.solvers.conjugate_gradient import Action, conjugate_gradient, dot
+from visionxl.solvers.cg import Action, conjugate_gradient, dot
 from visionxl.solvers.decomposition import spectrum_of
 
 CG_ITERATIONS = 40

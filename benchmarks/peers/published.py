@@ -53,7 +53,7 @@ from visionxl import (
 from visionxl.operators import AveragePool, GaussianBlur, lift, normal
 from visionxl.operators.composition import Composition
 from visionxl.solvers import FrameByFrame
-from visionxl.solvers.conjugate_gradient import dot
+from visionxl.solvers.cg import dot
 
 FRAMES_AT_ONCE = 4
 

@@ -2,7 +2,7 @@
 
 from visionxl.distributed.consistency import SplitDampedCG, SplitOperator
 from visionxl.distributed.frames import SplitFrames, split_restore
-from visionxl.distributed.processes import ProcessError, Processes, processes
+from visionxl.distributed.group import ProcessError, Processes, processes
 
 __all__ = [
     "ProcessError",

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from attrs import evolve, field, frozen
 from torch import Tensor
 
-from visionxl.distributed.processes import ProcessError, Processes
+from visionxl.distributed.group import ProcessError, Processes
 from visionxl.errors import InputError
 from visionxl.operators.cutting import operator_at
 from visionxl.operators.reach import reach_of
@@ -21,7 +21,7 @@ from visionxl.protocols import (
     NoiseLevel,
     Video,
 )
-from visionxl.solvers.conjugate_gradient import damped_cg, dot
+from visionxl.solvers.cg import damped_cg, dot
 from visionxl.solvers.consistency import DampedCG
 from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.spread import damping_of

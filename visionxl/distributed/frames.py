@@ -7,7 +7,7 @@ import torch
 from attrs import evolve, frozen
 from torch import Generator, Tensor
 
-from visionxl.distributed.processes import Processes
+from visionxl.distributed.group import Processes
 from visionxl.errors import InputError, NotFiniteError, told_of
 from visionxl.files import checksum_of
 from visionxl.protocols import (

@@ -26,7 +26,7 @@ from visionxl.protocols import Denoised, Latent, LatentPrior, NoiseLevel, Video
 from visionxl.simulation import simulate
 from visionxl.sizes import next_multiple
 from visionxl.solvers.decomposition import decompose, svd_of
-from visionxl.solvers.hosted import frames_together, in_windows, keeps_modes
+from visionxl.solvers.hosting import frames_together, in_windows, keeps_modes
 from visionxl.solvers.loop import Sampler, restore
 from visionxl.solvers.motion import PAYS
 from visionxl.solvers.space_time import SpaceTimeTV

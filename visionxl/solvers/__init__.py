@@ -1,6 +1,7 @@
 """Consistency, the parts of a step, the loop, and methods made of them."""
 
 from visionxl.solvers.blind import estimate_kernel, fit_kernel
+from visionxl.solvers.cg import CGResult, conjugate_gradient
 from visionxl.solvers.conditioned import (
     GluedLikelihood,
     Guided,
@@ -8,11 +9,10 @@ from visionxl.solvers.conditioned import (
     Likelihood,
     MeasurementLikelihood,
 )
-from visionxl.solvers.conjugate_gradient import CGResult, conjugate_gradient
 from visionxl.solvers.consistency import ClosedForm, DampedCG, NoiseAware, PlainCG, Unchanged
 from visionxl.solvers.frames import Around, FrameByFrame
-from visionxl.solvers.gauss_newton import GaussNewton, Linearized
-from visionxl.solvers.hosted import hosted
+from visionxl.solvers.hosting import hosted
+from visionxl.solvers.linearized import GaussNewton, Linearized
 from visionxl.solvers.loop import (
     Condition,
     Demanding,

@@ -8,7 +8,7 @@ from attrs import field, frozen
 from visionxl.errors import InputError
 from visionxl.operators.checks import normal
 from visionxl.protocols import Correction, InverseProblem, NoiseLevel, Video
-from visionxl.solvers.conjugate_gradient import conjugate_gradient, damped_cg
+from visionxl.solvers.cg import conjugate_gradient, damped_cg
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.decomposition import least_damping, spectrum_of
 from visionxl.solvers.modes import Modes

@@ -17,7 +17,7 @@ from visionxl.protocols import (
     State,
 )
 from visionxl.solvers.answers import check_answer
-from visionxl.solvers.conjugate_gradient import dot
+from visionxl.solvers.cg import dot
 from visionxl.solvers.finite import is_finite
 from visionxl.solvers.gain import gain_of
 from visionxl.validators import left_alone

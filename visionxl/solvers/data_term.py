@@ -10,7 +10,7 @@ from attrs import frozen
 from visionxl.operators.finite import unsolved
 from visionxl.operators.lifting import signs_like
 from visionxl.protocols import NOT_A_NUMBER, ForwardOperator, Measurement, Video
-from visionxl.solvers.conjugate_gradient import damped_cg
+from visionxl.solvers.cg import damped_cg
 
 DataStep = Callable[[Video], str | None]
 """Sets ``v`` in place to ``argmin_x |y - A x|^2 + total |x - v|^2``; returns any breakdown."""

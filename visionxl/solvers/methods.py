@@ -10,7 +10,7 @@ from visionxl.init.inversion import BatchConsistentInversion, CorrectedInversion
 from visionxl.protocols import DataConsistency, Initializer
 from visionxl.solvers import peers
 from visionxl.solvers.consistency import NoiseAware
-from visionxl.solvers.gauss_newton import Linearized
+from visionxl.solvers.linearized import Linearized
 from visionxl.solvers.loop import LowPass, Renoise, Sampler
 from visionxl.solvers.parts import ScheduledLowPass, leading_times
 from visionxl.solvers.renoising import SharedNoise

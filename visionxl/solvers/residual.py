@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
-from visionxl.solvers.conjugate_gradient import dot
+from visionxl.solvers.cg import dot
 from visionxl.solvers.hosted_operator import HostedOperator
 from visionxl.solvers.windows import FrameSource
 

@@ -9,7 +9,7 @@ from attrs import field, frozen
 from visionxl.operators.finite import unsolved
 from visionxl.protocols import Correction, ForwardOperator, InverseProblem, NoiseLevel, Video
 from visionxl.randomness import draw_uniform
-from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
+from visionxl.solvers.cg import CONVERGED, USED_UP
 from visionxl.solvers.contract import check_linear
 from visionxl.solvers.data_term import Iterated
 from visionxl.solvers.determined import determined_share, without_ends

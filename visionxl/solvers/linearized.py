@@ -15,7 +15,7 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.solvers.answers import check_answer
-from visionxl.solvers.conjugate_gradient import CONVERGED, USED_UP
+from visionxl.solvers.cg import CONVERGED, USED_UP
 from visionxl.solvers.consistency import DampedCG, NoiseAware
 from visionxl.solvers.spread import damping_of
 from visionxl.validators import from_one, from_zero, left_alone, of_kind

@@ -14,7 +14,7 @@ from diffusers import (
     UNet2DConditionModel,
     UNet2DModel,
 )
-from models import BETAS, autoencoder
+from models import BETAS, TEXT_IN_DOUBLE, autoencoder
 from torch import nn
 
 from visionxl import DiffusersPrior, InputError, Padded, PocketPrior
@@ -110,6 +110,7 @@ def test_an_unknown_prediction_type_is_refused_with_the_nearest():
         oracle_prior(normal(1, 4, 6, 8), normal(1, 4, 6, 8), "epsilom")
 
 
+@TEXT_IN_DOUBLE
 @PREDICTIONS
 def test_it_agrees_with_diffusers_pipeline(stable_diffusion_folders, prediction):
     folder, words = stable_diffusion_folders[prediction], ("a red fox", "blur")

@@ -10,6 +10,7 @@ from attrs import evolve
 from command_line import make_clip, visionxl
 from dense import generator, noise, relative_error
 from diffusers import FlowMatchEulerDiscreteScheduler
+from models import double
 
 from visionxl import (
     GaussianPrior,
@@ -32,7 +33,7 @@ from visionxl.video import read_clip
 
 @pytest.fixture(scope="module")
 def prior(flow_folder):
-    return FlowPrior.from_pretrained(flow_folder, prompt="a dog", dtype=torch.float64)
+    return FlowPrior.from_pretrained(flow_folder, prompt="a dog", dtype=double())
 
 
 def video(frames=2, height=64, width=96):

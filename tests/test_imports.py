@@ -111,15 +111,15 @@ def test_the_page_on_the_architecture_has_every_part_and_no_other():
 
 def test_no_public_name_hides_a_module():
     """So that ``import visionxl.solvers.cg as cg`` is the module."""
-    names = sorted(set(MODULES) - {"visionxl", "visionxl.__main__"})
-    for name in names:
-        import_module(name)
-    places = (name.rpartition(".") for name in names)
-    hidden = [
-        name
-        for package, _, name in places
-        if getattr(sys.modules[package], name) is not sys.modules[f"{package}.{name}"]
-    ]
+    hidden = []
+    for name in sorted(set(MODULES) - {"visionxl", "visionxl.__main__"}):
+        try:
+            module = import_module(name)
+        except ModuleNotFoundError as error:
+            assert error.name in ("deepinv", "gradio")  # which are optional
+            continue
+        package, _, own = name.rpartition(".")
+        hidden += [] if getattr(sys.modules[package], own) is module else [name]
     assert not hidden
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from attrs import evolve, field, frozen
 from dense import generator, noise
+from models import double
 
 import visionxl.testing
 from visionxl import (
@@ -160,14 +161,12 @@ def test_a_video_without_content_does_not_test_a_denoiser():
 
 
 def test_a_flow_prior_keeps_the_laws(flow_folder):
-    prior = FlowPrior.from_pretrained(flow_folder, prompt="a dog", dtype=torch.float64)
+    prior = FlowPrior.from_pretrained(flow_folder, prompt="a dog", dtype=double())
     check_prior(prior, (2, 3, 64, 96), dtype=torch.float64)
 
 
 def test_a_guided_prior_says_so(flow_folder):
-    prior = FlowPrior.from_pretrained(
-        flow_folder, prompt="a dog", guidance=0.6, dtype=torch.float64
-    )
+    prior = FlowPrior.from_pretrained(flow_folder, prompt="a dog", guidance=0.6, dtype=double())
     check_prior(prior, (2, 3, 64, 96), dtype=torch.float64, guided=True)
     with pytest.raises(ContractError, match=r"make the latents.*guided=True"):
         check_prior(prior, (2, 3, 64, 96), dtype=torch.float64)

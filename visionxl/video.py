@@ -87,7 +87,7 @@ def about_rate(path: Path) -> list[str]:
     with _opened(path) as container:
         stream = container.streams.video[0]
         times = sorted(p.pts for p in container.demux(stream) if p.pts is not None)
-        rate = Fraction(stream.average_rate or stream.guessed_rate or RATE)
+        rate = _rate(stream)
         shape = Fraction(stream.sample_aspect_ratio or 1)
     notes = []
     if shape != 1:
@@ -213,8 +213,12 @@ def _header(path: Path) -> tuple[Fraction, Path | None]:
     """Frames per second, and the path itself where it has sound."""
     with _opened(path) as container:
         stream = container.streams.video[0]
-        rate = Fraction(stream.average_rate or stream.guessed_rate or RATE)
-        return rate, path if container.streams.audio else None
+        return _rate(stream), path if container.streams.audio else None
+
+
+def _rate(stream: Any) -> Fraction:
+    """Frames per second, on average."""
+    return Fraction(stream.average_rate or stream.guessed_rate or RATE)
 
 
 def _container(path: Path, whole: bool) -> Iterator[np.ndarray]:
@@ -229,8 +233,7 @@ def _container(path: Path, whole: bool) -> Iterator[np.ndarray]:
             begins += [] if frame.time is None else [frame.time]
             yield _upright(frame)
         if whole:
-            rate = stream.average_rate or stream.guessed_rate or RATE
-            _check_complete(path, stream, count, begins, rate)
+            _check_complete(path, stream, count, begins, _rate(stream))
 
 
 @contextmanager
@@ -261,13 +264,11 @@ def _upright(frame: Any) -> np.ndarray:
 
 def _conversion(kind: Any) -> dict[str, Any]:
     """Exact conversion for more than 8 bits: the usual one is 1.6 grey levels too dark."""
-    from av.video.reformatter import Interpolation
+    from av.video.reformatter import Interpolation as Flags
 
-    exact = ("BILINEAR", "ACCURATE_RND", "FULL_CHR_H_INT")
-    few = max(component.bits for component in kind.components) <= 8
-    if few or not all(hasattr(Interpolation, name) for name in exact):  # older ones lack some
+    if max(component.bits for component in kind.components) <= 8:
         return {}
-    return {"interpolation": sum(int(getattr(Interpolation, name)) for name in exact)}
+    return {"interpolation": Flags.BILINEAR | Flags.ACCURATE_RND | Flags.FULL_CHR_H_INT}
 
 
 def _packets(path: Path) -> int:

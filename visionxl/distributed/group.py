@@ -239,9 +239,17 @@ def processes(device: str = "cpu", *, timeout: float = 1800.0) -> Iterator[Proce
         together.tell_failure(error)
         # NCCL could wait here for the others; and so could gloo for what an interrupt cut off.
         if isinstance(error, Exception) and not device.startswith("cuda"):
-            dist.destroy_process_group()
+            _leave()
         raise
-    dist.destroy_process_group()  # else gloo's threads could outlive Python, which aborts
+    _leave()
+
+
+def _leave() -> None:
+    """Destroy the group; else gloo's threads could outlive Python, which aborts."""
+    # They may still drop the tensors of the last exchange, for which they need the interpreter's
+    # lock. Some versions of torch, such as 2.7, hold it while they wait for these threads to end.
+    time.sleep(POLL)
+    dist.destroy_process_group()
 
 
 def _read(name: str) -> str:

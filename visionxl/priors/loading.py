@@ -310,7 +310,7 @@ def _check_source(name: str, source: str | Path, index: str) -> None:
 
 def _not_loaded(name: str, source: str | Path, error: Exception) -> InputError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    reason = lines[0].rstrip(".")
+    reason = lines[0].split(". Please ")[0].rstrip(".")  # some advise to look at a traceback
     if Path(source).is_dir():
         return InputError(
             f"{name} {str(source)!r} cannot be read ({reason}): download it again, or save it "

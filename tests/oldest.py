@@ -13,7 +13,7 @@ def oldest() -> list[str]:
     asked = project["dependencies"] + [
         line for extra in EXTRAS for line in project["optional-dependencies"][extra]
     ]
-    return [line.replace(">=", "==") for line in asked]
+    return [f"{name}=={bound}" for name, bound in (line.split(">=") for line in asked)]
 
 
 if __name__ == "__main__":

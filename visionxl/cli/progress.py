@@ -77,11 +77,13 @@ class StepBar:
         )
 
     def __enter__(self) -> "StepBar":
-        self._progress.start()
+        if self._moves:
+            self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if self._moves:  # in a log some versions of rich would leave an empty line
+            self._progress.stop()
 
     @contextmanager
     def stage(self, name: str, frames: int) -> Iterator[None]:

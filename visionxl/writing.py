@@ -99,6 +99,8 @@ def write_pieces(
 ) -> list[str]:
     """Write a video given in pieces, in the memory of one; the same bytes as :func:`write_clip`.
 
+    Ctrl-C waits until all is written: pieces that take long to compute are better in files before.
+
     Args:
         path: as in :func:`write_clip`, like the other arguments.
         pieces: returns an iterator over the pieces, in order; called again where sound cannot be

@@ -18,6 +18,7 @@ from visionxl.errors import InputError
 
 PATIENCE = 3.0  # seconds in which the survivors of a failure find one another
 POLL = 0.2  # seconds between two looks for a word
+GRACE = 0.2  # seconds in which gloo's threads drop what they hold
 FAILED = "failed"
 
 
@@ -246,9 +247,9 @@ def processes(device: str = "cpu", *, timeout: float = 1800.0) -> Iterator[Proce
 
 def _leave() -> None:
     """Destroy the group; else gloo's threads could outlive Python, which aborts."""
-    # They may still drop the tensors of the last exchange, for which they need the interpreter's
-    # lock. Some versions of torch, such as 2.7, hold it while they wait for these threads to end.
-    time.sleep(POLL)
+    # They may still hold tensors of the last exchange, and to drop them they need the interpreter's
+    # lock. Some versions of torch, such as 2.7, keep it while they wait for these threads to end.
+    time.sleep(GRACE)
     dist.destroy_process_group()
 
 

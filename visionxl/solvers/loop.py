@@ -176,6 +176,7 @@ def trajectory(
 def check_arguments(
     problem: object, prior: object, sampler: object, generator: object, inner: object
 ) -> None:
+    """Raise InputError for an argument of :func:`restore` that is of the wrong kind."""
     check_given(
         problem=(problem, InverseProblem, "make one, or simulate() it"),
         prior=(prior, LatentPrior, "give a value, such as PocketPrior.load()"),

@@ -1,6 +1,7 @@
 """The console script. It stands outside the package so that Ctrl-C is answered from the start:
 importing anything of the package loads torch, which takes seconds."""
 
+import gc
 import os
 import signal
 import sys
@@ -21,8 +22,11 @@ def main() -> None:
     for name, value in MEMORY.items():
         if name == "THP_MEM_ALLOC_ENABLE" or "PYTORCH_ALLOC_CONF" not in os.environ:
             os.environ.setdefault(name, value)
+    gc.disable()  # a fifth of the time it takes: all that is made there stays
     from visionxl.cli import main as run
 
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGINT, before)
     run()
 

@@ -9,6 +9,7 @@ import hypothesis
 import pytest
 import torch
 
+gc.disable()  # until all are collected: what imports make stays
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 QUIET = (  # of Chromium: nothing but what a page asks for
     "--headless",
@@ -32,8 +33,8 @@ hypothesis.settings.load_profile("default")
 
 def pytest_collection_finish():
     """What was imported stays, and need not be looked through by every collection of garbage."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="module")

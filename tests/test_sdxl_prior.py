@@ -425,7 +425,7 @@ def test_a_lora_that_cannot_be_added_is_refused(
     with pytest.raises(InputError, match=r"lora .* made for this model"):
         DiffusersPrior.from_pretrained(stable_diffusion_folders["epsilon"], lora=file)
     monkeypatch.setattr("visionxl.priors.loading.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'peft>=0.14'"):
+    with pytest.raises(InputError, match=r"pip install 'peft>=0.17'"):
         SDXLPrior.from_pretrained(sdxl_folder, lora=file)
 
 

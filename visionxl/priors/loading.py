@@ -210,7 +210,7 @@ def _fuse(pipeline: Any, lora: str | Path) -> None:
     with _readable("lora", lora):
         path = _weights_file("lora", lora)
         if find_spec("peft") is None:
-            raise InputError(f"lora {str(lora)!r} needs the package peft: pip install 'peft>=0.14'")
+            raise InputError(f"lora {str(lora)!r} needs the package peft: pip install 'peft>=0.17'")
         pipeline.load_lora_weights(str(path.parent), weight_name=path.name, use_safetensors=True)
         found = pipeline.get_list_adapters()
         if not found:

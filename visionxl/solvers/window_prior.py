@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -97,10 +98,7 @@ class CoreOnly:
         return self._spread(latent, lambda core: (self.prior.decode(core),))[0]
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        def parts(core: Latent) -> tuple[Tensor, ...]:
-            denoised = self.prior.denoise(core, level)
-            return denoised.clean, denoised.noise
-
+        parts = partial(_denoised, self.prior, level=level)
         return Denoised(*self._spread(latent, parts))
 
     def _spread(
@@ -143,29 +141,28 @@ class InSweep:
         return CoreOnly(self.prior, self.window).encode(video)
 
     def decode(self, latent: Latent) -> Video:
-        def parts(frames: Latent) -> tuple[Tensor, ...]:
-            return (self.prior.decode(frames),)
-
-        return self._taken(self.decoded, latent, parts)[0]
+        return self._taken(self.decoded, latent, lambda frames: (self.prior.decode(frames),))[0]
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        def parts(frames: Latent) -> tuple[Tensor, ...]:
-            denoised = self.prior.denoise(frames, level)
-            return denoised.clean, denoised.noise
-
+        parts = partial(_denoised, self.prior, level=level)
         return Denoised(*self._taken(self.denoised, latent, parts))
 
     def _taken(
         self, strip: Strip, latent: Latent, action: Callable[[Tensor], tuple[Tensor, ...]]
     ) -> tuple[Tensor, ...]:
-        window, frames = self.window, self.window.in_turn(latent)
+        taken = strip.take(self.index, partial(self._made, action, self.window.in_turn(latent)))
+        return tuple(self.window.ordered(part) for part in taken)
 
-        def make(first: int, stop: int) -> tuple[Tensor, ...]:
-            with _from(window, first):
-                return action(frames[first - window.begin : stop - window.begin])
-
-        taken = strip.take(self.index, make)
-        return tuple(window.ordered(part) for part in taken)
+    def _made(
+        self,
+        action: Callable[[Tensor], tuple[Tensor, ...]],
+        frames: Tensor,
+        first: int,
+        stop: int,
+    ) -> tuple[Tensor, ...]:
+        """What ``action`` returns for the frames from a number to another."""
+        with _from(self.window, first):
+            return action(frames[first - self.window.begin : stop - self.window.begin])
 
 
 @frozen(eq=False)
@@ -192,6 +189,11 @@ class RenoisedCore:
         result = torch.zeros_like(clean)
         core(result).copy_(latent)
         return result
+
+
+def _denoised(prior: LatentPrior, latent: Tensor, level: NoiseLevel) -> tuple[Tensor, ...]:
+    denoised = prior.denoise(latent, level)
+    return denoised.clean, denoised.noise
 
 
 @contextmanager

@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from command_line import free_port, make_clip, run_in, visionxl
+from forked import Forked
 from safetensors.torch import save_file
 
 from visionxl.checkpoints import CheckpointFolder, StatesOnDisk
@@ -299,34 +298,33 @@ def test_the_truth_is_compared_in_pieces(here, monkeypatch, capfd):
     assert "--truth has 7 frames and the measured video 10" in answer.err
 
 
-NARROW = (
-    "from visionxl.cli import main; from visionxl.solvers import windows as w; w.NEAR = 2; main()"
-)
+@pytest.fixture
+def in_two_processes(here, tmp_path_factory):
+    """Starts the command in two processes that find one another as torchrun's do."""
+
+    def started(*words):
+        port, folder = free_port(), tmp_path_factory.mktemp("told")
+        there = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        ranks = [there | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+        return [Forked(folder / told["RANK"], words, told) for told in ranks]
+
+    return started
 
 
-def in_two_processes(*words):
-    command = [sys.executable, "-c", NARROW, *words]
-    port, running = free_port(), []
-    for rank in range(2):
-        told = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_PORT": port}
-        told = {k: str(v) for k, v in told.items()} | {"MASTER_ADDR": "127.0.0.1"}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        running.append(subprocess.Popen(command, env={**os.environ, **told}, **pipes))
-    return running
-
-
-def test_of_two_processes_one_dies_and_the_run_goes_on_in_one(here, monkeypatch, capfd):
+def test_of_two_processes_one_dies_and_the_run_goes_on_in_one(
+    here, in_two_processes, monkeypatch, capfd
+):
     words = ["restore", "y.safetensors", "--method", "vision_xl", "--output"]
     assert visionxl(monkeypatch, capfd, *words, "one.mkv").code == 0
     running = in_two_processes(*words, "two.mkv")
     while not Path("two.mkv.checkpoint/step-0001.json").exists():
-        assert all(process.poll() is None for process in running)
+        assert all(process.running() for process in running)
         time.sleep(0.002)
     running[1].kill()
-    answers = [process.communicate(timeout=200) for process in running]
-    assert running[0].returncode not in (0, None)
-    assert "process" in answers[0][1]
-    assert "Traceback" not in answers[0][1]
+    (code, _, told), _ = [process.end() for process in running]
+    assert code != 0
+    assert "process" in told
+    assert "Traceback" not in told
     assert not Path("two.mkv").exists()
     answer = visionxl(monkeypatch, capfd, *words, "two.mkv", "--resume")
     assert answer.code == 0, answer.err
@@ -334,41 +332,41 @@ def test_of_two_processes_one_dies_and_the_run_goes_on_in_one(here, monkeypatch,
     assert Path("two.mkv").read_bytes() == Path("one.mkv").read_bytes()
 
 
-def test_two_processes_write_the_same_bytes_as_one(here, monkeypatch, capfd):
+def test_two_processes_write_the_same_bytes_as_one(here, in_two_processes, monkeypatch, capfd):
     words = ["restore", "y.safetensors", "--method", "vision_xl", "--steps", "5", "--output"]
     assert visionxl(monkeypatch, capfd, *words, "one.mkv").code == 0
     running = in_two_processes(*words, "two.mkv")
-    answers = [process.communicate(timeout=200) for process in running]
-    assert [p.returncode for p in running] == [0, 0], answers
+    answers = [process.end() for process in running]
+    assert [code for code, *_ in answers] == [0, 0], answers
     assert Path("two.mkv").read_bytes() == Path("one.mkv").read_bytes()
-    assert "wrote two.mkv" in answers[0][0]
-    assert answers[1][0] == ""
+    assert "wrote two.mkv" in answers[0][1]
+    assert answers[1][1] == ""
     record = json.loads(Path("two.json").read_text())
     assert record["processes"] == 2
     assert not Path("two.mkv.checkpoint").exists()
 
 
 def test_windows_of_two_processes_are_those_of_one_and_go_on_where_one_dies(
-    here, finished, monkeypatch, capfd
+    here, finished, in_two_processes
 ):
     running = in_two_processes(*RESTORE)
-    answers = [process.communicate(timeout=200) for process in running]
-    assert [p.returncode for p in running] == [0, 0], answers
+    answers = [process.end() for process in running]
+    assert [code for code, *_ in answers] == [0, 0], answers
     assert Path("x.mkv").read_bytes() == finished
-    assert "window 3/3: 10 of 10 frames restored" in answers[0][1]
+    assert "window 3/3: 10 of 10 frames restored" in answers[0][2]
     again = [*RESTORE[: -len(QUICK) - 1], "two.mkv", *QUICK]
     running = in_two_processes(*again)
     while not Path("two.mkv.checkpoint/step-0001-00001.json").exists():
-        assert all(process.poll() is None for process in running)
+        assert all(process.running() for process in running)
         time.sleep(0.002)
     running[1].kill()
-    answers = [process.communicate(timeout=200) for process in running]
-    assert running[0].returncode not in (0, None)
-    assert "Traceback" not in answers[0][1]
+    (code, _, told), _ = [process.end() for process in running]
+    assert code != 0
+    assert "Traceback" not in told
     running = in_two_processes(*again, "--resume")
-    answers = [process.communicate(timeout=200) for process in running]
-    assert [p.returncode for p in running] == [0, 0], answers
-    assert "went on in" in answers[0][0]
+    answers = [process.end() for process in running]
+    assert [code for code, *_ in answers] == [0, 0], answers
+    assert "went on in" in answers[0][1]
     assert Path("two.mkv").read_bytes() == finished
 
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 
 import hypothesis
+import jaxtyping
 import pytest
 import torch
 
@@ -35,6 +36,20 @@ def pytest_collection_finish():
     """What was imported stays, and need not be looked through by every collection of garbage."""
     gc.freeze()
     gc.enable()
+
+
+# They run whole commands and the examples of the manual, as users do: without checks of types.
+AS_USERS_DO = {"test_app", "test_cli", "test_docs", "test_long", "test_resume"}
+AS_USERS_DO |= {"test_shown_commands", "test_own_tasks", "test_report"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def checks_of_types(request):
+    """Of every function's arguments and answers, which take a seventh of all time."""
+    unchecked = request.module.__name__ in AS_USERS_DO
+    jaxtyping.config.update("jaxtyping_disable", unchecked)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture(scope="module")

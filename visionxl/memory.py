@@ -11,7 +11,6 @@ from weakref import finalize
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 RAN_OUT = re.compile(
     "out of memory|not enough memory|can't allocate|ALLOC_FAILED|unable to find an engine",
@@ -53,13 +52,15 @@ class LiveBytes(TorchDispatchMode):
     ) -> Any:
         kwargs = kwargs or {}
         answer = function(*args, **kwargs)
-        made = [x for x in _tensors(answer) if self._device in (None, x.device.type)]
-        made = [x for x in made if x.untyped_storage()._cdata not in self._known]
-        if made:
-            given = {x.untyped_storage()._cdata for x in _tensors((args, kwargs))}
-            for tensor in made:
-                if tensor.untyped_storage()._cdata not in given:
-                    self._add(tensor.untyped_storage())
+        for tensor in _tensors(answer):
+            storage = tensor.untyped_storage()
+            if storage._cdata in self._known or self._device not in (None, tensor.device.type):
+                continue
+            # It may be part of what is given, or that itself: made before the count began.
+            values = (*args, *kwargs.values())
+            given = [x for value in values for x in _tensors(value)]
+            if all(x.untyped_storage()._cdata != storage._cdata for x in given):
+                self._add(storage)
         return answer
 
     def _add(self, storage: Any) -> None:
@@ -78,10 +79,12 @@ class LiveBytes(TorchDispatchMode):
 
 @no_type_check
 def _tensors(values: Any) -> list[Tensor]:
-    """The tensors in nested lists, tuples and dictionaries."""
-    if isinstance(values, Tensor):  # nearly always, and asked at every operation
+    """The tensors in what an operation is given or returns: one, or lists and tuples of them."""
+    if isinstance(values, Tensor):
         return [values]
-    return [x for x in tree_leaves(values) if isinstance(x, Tensor)]
+    if isinstance(values, list | tuple):
+        return [x for value in values for x in _tensors(value)]
+    return []
 
 
 def peak_bytes_of(action: Callable[[], object], device: str | None = None) -> int:

@@ -84,7 +84,7 @@ def one_of_many(given: argparse.Namespace) -> None:
         seconds = time.perf_counter() - began
         if together.first:
             found = {"video": video, "seconds": torch.tensor(seconds, dtype=torch.float64)}
-            save_tensors(given.one_of_many, found, {})
+            save_tensors(given.one_of_many, found)
 
 
 def launched(count: int, output: Path) -> dict[str, torch.Tensor]:

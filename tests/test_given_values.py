@@ -88,6 +88,20 @@ EDGE = (torch.arange(16) > 8).float()
 SCHEDULER = DDIMScheduler()
 
 
+class Mean:
+    def forward(self, video):
+        return video.mean()
+
+    def adjoint(self, measurement):
+        return measurement
+
+
+def oracle(prediction):
+    codec = AutoencoderCodec(PocketPrior.load().codec.vae)
+    schedule = DiscreteSchedule.stable_diffusion()
+    return plain(DiffusersPrior)(torch.nn.Identity(), codec, schedule, prediction)
+
+
 @pytest.mark.parametrize(
     ("make", "told"),
     [
@@ -100,7 +114,12 @@ SCHEDULER = DDIMScheduler()
         (lambda: evolve(vision_xl(), times=3), "times 3"),
         (lambda: evolve(vision_xl(), times=["a"]), r"times \['a'\]"),
         (lambda: plain(leading_times)(10.5), "count 10.5"),
-        (lambda: plain(fit_to)(CLIP, "16", 16), "size '16' x 16"),
+        (lambda: plain(fit_to)(CLIP, "16", 16), "height '16'"),
+        (lambda: plain(fit_to)(CLIP, 16, True), "width True"),
+        (lambda: InverseProblem(OPERATOR, CLIP, np.array([0.1, 0.2])), "noise_std"),
+        (lambda: simulate(CLIP, Mean(), 0.1, generator=seeded()), "returned a single number"),
+        (lambda: DropFrames(torch.zeros(2, 2)), "one flag a frame"),
+        (lambda: oracle(None), "prediction_type None is unknown"),
         (lambda: plain(trajectory)(PROBLEM, PRIOR, "x", generator=seeded()), "sampler str"),
         (
             lambda: plain(trajectory)(PROBLEM, GaussianPrior, vision_xl(), generator=seeded()),

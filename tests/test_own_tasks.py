@@ -307,6 +307,17 @@ def test_modules_of_a_package_are_part_of_the_code(tmp_path):
     assert len(told) == 6
 
 
+def test_the_code_is_the_same_however_its_path_is_written(tmp_path, monkeypatch):
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("from . import steps\n")
+    (tmp_path / "pack" / "steps.py").write_text("")
+    task = tmp_path / "mine.py"
+    task.write_text("import pack\n")
+    (tmp_path / "linked").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert checksum(Path("mine.py")) == checksum(task) == checksum(Path("linked/mine.py"))
+
+
 def test_packages_around_a_module_are_part_of_the_code(tmp_path):
     folder = tmp_path / "pack"
     folder.mkdir()

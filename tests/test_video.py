@@ -206,7 +206,7 @@ def test_a_measurement_can_be_read_by_whom_the_umask_lets(tmp_path):
     before = os.umask(0o022)
     try:
         write_clip(tmp_path / "x.mkv", moving_scene(1), 24)
-        save_tensors(tmp_path / "x.safetensors", {"video": moving_scene(1)}, {})
+        save_tensors(tmp_path / "x.safetensors", {"video": moving_scene(1)})
     finally:
         os.umask(before)
     for name in ("x.mkv", "x.safetensors"):

@@ -56,7 +56,7 @@ class CheckpointFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         data = self.path / f"{name}.safetensors"
         with whole(data) as partial:
-            save_tensors(partial, dict(tensors), {})
+            save_tensors(partial, tensors)
         facts = {"run": self.run, "sha256": _checksum(data), **facts}
         with whole(self.path / f"{name}.json") as partial:
             partial.write_text(_sealed(facts))

@@ -2,7 +2,8 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -49,6 +50,22 @@ class NotFiniteError(InputError):
         """The same error with another ``frame``, ``step`` or ``window``, as far as it is given."""
         known = {"frame": self.frame, "step": self.step, "window": self.window, **places}
         return NotFiniteError(self.stage, dtype=self.dtype, way_out=self.way_out, **known)
+
+
+@contextmanager
+def located(frame: Callable[[int], int] | None = None, **places: int) -> Iterator[None]:
+    """Adds to a NotFiniteError that is raised inside where that was.
+
+    Args:
+        frame: its number for other people, from the one that it has inside.
+        places: ``step`` and ``window``.
+    """
+    try:
+        yield
+    except NotFiniteError as error:
+        if frame is not None and error.frame is not None:
+            places["frame"] = frame(error.frame)
+        raise error.at(**places) from None
 
 
 def name_of(part: object) -> str:

@@ -156,17 +156,14 @@ def _force_entry(path: Path) -> None:
         os.close(folder)
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write safetensors; a failure is an OSError, as of any other file.
-
-    ``metadata`` has one entry: the order of several would change from run to run.
-    """
+def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write safetensors; a failure is an OSError, as of any other file."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
         on_host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(on_host, path, metadata=metadata)
+        save_file(on_host, path)
         mask = os.umask(0)
         os.umask(mask)
         path.chmod(0o666 & ~mask)  # safetensors makes files that only their owner can read
@@ -227,7 +224,7 @@ def checksum_of(*tensors: Tensor | None) -> str:
 
 
 def _bytes_of(tensor: Tensor) -> Any:
-    return tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data
 
 
 def remove(path: Path) -> None:

@@ -28,7 +28,10 @@ SAME = 1e-3  # of what an operator answers: another one differs by more
 
 
 def _pair(value: Any) -> tuple[float, float] | None:
-    return None if value is None else (float(value[0]), float(value[1]))
+    if value is None:
+        return None
+    first, second = value
+    return float(first), float(second)
 
 
 def _seed(_: object, __: object, value: object) -> None:

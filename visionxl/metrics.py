@@ -116,7 +116,7 @@ def lpips(video: Video, truth: Video) -> float | None:
         measure(_for_alexnet(frame), _for_alexnet(true)).mean().item()
         for frame, true in zip(video, truth, strict=True)
     ]
-    return sum(values) / len(values)
+    return sum(values) / len(values) if values else float("nan")
 
 
 def _for_alexnet(frame: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ class NonlinearOperator(Protocol):
         ...
 
 
-def _shape_of(value: object) -> str:
+def shape_of(value: object) -> str:
     """A tensor's shape, for a line in place of its values."""
     return f"<{'x'.join(map(str, getattr(value, 'shape', ())))}>"
 
@@ -103,8 +103,8 @@ class Passage(NoiseLevel):
     """
 
     before: NoiseLevel
-    latent: Latent = field(repr=_shape_of)
-    denoised: Latent = field(repr=_shape_of)
+    latent: Latent = field(repr=shape_of)
+    denoised: Latent = field(repr=shape_of)
     problem: "InverseProblem"
     consistency: "DataConsistency"
 
@@ -129,8 +129,8 @@ class Denoised:
     but not ``noise``.
     """
 
-    clean: Latent = field(repr=_shape_of)
-    noise: Latent = field(repr=_shape_of)
+    clean: Latent = field(repr=shape_of)
+    noise: Latent = field(repr=shape_of)
     unmeasured: Latent | None = field(default=None, repr=False)
 
 
@@ -169,7 +169,7 @@ def check_noise_std(value: Any) -> None:
     """Raise InputError unless ``value`` is a standard deviation."""
     try:
         sound = bool(0 <= value < float("inf"))
-    except (TypeError, RuntimeError):  # a tensor of several numbers is neither above nor below
+    except (TypeError, ValueError, RuntimeError):  # several numbers are neither above nor below
         sound = False
     if not sound:
         raise InputError(
@@ -231,7 +231,7 @@ class InverseProblem:
     """
 
     operator: ForwardOperator = field(converter=_operator)
-    measurement: Tensor = field(repr=_shape_of, validator=_check_measurement)
+    measurement: Tensor = field(repr=shape_of, validator=_check_measurement)
     noise_std: float = field(
         default=0.0, converter=_number, validator=lambda _, __, std: check_noise_std(std)
     )
@@ -246,7 +246,7 @@ class Correction:
     cannot be trusted.
     """
 
-    video: Video = field(repr=_shape_of)
+    video: Video = field(repr=shape_of)
     iterations: int = 0
     residuals: tuple[float, ...] = ()
     stopped: str = "done"
@@ -329,8 +329,8 @@ class State:
     """
 
     index: int
-    latent: Latent = field(repr=_shape_of)
-    chance: Tensor = field(repr=_shape_of)
+    latent: Latent = field(repr=shape_of)
+    chance: Tensor = field(repr=shape_of)
     time: float
 
 
@@ -347,8 +347,8 @@ class Step:
     """
 
     level: NoiseLevel
-    decoded: Video = field(repr=_shape_of)
-    corrected: Video = field(repr=_shape_of)
+    decoded: Video = field(repr=shape_of)
+    corrected: Video = field(repr=shape_of)
     record: StepRecord
     following: State | None
 
@@ -357,5 +357,5 @@ class Step:
 class Restoration:
     """The restored video and the trace of every step."""
 
-    video: Video = field(repr=_shape_of)
+    video: Video = field(repr=shape_of)
     trace: tuple[StepRecord, ...] = field(repr=lambda trace: f"<{len(trace)} steps>")

@@ -49,6 +49,11 @@ def simulate(
         raise InputError(
             f"forward of {name_of(operator)} returned {type(measured).__name__}: expected a tensor"
         )
+    if measured.ndim == 0:
+        raise InputError(
+            f"forward of {name_of(operator)} returned a single number: expected a tensor with the "
+            "measurement's frames first"
+        )
     if measured.is_complex():
         raise InputError(
             f"{name_of(operator)} measures complex numbers: give real and imaginary part along "

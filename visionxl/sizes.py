@@ -1,7 +1,5 @@
 """Sizes of frames: the next multiple, fitting a video to a size, and covering one."""
 
-from numbers import Integral
-
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -10,6 +8,7 @@ from visionxl.errors import InputError
 from visionxl.operators.boundary import extension
 from visionxl.operators.filtering import extend
 from visionxl.protocols import Video
+from visionxl.validators import check_count
 
 
 def next_multiple(size: int, multiple: int) -> int:
@@ -27,11 +26,8 @@ def fit_to(
         height: wanted, in pixels.
         width: wanted, in pixels.
     """
-    if not all(isinstance(size, Integral) and size >= 1 for size in (height, width)):
-        raise InputError(
-            f"size {height!r} x {width!r}: expected a height and a width in pixels, whole numbers "
-            "from 1"
-        )
+    for name, wanted in (("height", height), ("width", width)):
+        check_count(name, wanted)
     if not isinstance(video, Tensor) or video.ndim != 4:
         seen = tuple(video.shape) if isinstance(video, Tensor) else type(video).__name__
         raise InputError(f"video {seen}: expected a tensor (frames, channels, height, width)")

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from visionxl.errors import InputError, name_of
+from visionxl.errors import InputError, name_of, nearest
 
 Entry = TypeVar("Entry")
 
@@ -57,6 +57,16 @@ def whole_number(_: object, attribute: Any, value: object) -> None:
         raise InputError(f"{attribute.name} {value!r} is not a whole number")
 
 
+def one_of(*known: str) -> Callable[[object, Any, object], None]:
+    """One of the names."""
+
+    def check(_: object, attribute: Any, value: object) -> None:
+        if value not in known:
+            raise InputError(f"{attribute.name} {value!r} is unknown: {nearest(str(value), known)}")
+
+    return check
+
+
 def of_kind(*kinds: type) -> Callable[[object, Any, object], None]:
     """A value, and no class, of one of the kinds."""
 
@@ -73,7 +83,7 @@ def entries(name: str, values: Any, of: Callable[[Any], Entry], expected: str) -
     """Every one of some values, converted. Raises InputError where that cannot be."""
     try:
         return tuple(of(value) for value in values)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError):
         raise InputError(f"{name} {values!r}: expected {expected}") from None
 
 

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from visionxl.errors import InputError
 from visionxl.pictures import IMAGES, LOSSY_IMAGES, frames_of_image, rate_of_image
-from visionxl.protocols import Video
+from visionxl.protocols import Video, shape_of
 from visionxl.validators import check_count
 
 LOSSLESS = ("apng", "bmp", "ffv1", "ffvhuff", "huffyuv", "magicyuv", "png", "qtrle", "rawvideo")
@@ -34,7 +34,7 @@ DEMO_CLIP = Path(__file__).parent / "assets" / "flower.mp4"
 class Clip:
     """A video, its frames per second, and the file whose sound belongs to it, if any."""
 
-    video: Video = field(repr=lambda video: f"<{'x'.join(map(str, video.shape))}>")
+    video: Video = field(repr=shape_of)
     rate: Fraction
     sound: Path | None = None
 
@@ -145,8 +145,8 @@ def to_video(pictures: Iterable[np.ndarray]) -> Video:
 def to_pictures(video: Video) -> Iterator[np.ndarray]:
     """The frames of a video as 8-bit RGB pictures; values are rounded and clipped."""
     for frame in video:
-        rgb = frame.detach().cpu().float().expand(3, -1, -1) if len(frame) == 1 else frame.cpu()
-        levels = rgb.float().add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
+        rgb = frame.detach().cpu().float().expand(3, -1, -1)
+        levels = rgb.add(1).mul(127.5).round_().clamp_(0, 255).to(torch.uint8)
         yield levels.permute(1, 2, 0).contiguous().numpy()
 
 
@@ -292,9 +292,9 @@ def _check_complete(
     promised, found = f"{stream.frames} frames", f"{count}"
     cut = count < stream.frames - 1 and _packets(path) < stream.frames - 1
     duration = stream.metadata.get("DURATION")
-    if not stream.frames and duration and begins:  # Matroska: when it ends, hours:minutes:seconds
-        hours, minutes, seconds = duration.split(":")
-        ends = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    told = re.fullmatch(r"(\d+):(\d+):([\d.]+)", duration or "")
+    if not stream.frames and told and begins:  # Matroska: when it ends
+        ends = int(told[1]) * 3600 + int(told[2]) * 60 + float(told[3])
         begins = sorted(begins)
         slowest = max([1 / float(rate), *(b - a for a, b in pairwise(begins))])
         cut = ends - begins[-1] > 2.5 * slowest  # of the last frame, and one that may be missing

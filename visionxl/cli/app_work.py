@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from attrs import evolve, frozen
-from PIL import Image
 
 from visionxl.app import Limits, Outcome, Progress, Request
 from visionxl.cli.app_priors import Loaders, chosen
@@ -22,11 +21,10 @@ from visionxl.cli.running import Run, restored
 from visionxl.errors import InputError
 from visionxl.measurements import Description, generator_of
 from visionxl.operators import lift
-from visionxl.protocols import InverseProblem, Step, Video
+from visionxl.protocols import InverseProblem, Step
 from visionxl.report import Look
 from visionxl.simulation import simulate
 from visionxl.solvers.methods import method_named
-from visionxl.video import to_pictures
 from visionxl.writing import write_clip
 
 SEED = 0
@@ -73,8 +71,9 @@ class Restorer:
         _, _, page, _ = write_all(folder / VIDEO, made, problem, description, truth, False)
         columns = columns_of(problem, made.video, truth)
         write_clip(folder / COMPARISON, torch.cat(list(columns.values()), dim=-1), description.rate)
-        before = middle(folder / "before.png", columns["measurement"])
-        after = middle(folder / "after.png", made.video)
+        before, after, half = folder / "before.png", folder / "after.png", len(made.video) // 2
+        write_clip(before, columns["measurement"][half : half + 1])
+        write_clip(after, made.video[half : half + 1])
         return Outcome(
             summary=summary(made.record),
             notes=made.notes,
@@ -181,10 +180,3 @@ def command_of(request: Request) -> list[str]:
         command += [name, *measured]
     output = VIDEO if Path(name).stem != Path(VIDEO).stem else f"x-{VIDEO}"
     return [*command, "--method", request.method, *own, "--output", output]
-
-
-def middle(path: Path, video: Video) -> Path:
-    """The middle frame as a picture."""
-    half = len(video) // 2
-    Image.fromarray(next(to_pictures(video[half : half + 1]))).save(path)
-    return path

@@ -16,8 +16,8 @@ from visionxl.operators import lift
 from visionxl.planning.plan import counted
 from visionxl.protocols import InverseProblem, Video
 from visionxl.report import Look, measures, write_page
-from visionxl.report.record import versions
-from visionxl.video import to_pictures
+from visionxl.report.record import version_of
+from visionxl.video import to_pictures, to_video
 from visionxl.writing import write_clip
 
 RESUME = "--resume"
@@ -43,7 +43,7 @@ def command_line(*more: str) -> list[str]:
 
 def deciding() -> dict[str, str]:
     """Versions that a run may not change half-way."""
-    return {name: versions()[name] for name in ("visionxl", "torch")}
+    return {name: version_of(name) for name in ("visionxl", "torch")}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -73,12 +73,6 @@ def write_picture(path: Path, columns: dict[str, Video]) -> None:
         path: of the PNG.
         columns: videos of one size by title: measurement, restoration, truth.
     """
-    with whole(path) as partial:
-        Image.fromarray(compose_picture(columns)).save(partial)
-
-
-def compose_picture(columns: dict[str, Video]) -> np.ndarray:
-    """The picture of :func:`write_picture`, (height, width, 3), 8 bit."""
     count = len(next(iter(columns.values())))
     chosen = sorted({0, count // 2, count - 1})
     rows = [np.concatenate(list(to_pictures(v[chosen])), axis=0) for v in columns.values()]
@@ -93,10 +87,11 @@ def compose_picture(columns: dict[str, Video]) -> np.ndarray:
         draw.text((left, 4), title, fill=INK, font=ImageFont.load_default(14))
         frames = Image.fromarray(rows[index]).resize(size, Image.Resampling.LANCZOS)
         sheet.paste(frames, (left, TITLE))
-        crop = Image.fromarray(_middle(next(iter(to_pictures(video[count // 2 :][:1])))))
+        crop = Image.fromarray(_middle(next(to_pictures(video[count // 2 :][:1]))))
         enlarged = crop.resize(crop_size, Image.Resampling.NEAREST)
         sheet.paste(enlarged, (left, TITLE + size[1] + MARGIN))
-    return np.asarray(sheet)
+    with whole(path) as partial:
+        sheet.save(partial)
 
 
 def _middle(picture: np.ndarray) -> np.ndarray:
@@ -115,8 +110,7 @@ def side_by_side(columns: dict[str, Video]) -> Video:
     for title, video in columns.items():
         label = Image.new("RGB", (video.shape[-1], TITLE), PAPER)
         ImageDraw.Draw(label).text((4, 4), title, fill=INK, font=ImageFont.load_default(14))
-        strip = torch.from_numpy(np.asarray(label).copy()).permute(2, 0, 1) / 127.5 - 1
-        titled = strip.to(video).expand(len(video), -1, -1, -1)
+        titled = to_video([np.array(label)]).to(video).expand(len(video), -1, -1, -1)
         strips.append(torch.cat([titled, video.expand(-1, 3, -1, -1)], dim=-2))
         strips.append(first.new_ones(len(first), 3, first.shape[-2] + TITLE, MARGIN))
     return torch.cat(strips[:-1], dim=-1)

@@ -25,17 +25,18 @@ CALLED = re.compile(r"(\w+)[\w.<>]*\(\) (?:missing|takes|got) ")  # of Python's 
 
 @frozen(eq=False)
 class Own:
-    """A user-defined function.
+    """A user-defined function, or a task of the library.
 
     Args:
-        function: as the file has it.
-        label: the file's name without its folder, and the function's.
-        code: checksum of the file, and of those beside it that this one imports.
+        name: of the task; of a user-defined function the file's, without its folder, and its own.
+        make: as the file has it.
+        code: checksum of the file, and of those beside it that this one imports; None for a task of
+            the library.
     """
 
-    function: Callable[..., Any]
-    label: str
-    code: str
+    name: str
+    make: Callable[..., Any]
+    code: str | None = None
 
 
 def is_own(name: str) -> bool:
@@ -63,7 +64,7 @@ def find_own(option: str, name: str, arguments: str, answer: str) -> Own:
             f"{option} {name!r}: {path.name} has no function {function!r}; write "
             f"def {function or 'make'}{arguments}, which returns {answer}"
         )
-    return Own(_at_home(make, path.resolve()), f"{path.name}:{function}", code)
+    return Own(f"{path.name}:{function}", _at_home(make, path.resolve()), code)
 
 
 def file_of(option: str, name: str) -> tuple[Path, str]:
@@ -84,8 +85,8 @@ def made_by_own(option: str, name: str, answer: str, kind: type, **arguments: An
     """
     signature = f"({', '.join(arguments)})"
     found = find_own(option, name, signature, answer)
-    call = partial(found.function, **arguments)
-    return answered(call, f"{option} {found.label}", signature, answer, kind)
+    call = partial(found.make, **arguments)
+    return answered(call, f"{option} {found.name}", signature, answer, kind)
 
 
 def answered(call: Callable[[], Any], whose: str, signature: str, answer: str, kind: Any) -> Any:
@@ -116,7 +117,7 @@ def _described(made: object, kind: Any) -> str:
     """What it is, and what it lacks of a protocol."""
     if isinstance(made, type):
         return f"the class {made.__name__}, not a value of it"
-    kinds = kind if isinstance(kind, tuple) else get_args(kind) or (kind,)
+    kinds = get_args(kind) or (kind,)
     wanted = [sorted(getattr(one, "__abstractmethods__", ())) for one in kinds]
     lists = [[name for name in names if not hasattr(made, name)] for names in wanted]
     # What it has most of is what it was to be.
@@ -127,6 +128,7 @@ def _described(made: object, kind: Any) -> str:
 
 def checksum(path: Path) -> str:
     """Of a file, and of the modules and packages beside it that it imports, and those import."""
+    path = path.resolve()  # or what is found in two ways would be read twice
     read: dict[Path, bytes] = {}
     waiting = [path]
     while waiting:
@@ -135,7 +137,7 @@ def checksum(path: Path) -> str:
             continue
         read[file] = file.read_bytes()
         for level, name in _imported(read[file]):
-            folders = file.resolve().parents
+            folders = file.parents
             folder = folders[min(level, len(folders)) - 1] if level else path.parent
             waiting += [folder / "__init__.py"] * (level > 0)
             for part in name.split("."):  # a package is run before what is in it

@@ -6,42 +6,26 @@ from math import prod
 from typing import Any
 
 import torch
-from attrs import frozen
+from attrs import evolve
 from torch import Generator
 
-from visionxl.cli.own import answered, find_own, is_own, place_in
+from visionxl.cli.own import Own, answered, find_own, is_own, place_in
 from visionxl.errors import InputError, name_of
 from visionxl.measurements import MOST_TRIED
 from visionxl.operators import task_named
 from visionxl.protocols import ForwardOperator, NonlinearOperator
 
 
-@frozen(eq=False)
-class FoundTask:
-    """A task, found by what the option says.
-
-    Args:
-        name: by which a measurement knows it: of a task of one's own without the folder.
-        make: ``(frames, height, width, generator) -> operator``.
-        code: checksum of the file that it is in, and of those beside it that this one imports;
-            None for a task of the library.
-    """
-
-    name: str
-    make: Callable[..., Any]
-    code: str | None = None
-
-
-def find_task(name: str) -> FoundTask:
+def find_task(name: str) -> Own:
     """The task that ``--task`` means. A file of one's own is run.
 
     Raises:
         InputError: there is no such task, file or function, or the file cannot be run.
     """
     if not is_own(name):
-        return FoundTask(name, task_named(name))
+        return Own(name, task_named(name))
     found = find_own("--task", name, "(frames, height, width, generator)", "an operator")
-    return FoundTask(found.label, _checked(found.function, found.label), found.code)
+    return evolve(found, make=_checked(found.make, found.name))
 
 
 def _checked(make: Callable[..., Any], label: str) -> Callable[..., Any]:

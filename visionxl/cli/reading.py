@@ -14,8 +14,8 @@ from torch import Tensor
 from visionxl.cli.checking import check_there
 from visionxl.cli.measurement_options import MeasurementOptions
 from visionxl.cli.memory import check_memory
-from visionxl.cli.own import is_own
-from visionxl.cli.own_tasks import FoundTask, find_task
+from visionxl.cli.own import Own, is_own
+from visionxl.cli.own_tasks import find_task
 from visionxl.errors import InputError
 from visionxl.measurements import (
     ROUNDING,
@@ -174,7 +174,7 @@ def described(
     )
 
 
-def _with_code(path: Path, stored: Description, found: FoundTask | None) -> Description:
+def _with_code(path: Path, stored: Description, found: Own | None) -> Description:
     """What a measurement's file tells of a task of one's own, and the code, which it has not."""
     if found is None:
         raise InputError(
@@ -194,7 +194,7 @@ def _with_code(path: Path, stored: Description, found: FoundTask | None) -> Desc
     return evolve(stored, make=found.make, code=found.code)
 
 
-def _video_of(found: FoundTask, shape: tuple[int, ...], seed: int) -> tuple[int, int, int]:
+def _video_of(found: Own, shape: tuple[int, ...], seed: int) -> tuple[int, int, int]:
     """Frames, height and width of the shortest video whose measurement has that shape."""
     measured, channels, height, width = shape
     refused: Exception | None = None

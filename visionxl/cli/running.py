@@ -218,7 +218,7 @@ def restored(
     seconds = earlier + time.perf_counter() - began
     result = evolve(result, trace=tuple(trace))
     record = run_record(
-        evolve(problem, measurement=problem.measurement.to(result.video.device)),
+        problem,
         sampler,
         result,
         seconds,

@@ -22,7 +22,7 @@ from visionxl.protocols import (
     Step,
     Video,
 )
-from visionxl.solvers.frames import FrameByFrame
+from visionxl.solvers.frames import FrameByFrame, answered
 from visionxl.solvers.loop import Sampler, restore
 
 
@@ -50,26 +50,17 @@ class SplitFrames:
         return self.prior.schedule
 
     def encode(self, video: Video) -> Latent:
-        (latent,) = self._split(lambda own: (self.prior.encode(own),), video)
-        return latent
+        return self._split("encode", video)[0]
 
     def decode(self, latent: Latent) -> Video:
-        (video,) = self._split(lambda own: (self.prior.decode(own),), latent)
-        return video
+        return self._split("decode", latent)[0]
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        def parts(own: Tensor) -> tuple[Tensor, ...]:
-            denoised = self.prior.denoise(own, level)
-            return denoised.clean, denoised.noise
+        return Denoised(*self._split("denoise", latent, level))
 
-        clean, noise = self._split(parts, latent)
-        return Denoised(clean, noise)
-
-    def _split(
-        self, action: Callable[[Tensor], tuple[Tensor, ...]], whole: Tensor
-    ) -> tuple[Tensor, ...]:
+    def _split(self, method: str, whole: Tensor, *level: NoiseLevel) -> tuple[Tensor, ...]:
         if self.processes.size == 1:
-            return action(whole)
+            return answered(self.prior, method, whole, *level)
         if whole.requires_grad and torch.is_grad_enabled():
             raise InputError(
                 "this method needs gradients through the prior, which do not cross "
@@ -78,7 +69,7 @@ class SplitFrames:
         own, parts, failure = self.processes.part(len(whole)), (), None
         try:
             if own.start < own.stop:
-                parts = action(whole[own])
+                parts = answered(self.prior, method, whole[own], *level)
         except NotFiniteError as error:
             frame = None if error.frame is None else error.frame + own.start
             failure = error.at(frame=frame)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from attrs import field, frozen
 from torch import Generator
 
-from visionxl.errors import InputError, NotFiniteError
+from visionxl.errors import InputError, located
 from visionxl.operators.finite import unsolved
 from visionxl.operators.lifting import lift
 from visionxl.protocols import (
@@ -77,10 +77,8 @@ class BatchConsistentInversion:
     ) -> Latent:
         lifted = lift(problem.operator, problem.measurement)
         frame = frame_in(self.frame, len(lifted))
-        try:
+        with located(lambda _: frame):  # the networks see no other
             latent = ddim_invert(prior.encode(lifted[frame : frame + 1]), prior, levels)
-        except NotFiniteError as error:  # the networks saw no other frame
-            raise error.at(frame=frame) from None
         return latent.expand(len(lifted), -1, -1, -1)
 
 

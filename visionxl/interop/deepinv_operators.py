@@ -10,9 +10,10 @@ from attrs import field, frozen
 from deepinv.physics import GaussianNoise, LinearPhysics, ZeroNoise
 from torch import Generator, Tensor
 
-from visionxl.errors import InputError, nearest
+from visionxl.errors import InputError
 from visionxl.operators import Composable, check_adjoint
 from visionxl.protocols import ForwardOperator, Measurement, Video
+from visionxl.validators import one_of
 
 Layout = Literal["frames", "video"]
 """frames: each frame is an element of deepinv's batch; video: (1, channels, frames, ...)."""
@@ -28,11 +29,6 @@ def to_element(tensor: Tensor) -> Tensor:
 from_element = to_element  # it swaps two dimensions
 
 
-def _layout(_: Any, __: Any, value: str) -> None:
-    if value not in get_args(Layout):
-        raise InputError(f"layout {value!r} is unknown: {nearest(str(value), get_args(Layout))}")
-
-
 @frozen(eq=False, repr=False)
 class DeepinvOperator(Composable):
     """A linear physics of deepinv as an operator: ``A`` and ``A_adjoint``, without its noise.
@@ -42,7 +38,7 @@ class DeepinvOperator(Composable):
     """
 
     physics: Any
-    layout: Layout = field(default="frames", validator=_layout)
+    layout: Layout = field(default="frames", validator=one_of(*get_args(Layout)))
 
     def forward(self, video: Video) -> Measurement:
         return self._call("A", video)

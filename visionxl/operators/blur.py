@@ -9,7 +9,7 @@ from torch import Tensor
 
 from visionxl.errors import InputError
 from visionxl.operators.boundary import Boundary, check_boundary
-from visionxl.operators.composition import Composable
+from visionxl.operators.composition import EachFrame
 from visionxl.operators.factors import Factors, Shape
 from visionxl.operators.filtering import (
     correlate_plane,
@@ -19,7 +19,6 @@ from visionxl.operators.filtering import (
     correlation_matrix,
 )
 from visionxl.operators.lifting import divide_where_seen
-from visionxl.operators.reach import Reach
 from visionxl.protocols import Video
 from visionxl.validators import above_zero, array, finite
 
@@ -33,7 +32,7 @@ def gaussian_taps(sigma: float) -> list[float]:
 
 
 @frozen
-class GaussianBlur(Composable):
+class GaussianBlur(EachFrame):
     """A Gaussian blur, as two passes of one dimension.
 
     Forward: each row and each column is correlated with ``exp(-k^2 / 2 sigma^2)``, normalised,
@@ -48,9 +47,6 @@ class GaussianBlur(Composable):
 
     sigma: float = field(validator=above_zero)
     boundary: Boundary = field(default="reflect", validator=check_boundary)
-
-    def reach(self) -> Reach:
-        return Reach()
 
     def forward(self, video: Video) -> Video:
         return correlate_separable(video, gaussian_taps(self.sigma), self.boundary)
@@ -80,7 +76,7 @@ def _kernel(value: Any) -> tuple[tuple[float, ...], ...]:
 
 
 @frozen
-class Blur(Composable):
+class Blur(EachFrame):
     """Correlation with a kernel of two dimensions, the same for every frame and channel.
 
     Forward: ``y[i, j] = sum_ab kernel[a, b] x[i + a - centre, j + b - centre]``. Adjoint: each
@@ -92,11 +88,10 @@ class Blur(Composable):
         boundary: what lies beyond the frame.
     """
 
-    kernel: tuple[tuple[float, ...], ...] = field(converter=_kernel)
+    kernel: tuple[tuple[float, ...], ...] = field(
+        converter=_kernel, repr=lambda k: f"<{len(k)}x{len(k[0])}>"
+    )
     boundary: Boundary = field(default="reflect", validator=check_boundary)
-
-    def reach(self) -> Reach:
-        return Reach()
 
     def forward(self, video: Video) -> Video:
         return correlate_plane(video, self.kernel, self.boundary)
@@ -108,10 +103,6 @@ class Blur(Composable):
         gain = self.forward(torch.ones_like(measurement[:1, :1]))
         terms = sum(abs(tap) for row in self.kernel for tap in row)
         return divide_where_seen(measurement, gain, terms)
-
-    def __repr__(self) -> str:
-        size = f"{len(self.kernel)}x{len(self.kernel[0])}"
-        return f"Blur(kernel=<{size}>, boundary={self.boundary!r})"
 
 
 def motion_kernel(length: float, angle: float) -> Tensor:
@@ -133,7 +124,7 @@ def motion_kernel(length: float, angle: float) -> Tensor:
 
 
 @frozen
-class MotionBlur(Composable):
+class MotionBlur(EachFrame):
     """The blur of a steady motion along a line.
 
     Forward: :class:`Blur` with a line as its kernel. Adjoint: that of :class:`Blur`.
@@ -150,9 +141,6 @@ class MotionBlur(Composable):
 
     def _blur(self) -> Blur:
         return Blur(motion_kernel(self.length, self.angle), self.boundary)
-
-    def reach(self) -> Reach:
-        return Reach()
 
     def forward(self, video: Video) -> Video:
         return self._blur().forward(video)

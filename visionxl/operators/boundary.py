@@ -1,13 +1,14 @@
 """What lies beyond the border: the four extensions, as index maps."""
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from visionxl.errors import InputError, nearest
+from visionxl.validators import one_of
 
 Boundary = Literal["circular", "reflect", "replicate", "zero"]
 """circular: abcd|abcd|abcd; reflect: dcb|abcd|cba; replicate: aaa|abcd|ddd; zero: 000|abcd|000."""
 
 OUTSIDE = -1
+check_boundary = one_of(*get_args(Boundary))
 
 
 def extension(size: int, before: int, after: int, boundary: Boundary) -> list[int]:
@@ -27,11 +28,3 @@ def extension(size: int, before: int, after: int, boundary: Boundary) -> list[in
         return [0 for _ in positions]
     period = 2 * (size - 1)
     return [min(p % period, period - p % period) for p in positions]
-
-
-def check_boundary(_: Any, __: Any, value: str) -> None:
-    """attrs validator."""
-    if value not in get_args(Boundary):
-        raise InputError(
-            f"boundary {value!r} is unknown: {nearest(str(value), get_args(Boundary))}"
-        )

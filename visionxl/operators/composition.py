@@ -33,6 +33,15 @@ class Composable:
         return _composed(outer, self)
 
 
+class EachFrame(Composable):
+    """A linear operator that sees each frame by itself."""
+
+    __slots__ = ()
+
+    def reach(self) -> Reach:
+        return Reach()
+
+
 class NonlinearComposable:
     """Gives a nonlinear operator ``@``, with any other operator."""
 

@@ -84,24 +84,18 @@ def _both_ways(video: Tensor, there: Any, back: Any, taps: Any, boundary: Bounda
     return by_adjoint(video, there, back)
 
 
-def _frames(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
+def _frames(video: Tensor, taps: Taps, boundary: Boundary, *, adjoint: bool = False) -> Tensor:
     index = extension(len(video), len(taps) // 2, len(taps) // 2, boundary)
     result = torch.zeros_like(video)
-    for t, frame in enumerate(result):
+    for t in range(len(video)):
         for k, tap in enumerate(taps):
             if index[t + k] != OUTSIDE:
-                frame.add_(video[index[t + k]], alpha=tap)
+                target, source = (index[t + k], t) if adjoint else (t, index[t + k])
+                result[target].add_(video[source], alpha=tap)
     return result
 
 
-def _frames_adjoint(video: Tensor, taps: Taps, boundary: Boundary) -> Tensor:
-    index = extension(len(video), len(taps) // 2, len(taps) // 2, boundary)
-    result = torch.zeros_like(video)
-    for t, frame in enumerate(video):
-        for k, tap in enumerate(taps):
-            if index[t + k] != OUTSIDE:
-                result[index[t + k]].add_(frame, alpha=tap)
-    return result
+_frames_adjoint = partial(_frames, adjoint=True)
 
 
 def correlation_matrix(taps: Taps, size: int, boundary: Boundary) -> Tensor:

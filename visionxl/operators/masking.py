@@ -8,9 +8,8 @@ from attrs import field, frozen
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError
-from visionxl.operators.composition import Composable
+from visionxl.operators.composition import EachFrame
 from visionxl.operators.factors import Factors, Shape
-from visionxl.operators.reach import Reach
 from visionxl.protocols import Video
 from visionxl.randomness import check_generator, draw_uniform
 from visionxl.validators import array, check_count, check_number
@@ -27,7 +26,7 @@ def _mask(value: Any) -> Tensor:
 
 
 @frozen(eq=False, repr=False)
-class Mask(Composable):
+class Mask(EachFrame):
     """Known pixels are kept, the others are 0: inpainting.
 
     Forward: ``y = m * x``. Self-adjoint: the adjoint is the same product.
@@ -59,9 +58,6 @@ class Mask(Composable):
         mask = torch.ones(height, width, dtype=torch.bool)
         mask[top:bottom, left:right] = False
         return cls(mask)
-
-    def reach(self) -> Reach:
-        return Reach()
 
     def at(self, frames: Sequence[int], count: int) -> "Mask":
         """The mask of some frames of a video of ``count``, by their numbers."""

@@ -11,11 +11,11 @@ from visionxl.errors import InputError
 from visionxl.operators.composition import Composable, NonlinearComposable, is_linear
 from visionxl.operators.lifting import lift
 from visionxl.operators.masking import Mask
-from visionxl.protocols import ForwardOperator, Measurement, Video
+from visionxl.protocols import ForwardOperator, Measurement, Video, shape_of
 from visionxl.validators import above_zero, check_number
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False)
 class Diagonal(Composable):
     """A gain for every value. Forward ``y = gain * x``; self-adjoint.
 
@@ -23,16 +23,13 @@ class Diagonal(Composable):
         gain: of the video's shape.
     """
 
-    gain: Tensor
+    gain: Tensor = field(repr=shape_of)
 
     def forward(self, video: Video) -> Video:
         return self.gain.to(video) * video
 
     def adjoint(self, measurement: Video) -> Video:
         return self.forward(measurement)
-
-    def __repr__(self) -> str:
-        return f"Diagonal(<{'x'.join(map(str, self.gain.shape))}>)"
 
 
 @frozen
@@ -128,7 +125,7 @@ class Clip(NonlinearComposable):
         return measurement.clone()
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False)
 class Rotated(Composable):
     """The Jacobian of :class:`FourierMagnitude`.
 
@@ -138,16 +135,13 @@ class Rotated(Composable):
         phase: numbers of size 1, of the video's shape.
     """
 
-    phase: Tensor
+    phase: Tensor = field(repr=shape_of)
 
     def forward(self, video: Video) -> Measurement:
         return (self.phase.conj() * torch.fft.fft2(video, norm="ortho")).real
 
     def adjoint(self, measurement: Measurement) -> Video:
         return torch.fft.ifft2(self.phase * measurement, norm="ortho").real
-
-    def __repr__(self) -> str:
-        return f"Rotated(<{'x'.join(map(str, self.phase.shape))}>)"
 
 
 @frozen

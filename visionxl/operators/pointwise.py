@@ -8,9 +8,8 @@ from attrs import field, frozen
 from torch import Tensor
 
 from visionxl.errors import InputError
-from visionxl.operators.composition import Composable
+from visionxl.operators.composition import EachFrame
 from visionxl.operators.factors import Factors, Shape, on_axis
-from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
 from visionxl.validators import check_number, entries
 
@@ -18,11 +17,8 @@ LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @frozen
-class Identity(Composable):
+class Identity(EachFrame):
     """The video itself: denoising. Forward ``y = x``; self-adjoint."""
-
-    def reach(self) -> Reach:
-        return Reach()
 
     def forward(self, video: Video) -> Video:
         return video.clone()
@@ -39,13 +35,10 @@ def _finite(_: Any, __: Any, value: Any) -> None:
 
 
 @frozen
-class Scale(Composable):
+class Scale(EachFrame):
     """A gain, such as an exposure. Forward ``y = gain * x``; self-adjoint."""
 
     gain: float = field(validator=_finite)
-
-    def reach(self) -> Reach:
-        return Reach()
 
     def forward(self, video: Video) -> Video:
         return self.gain * video
@@ -65,7 +58,7 @@ def _three(value: Any) -> tuple[float, ...]:
 
 
 @frozen
-class Grayscale(Composable):
+class Grayscale(EachFrame):
     """A weighted sum of three colour channels: colourisation, or a camera without colours.
 
     Forward: ``y = w_r r + w_g g + w_b b``, one channel. Adjoint: the value times each weight.
@@ -79,9 +72,6 @@ class Grayscale(Composable):
 
     def _column(self, like: Tensor) -> Tensor:
         return like.new_tensor(self.weights).view(3, 1, 1)
-
-    def reach(self) -> Reach:
-        return Reach()
 
     def forward(self, video: Video) -> Measurement:
         if video.shape[1] != 3:

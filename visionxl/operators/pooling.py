@@ -6,9 +6,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from visionxl.errors import InputError
-from visionxl.operators.composition import Composable
+from visionxl.operators.composition import EachFrame
 from visionxl.operators.factors import Factors, Shape
-from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
 from visionxl.validators import from_one
 
@@ -26,7 +25,7 @@ def check_divides(factor: int, video: Video) -> None:
 
 
 @frozen
-class AveragePool(Composable):
+class AveragePool(EachFrame):
     """The mean over blocks of ``factor`` x ``factor`` pixels.
 
     Forward: ``y[i, j] = mean of x over block (i, j)``. Adjoint: each value, divided by
@@ -37,9 +36,6 @@ class AveragePool(Composable):
     """
 
     factor: int = field(default=4, validator=from_one)
-
-    def reach(self) -> Reach:
-        return Reach()
 
     def forward(self, video: Video) -> Measurement:
         check_divides(self.factor, video)
@@ -77,7 +73,7 @@ def bicubic_matrix(size: int, factor: int) -> Tensor:
 
 
 @frozen
-class BicubicDownsample(Composable):
+class BicubicDownsample(EachFrame):
     """Bicubic reduction with antialiasing, as Pillow's ``BICUBIC`` and MATLAB's ``imresize``.
 
     Forward: each axis is weighted with Keys' kernel (a = -1/2) stretched by the factor; at the
@@ -89,9 +85,6 @@ class BicubicDownsample(Composable):
     """
 
     factor: int = field(default=4, validator=from_one)
-
-    def reach(self) -> Reach:
-        return Reach()
 
     def forward(self, video: Video) -> Measurement:
         check_divides(self.factor, video)

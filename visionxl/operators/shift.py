@@ -11,13 +11,12 @@ from torch import Generator, Tensor
 
 from visionxl.errors import InputError
 from visionxl.operators.boundary import Boundary, check_boundary, extension
-from visionxl.operators.composition import Composable
+from visionxl.operators.composition import Composable, EachFrame
 from visionxl.operators.differentiable import by_adjoint
 from visionxl.operators.factors import Factors, Shape, on_axis
 from visionxl.operators.filtering import extend, fold
 from visionxl.operators.lifting import divide_where_seen
 from visionxl.operators.pooling import cubic
-from visionxl.operators.reach import Reach
 from visionxl.protocols import Measurement, Video
 from visionxl.randomness import check_generator, draw_uniform
 from visionxl.validators import check_count, check_number, entries, from_one
@@ -71,7 +70,7 @@ def _displace_adjoint(frame: Tensor, dim: int, offset: float, boundary: Boundary
 
 
 @frozen
-class Shift(Composable):
+class Shift(EachFrame):
     """Every frame is displaced by a known number of pixels, whole or not: a moving camera.
 
     Forward: ``y[t][i, j] = x[t][i + down_t, j + right_t]`` with Keys' cubic interpolation
@@ -83,7 +82,7 @@ class Shift(Composable):
         boundary: what lies beyond the frame.
     """
 
-    offsets: tuple[Offset, ...] = field(converter=_offsets)
+    offsets: tuple[Offset, ...] = field(converter=_offsets, repr=lambda o: f"<{len(o)} frames>")
     boundary: Boundary = field(default="reflect", validator=check_boundary)
 
     @classmethod
@@ -97,9 +96,6 @@ class Shift(Composable):
         draw = draw_uniform(generator, frames, 2).double()
         offsets = ((2 * draw - 1) * reach).tolist()
         return cls([(0.0, 0.0), *offsets[1:]], boundary)
-
-    def reach(self) -> Reach:
-        return Reach()
 
     def at(self, frames: Sequence[int], count: int) -> "Shift":
         """The offsets of some frames of a video of ``count``, by their numbers."""
@@ -142,9 +138,6 @@ class Shift(Composable):
         back = Shift([(-down, -right) for down, right in self.offsets], self.boundary)
         seen = self.forward(torch.ones_like(measurement[:, :1]))
         return divide_where_seen(back.forward(measurement), back.forward(seen))
-
-    def __repr__(self) -> str:
-        return f"Shift(offsets=<{len(self.offsets)} frames>, boundary={self.boundary!r})"
 
 
 @frozen

@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from visionxl.errors import InputError
 from visionxl.operators.composition import Composable
 from visionxl.operators.lifting import divide_where_seen
-from visionxl.protocols import Measurement, Video
+from visionxl.protocols import Measurement, Video, shape_of
 from visionxl.randomness import check_generator, draw_uniform
 from visionxl.validators import array, check_count, from_one
 
@@ -25,7 +25,7 @@ def _codes(value: Any) -> Tensor:
     return codes
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False)
 class Snapshot(Composable):
     """Coded aperture video: a code changes within the exposure, and frames are summed.
 
@@ -39,7 +39,7 @@ class Snapshot(Composable):
             because the measurement alone does not determine it.
     """
 
-    codes: Tensor = field(converter=_codes)
+    codes: Tensor = field(converter=_codes, repr=shape_of)
     frames: int | None = field(default=None, validator=optional(from_one))
 
     @classmethod
@@ -100,7 +100,3 @@ class Snapshot(Composable):
         ones = measurement.new_ones(frames, 1, *measurement.shape[-2:])
         even = divide_where_seen(measurement, self.forward(ones))
         return even.repeat_interleave(len(self.codes), dim=0)[:frames]
-
-    def __repr__(self) -> str:
-        length, height, width = self.codes.shape
-        return f"Snapshot(codes=<{length}x{height}x{width}>, frames={self.frames})"

@@ -8,10 +8,9 @@ from attrs import field, frozen
 from torch import Generator, Tensor
 
 from visionxl.errors import InputError
-from visionxl.operators.composition import Composable
+from visionxl.operators.composition import EachFrame
 from visionxl.operators.factors import Factors, Shape
 from visionxl.operators.pooling import check_divides
-from visionxl.operators.reach import Reach
 from visionxl.protocols import ForwardOperator, InverseProblem, Measurement, Video
 from visionxl.randomness import check_generator, draw_uniform
 from visionxl.simulation import check_measures, check_truth
@@ -39,7 +38,7 @@ def cosines(size: int) -> Tensor:
 
 
 @frozen
-class BlockCosine(Composable):
+class BlockCosine(EachFrame):
     """The cosine coefficients of square blocks, each divided by its relative rounding step.
 
     Forward: ``y = (D_h x D_w^T) / (s s^T)`` in every block, ``D`` the orthonormal discrete cosine
@@ -71,9 +70,6 @@ class BlockCosine(Composable):
 
     def _block(self, like: Tensor) -> Tensor:
         return self._matrix(len(self.steps)).to(like)
-
-    def reach(self) -> Reach:
-        return Reach()
 
     def forward(self, video: Video) -> Measurement:
         return self._blocks(video, self._block(video))

@@ -13,7 +13,7 @@ from visionxl.operators.boundary import Boundary
 from visionxl.operators.composition import Composable, find_parts
 from visionxl.operators.lifting import divide_where_seen, signs_like
 from visionxl.operators.reach import ByFrame, Reach, reach_of, unknown
-from visionxl.protocols import ForwardOperator, Video
+from visionxl.protocols import ForwardOperator, Video, shape_of
 from visionxl.validators import array, check_count, entries
 
 
@@ -31,7 +31,7 @@ def _weights(value: Any) -> Tensor:
     return weights
 
 
-@frozen(eq=False, repr=False)
+@frozen(eq=False)
 class VaryingBlur(Composable):
     """A spatially varying blur: several blurs, each weighted by a map.
 
@@ -46,7 +46,7 @@ class VaryingBlur(Composable):
     """
 
     blurs: tuple[ForwardOperator, ...] = field(converter=_blurs)
-    weights: Tensor = field(converter=_weights)
+    weights: Tensor = field(converter=_weights, repr=shape_of)
 
     def __attrs_post_init__(self) -> None:
         for blur in self.blurs:
@@ -146,10 +146,6 @@ class VaryingBlur(Composable):
         one = measurement[:1, :1]
         terms = self.forward(signs_like(one)).abs().max().item()
         return divide_where_seen(measurement, self.forward(torch.ones_like(one)), terms)
-
-    def __repr__(self) -> str:
-        sizes = "x".join(map(str, self.weights.shape))
-        return f"VaryingBlur(blurs={self.blurs!r}, weights=<{sizes}>)"
 
 
 @lru_cache(maxsize=2)

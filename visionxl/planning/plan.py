@@ -6,9 +6,9 @@ import torch
 from attrs import evolve, field, frozen
 from attrs.validators import optional
 
-from visionxl.errors import InputError, nearest
+from visionxl.errors import InputError
 from visionxl.solvers.placing import DEVICE_CORE
-from visionxl.validators import flag, from_one
+from visionxl.validators import flag, from_one, one_of
 
 ATTENTION = ("fused", "sliced")
 LEAST_TILE = 64  # rows: smaller strips save nothing worth having
@@ -26,11 +26,6 @@ def _device(value: Any) -> torch.device:
         return torch.device(value)
     except (RuntimeError, TypeError):
         raise InputError(f"video_device {value!r} is no device: give 'cpu' or 'cuda'") from None
-
-
-def _attention(_: object, __: object, value: object) -> None:
-    if value not in ATTENTION:
-        raise InputError(f"attention {value!r} is unknown: {nearest(str(value), ATTENTION)}")
 
 
 @frozen
@@ -66,7 +61,7 @@ class MemoryPlan:
     offload: bool = field(default=False, validator=flag)
     video_device: torch.device = field(factory=lambda: torch.device("cpu"), converter=_device)
     dtype: torch.dtype | None = field(default=None, validator=_dtype)
-    attention: str = field(default="fused", validator=_attention)
+    attention: str = field(default="fused", validator=one_of(*ATTENTION))
     vae_frames: int | None = field(default=None, validator=optional(from_one))
     core: int = field(default=DEVICE_CORE, validator=from_one)
 

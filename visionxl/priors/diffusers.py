@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from attrs import field, frozen
 
-from visionxl.errors import InputError, nearest
+from visionxl.errors import InputError
 from visionxl.priors.codec import AutoencoderCodec
 from visionxl.priors.conditioning import Conditioning, guided
 from visionxl.priors.index import check_denoiser, check_index, check_scheduler, has_part, told
@@ -22,6 +22,7 @@ from visionxl.priors.network import NetworkPrior
 from visionxl.priors.normalising import with_large_norms
 from visionxl.priors.schedule import DiscreteSchedule
 from visionxl.protocols import Denoised, Latent, NoiseLevel
+from visionxl.validators import one_of
 
 
 def _kind(part: object) -> str:
@@ -29,10 +30,7 @@ def _kind(part: object) -> str:
     return f"<{type(part).__name__}>"
 
 
-def _prediction(_: Any, __: Any, value: str) -> None:
-    known = ("epsilon", "v_prediction", "sample")
-    if value not in known:
-        raise InputError(f"prediction_type {value!r} is unknown: {nearest(value, known)}")
+PREDICTIONS = ("epsilon", "v_prediction", "sample")
 
 
 @frozen(eq=False)
@@ -59,7 +57,7 @@ class DiffusersPrior(NetworkPrior):
     unet: Any = field(repr=_kind)
     codec: AutoencoderCodec
     schedule: DiscreteSchedule = field(repr=_kind)
-    prediction_type: str = field(default="epsilon", validator=_prediction)
+    prediction_type: str = field(default="epsilon", validator=one_of(*PREDICTIONS))
     conditional: Conditioning = field(factory=Conditioning, repr=False)
     unconditional: Conditioning = field(factory=Conditioning, repr=False)
     guidance: float | None = None

@@ -9,8 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
-
 from visionxl.errors import InputError
 from visionxl.files import whole
 from visionxl.metrics import psnr
@@ -40,28 +38,6 @@ RUN = {
     "processes": "processes",
     "memory_plan": "memory plan",
 }
-
-
-@frozen
-class Strip:
-    """A step of the filmstrip, ready to be shown."""
-
-    step: int
-    time: float
-    data_residual: float
-    psnr: tuple[float, float] | None
-    estimate: str
-    corrected: str
-
-
-@frozen
-class Picture:
-    """A plot, ready to be shown."""
-
-    title: str
-    text: str
-    light: str
-    dark: str
 
 
 def write_page(
@@ -105,10 +81,10 @@ def render(
         raise InputError(f"columns of (frames, height, width) {sizes}: expected videos of one size")
 
     style, script = (_part(f"report.{kind}") for kind in ("css", "js"))
-    trace, strip = _trace(record), _thinned(looks)
+    trace, kept = _trace(record), _thinned(looks)
     by_step = [*record.get("psnr", ()), *[None] * len(trace)][: len(trace)]
     drawn = _plots(columns, record, trace, by_step)
-    others = [f for look in strip for f in (look.estimate, look.corrected)]
+    others = [f for look in kept for f in (look.estimate, look.corrected)]
     others += [f for plot in drawn for f in (plot.light, plot.dark)]
     pictures = shown(columns, BUDGET - sum(map(len, others)))
     return _template().render(
@@ -130,8 +106,8 @@ def render(
         tiles=list(_tiles(record, trace)),
         measures=list(_measures(record)),
         before="measurement_measures" in record,
-        strips=[_strip(look, trace[look.index]) for look in strip],
-        plots=[_picture(plot) for plot in drawn],
+        looks=kept,
+        plots=drawn,
         trace=trace,
         rows=trace[:MOST_ROWS],
         psnr=by_step if any(by_step) else None,
@@ -152,6 +128,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["data_uri"] = data_uri
     return environment.get_template("report.html")
 
 
@@ -219,12 +196,6 @@ def _thinned(looks: Sequence[Look]) -> list[Look]:
     return [looks[round(i * (len(looks) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-def _strip(look: Look, step: Mapping[str, Any]) -> Strip:
-    estimate, corrected = (data_uri(j, "image/webp") for j in (look.estimate, look.corrected))
-    figures = step["time"], step["data_residual"], look.psnr
-    return Strip(look.index + 1, *figures, estimate, corrected)
-
-
 def _plots(
     columns: Mapping[str, Video],
     record: Mapping[str, Any],
@@ -239,11 +210,6 @@ def _plots(
                 pairs = zip(video.split(1), truth.split(1), strict=True)
                 by_frame[title] = [psnr(a.expand_as(b), b) for a, b in pairs]
     return plots(trace, record["noise_std"], record.get("stages", ()), by_frame, by_step)
-
-
-def _picture(plot: Plot) -> Picture:
-    light, dark = (data_uri(svg, "image/svg+xml") for svg in (plot.light, plot.dark))
-    return Picture(plot.title, plot.text, light, dark)
 
 
 def _stages(record: Mapping[str, Any]) -> Iterator[tuple[str, float, float, int]]:

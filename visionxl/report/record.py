@@ -15,7 +15,6 @@ from visionxl.metrics import WINDOW, difference_psnr, lpips, psnr, ssim
 from visionxl.protocols import InverseProblem, Restoration, Video
 from visionxl.report.watching import Album
 from visionxl.solvers import Sampler
-from visionxl.solvers.residual import data_residual
 
 DECIDING = (
     "visionxl",
@@ -58,10 +57,10 @@ def run_record(
         "noise_std": problem.noise_std,
         "video_shape": list(restoration.video.shape),
         "measurement_shape": list(problem.measurement.shape),
-        "data_residual": data_residual(problem, restoration.video),
+        "data_residual": restoration.trace[-1].data_residual,
         "steps": len(restoration.trace),
         "seconds": round(seconds, 3),
-        "device": str(problem.measurement.device),
+        "device": str(restoration.video.device),
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "trace": [asdict(step) for step in restoration.trace],

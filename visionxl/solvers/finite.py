@@ -1,8 +1,5 @@
 """NaN and infinity stop a run where they occur, with an error that says where."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 
@@ -58,15 +55,6 @@ def check_finite(
                 way_out = WAYS_OUT[stage]
             raise NotFiniteError(stage, frame, dtype or answer.dtype, way_out)
     return answer
-
-
-@contextmanager
-def step_named(index: int) -> Iterator[None]:
-    """Adds the step to a NotFiniteError that is raised inside."""
-    try:
-        yield
-    except NotFiniteError as error:
-        raise error.at(step=index) from None
 
 
 def network_dtype(prior: object, stage: str) -> torch.dtype | None:

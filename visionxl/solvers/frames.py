@@ -15,6 +15,21 @@ from visionxl.transfer import room
 from visionxl.validators import from_one
 
 
+def answered(
+    prior: LatentPrior, method: str, frames: Tensor, *level: NoiseLevel
+) -> tuple[Tensor, ...]:
+    """The tensors that a prior's method returns: clean latents and noise, or a single one."""
+    answer = getattr(prior, method)(frames, *level)
+    if method != "denoise":
+        return (answer,)
+    if not isinstance(answer, Denoised):
+        raise InputError(
+            f"{prior!r}: denoise returned {type(answer).__name__}; make it return "
+            "Denoised(clean, noise)"
+        )
+    return answer.clean, answer.noise
+
+
 @frozen(eq=False)
 class FrameByFrame:
     """A prior that passes ``prior`` at most ``frames_at_once`` frames per call.
@@ -67,15 +82,7 @@ class FrameByFrame:
         self, method: str, first: int, chunk: Tensor, *level: NoiseLevel
     ) -> tuple[Tensor, ...]:
         """The prior's output for a chunk that begins with frame ``first``, checked."""
-        answer = getattr(self.prior, method)(chunk, *level)
-        parts = (answer,)
-        if method == "denoise":
-            if not isinstance(answer, Denoised):
-                raise InputError(
-                    f"{self.prior!r}: denoise returned {type(answer).__name__}; make it return "
-                    "Denoised(clean, noise)"
-                )
-            parts = (answer.clean, answer.noise)
+        parts = answered(self.prior, method, chunk, *level)
         for part in parts:
             check_frames(self.prior, method, chunk, part)
             if self.checks:

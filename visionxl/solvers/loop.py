@@ -13,7 +13,7 @@ import torch
 from attrs import evolve, field, frozen
 from torch import Generator
 
-from visionxl.errors import InputError
+from visionxl.errors import InputError, located
 from visionxl.memory import peak_bytes
 from visionxl.operators.finite import unsolved
 from visionxl.operators.lifting import lift
@@ -50,11 +50,10 @@ from visionxl.solvers.contract import (
     check_problem,
     check_state,
 )
-from visionxl.solvers.finite import step_named
 from visionxl.solvers.frames import FrameByFrame
 from visionxl.solvers.precision import check_precision, no_autocast
 from visionxl.solvers.residual import check_result, data_residual
-from visionxl.validators import left_alone
+from visionxl.validators import entries, left_alone
 
 LowPass = Callable[[Video, NoiseLevel], Video]
 """(video, level) -> video: filters a video before it is encoded again."""
@@ -91,18 +90,13 @@ def unconditioned(
     return prior.denoise(latent, level)
 
 
-def _times(times: Any) -> tuple[float, ...]:
+def _times(value: Any) -> tuple[float, ...]:
     """Python's own numbers, of whatever kind they are given as."""
-    try:
-        return tuple(float(time) for time in times)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"times {times!r}: expected numbers in (0, 1], falling") from None
-
-
-def _falling(_: object, __: object, times: tuple[float, ...]) -> None:
+    times = entries("times", value, float, "numbers in (0, 1], falling")
     rising = any(a <= b for a, b in pairwise(times))
     if not times or rising or not all(0 < t <= 1 for t in times):
         raise InputError(f"times {times}: expected one or more times in (0, 1], falling")
+    return times
 
 
 @frozen
@@ -120,7 +114,7 @@ class Sampler:
         finish: corrects the last estimate once more, after its consistency; None for nothing.
     """
 
-    times: tuple[float, ...] = field(converter=_times, validator=_falling)
+    times: tuple[float, ...] = field(converter=_times)
     initializer: Initializer
     consistency: DataConsistency
     low_pass: LowPass
@@ -221,7 +215,7 @@ def _steps(
         changed = first < index == last and quick is not full
         if changed:
             prior = full
-        with step_named(index), torch.no_grad(), no_autocast():
+        with located(step=index), torch.no_grad(), no_autocast():
             new = index == 0 and sampler.condition is unconditioned
             with first_seen(sampler.initializer, latent) if new else nullcontext():
                 denoised = sampler.condition(prior, problem, latent, level)

@@ -120,9 +120,8 @@ class Motion:
         height, width = flow.shape[-2:]
         x, y = _ends(flow)
         inside = _overlap(x, width) * _overlap(y, height)
-        places = places_of(flow)
-        motion = cls(places, inside)
-        return cls(places, motion.seen * _room(motion))
+        motion = cls(places_of(flow), inside)
+        return evolve(motion, seen=inside * _room(motion))
 
     def prepared(self, uses: int) -> "Motion":
         """The same motion, with its adjoint prepared if ``uses`` make it worthwhile.

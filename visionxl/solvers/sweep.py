@@ -6,13 +6,13 @@ its neighbours: the windows of a clip go through each step together, in the orde
 
 import warnings
 from collections.abc import Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from attrs import evolve, frozen
 from torch import Generator
 
-from visionxl.errors import InputError, NotFiniteError
+from visionxl.errors import InputError, located
 from visionxl.init.inversion import (
     BatchConsistentInversion,
     CorrectedInversion,
@@ -198,17 +198,12 @@ class Sweep:
         return Generator(self.chance.device).set_state(self.chance.get_state())
 
 
-@contextmanager
-def _told(window: Window, windows: tuple[Window, ...]) -> Iterator[None]:
+def _told(window: Window, windows: tuple[Window, ...]) -> AbstractContextManager[None]:
     """Adds the window and the clip's frame number to a NotFiniteError."""
-    try:
-        yield
-    except NotFiniteError as error:
-        if len(windows) == 1:
-            raise
-        numbers = sorted(t % window.frames for t in range(window.begin, window.end))
-        frame = None if error.frame is None else numbers[error.frame]
-        raise error.at(frame=frame, window=windows.index(window)) from None
+    if len(windows) == 1:
+        return nullcontext()
+    numbers = sorted(t % window.frames for t in range(window.begin, window.end))
+    return located(numbers.__getitem__, window=windows.index(window))
 
 
 def latents_of(states: States, step: int, windows: tuple[Window, ...], index: int) -> State:

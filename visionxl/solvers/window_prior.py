@@ -1,15 +1,13 @@
 """The prior and the renoise of a window, which see no frame twice in a step."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from attrs import evolve, frozen
 from torch import Generator, Tensor
 
-from visionxl.errors import NotFiniteError
+from visionxl.errors import located
 from visionxl.protocols import (
     Denoised,
     Latent,
@@ -20,6 +18,7 @@ from visionxl.protocols import (
     Video,
 )
 from visionxl.solvers.answers import check_same_shape
+from visionxl.solvers.frames import answered
 from visionxl.solvers.loop import Renoise
 from visionxl.solvers.windows import Window
 from visionxl.transfer import room
@@ -92,23 +91,20 @@ class CoreOnly:
         return self.prior.schedule
 
     def encode(self, video: Video) -> Latent:
-        return self._spread(video, lambda core: (self.prior.encode(core),))[0]
+        return self._spread("encode", video)[0]
 
     def decode(self, latent: Latent) -> Video:
-        return self._spread(latent, lambda core: (self.prior.decode(core),))[0]
+        return self._spread("decode", latent)[0]
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        parts = partial(_denoised, self.prior, level=level)
-        return Denoised(*self._spread(latent, parts))
+        return Denoised(*self._spread("denoise", latent, level))
 
-    def _spread(
-        self, whole: Tensor, action: Callable[[Tensor], tuple[Tensor, ...]]
-    ) -> tuple[Tensor, ...]:
-        """What ``action`` returns for the core, among frames that are 0."""
+    def _spread(self, method: str, whole: Tensor, *level: NoiseLevel) -> tuple[Tensor, ...]:
+        """What the prior returns for the core, among frames that are 0."""
         if len(whole) != self.window.size:  # one frame, by which a start learns the latents' size
-            return action(whole)
-        with _from(self.window, self.window.first):
-            parts = action(self.window.core(whole))
+            return answered(self.prior, method, whole, *level)
+        with located(lambda t: self.window.place(self.window.first + t)):
+            parts = answered(self.prior, method, self.window.core(whole), *level)
         found = tuple(part.new_zeros(len(whole), *part.shape[1:]) for part in parts)
         for target, part in zip(found, parts, strict=True):
             self.window.core(target).copy_(part)
@@ -141,28 +137,21 @@ class InSweep:
         return CoreOnly(self.prior, self.window).encode(video)
 
     def decode(self, latent: Latent) -> Video:
-        return self._taken(self.decoded, latent, lambda frames: (self.prior.decode(frames),))[0]
+        return self._taken(self.decoded, "decode", latent)[0]
 
     def denoise(self, latent: Latent, level: NoiseLevel) -> Denoised:
-        parts = partial(_denoised, self.prior, level=level)
-        return Denoised(*self._taken(self.denoised, latent, parts))
+        return Denoised(*self._taken(self.denoised, "denoise", latent, level))
 
     def _taken(
-        self, strip: Strip, latent: Latent, action: Callable[[Tensor], tuple[Tensor, ...]]
+        self, strip: Strip, method: str, latent: Latent, *level: NoiseLevel
     ) -> tuple[Tensor, ...]:
-        taken = strip.take(self.index, partial(self._made, action, self.window.in_turn(latent)))
-        return tuple(self.window.ordered(part) for part in taken)
+        frames, begin = self.window.in_turn(latent), self.window.begin
 
-    def _made(
-        self,
-        action: Callable[[Tensor], tuple[Tensor, ...]],
-        frames: Tensor,
-        first: int,
-        stop: int,
-    ) -> tuple[Tensor, ...]:
-        """What ``action`` returns for the frames from a number to another."""
-        with _from(self.window, first):
-            return action(frames[first - self.window.begin : stop - self.window.begin])
+        def make(first: int, stop: int) -> tuple[Tensor, ...]:
+            with located(lambda t: self.window.place(first + t)):
+                return answered(self.prior, method, frames[first - begin : stop - begin], *level)
+
+        return tuple(self.window.ordered(part) for part in strip.take(self.index, make))
 
 
 @frozen(eq=False)
@@ -189,18 +178,3 @@ class RenoisedCore:
         result = torch.zeros_like(clean)
         core(result).copy_(latent)
         return result
-
-
-def _denoised(prior: LatentPrior, latent: Tensor, level: NoiseLevel) -> tuple[Tensor, ...]:
-    denoised = prior.denoise(latent, level)
-    return denoised.clean, denoised.noise
-
-
-@contextmanager
-def _from(window: Window, first: int) -> Iterator[None]:
-    """Errors inside count frames from ``first`` of the clip: as the window's video has them."""
-    try:
-        yield
-    except NotFiniteError as error:
-        frame = None if error.frame is None else window.place(first + error.frame)
-        raise error.at(frame=frame) from None

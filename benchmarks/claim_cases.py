@@ -70,9 +70,9 @@ def row(method: str, operator: str, noise: float) -> posterior.Row:
     return posterior.row(("gaussian", method, operator), NATURAL, problem, exact)
 
 
-def beside(method: str, other: str, noises: tuple[float, ...] = NOISES) -> Iterator[Case]:
+def beside(method: str, other: str) -> Iterator[Case]:
     """Mean errors of two methods."""
-    for name, noise in problems(*noises):
+    for name, noise in problems(*NOISES):
         figures = (row(m, name, noise).mean_error for m in (method, other))
         yield Case(f"{name} {noise}", *figures)
 

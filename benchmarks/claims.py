@@ -108,7 +108,7 @@ CLAIMS = (
         "abstract",
         MEAN,
         "latent_dps",
-        partial(cases.beside, "dds", "latent_dps", (0.02,)),
+        partial(cases.beside, "dds", "latent_dps"),
     ),
     Claim(
         "diffpir",
@@ -154,9 +154,9 @@ CLAIMS = (
         "latent_dps",
         "with noise, a likelihood is better than a projection onto the measurement",
         "abstract",
-        f"{MEAN}, noise 0.1",
+        MEAN,
         "dds",
-        partial(cases.beside, "latent_dps", "dds", (0.1,)),
+        partial(cases.beside, "latent_dps", "dds"),
     ),
     Claim(
         "psld",

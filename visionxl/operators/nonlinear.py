@@ -152,8 +152,8 @@ class FourierMagnitude(NonlinearComposable):
     phase ``p`` of ``F x`` it is ``Re(conj(p) F v)``; where ``F x`` is 0 there is no derivative, and
     0 stands for it. Lift: the video with phase 0 everywhere, which has these magnitudes.
 
-    It does not determine a frame's position, nor distinguish it from its mirror image or its
-    negative: the result depends on where the search begins.
+    It does not determine a frame's position, nor distinguish it from itself turned by 180 degrees
+    or its negative: the result depends on where the search begins.
     """
 
     def forward(self, video: Video) -> Measurement:

@@ -26,7 +26,7 @@ LARGE = 8.0  # times what a video of ones is measured as
 
 
 def check_problem(problem: InverseProblem) -> float:
-    """The measurement's unit (:func:`~visionxl.solvers.gain.gain_of`).
+    """The operator's gain (:func:`~visionxl.solvers.gain.gain_of`).
 
     Raises InputError, naming a fix, for an unusable operator or measurement, and warns of an
     adjoint that is not the transpose of forward, tested by ``|A^T y|^2 = <A A^T y, y>``.

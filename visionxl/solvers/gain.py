@@ -1,4 +1,4 @@
-"""The unit of a measurement, and whether it shows fine detail."""
+"""The gain of an operator, the unit of a measurement, and whether it shows fine detail."""
 
 import math
 
@@ -14,7 +14,7 @@ PROBE = 1728  # a seed not used for masks: noise drawn with a mask's seed would 
 
 
 def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> float:
-    """The measurement's unit: the root mean square of what a video of ones is measured as.
+    """The operator's gain: the root mean square of what a video of ones is measured as.
 
     1 for a blur, an average, a pooling or an orthonormal transform, the root of the known share for
     a mask, 127.5 times as much where values are counted in grey levels. Where ``A`` takes a video
@@ -29,7 +29,9 @@ def gain_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> floa
 
 
 def unit_of(operator: ForwardOperator | NonlinearOperator, video: Video) -> float:
-    """As :func:`gain_of`, over the measured values that see any of the video: 1 for a mask, too.
+    """The measurement's unit: :func:`gain_of` over the values that see any of the video.
+
+    So it is 1 for a mask, too.
 
     For an operator that is not linear it is that of the derivative at the video: 1 where a clipping
     does not clip.
@@ -51,7 +53,7 @@ def is_fine(operator: ForwardOperator, video: Video, gain: float) -> bool:
     Args:
         operator: of the measurement.
         video: for its size.
-        gain: the measurement's unit (:func:`gain_of`).
+        gain: the operator's (:func:`gain_of`).
     """
     return _size(operator, _still_noise(video)) > gain / 3
 

@@ -1,7 +1,8 @@
 """Other methods of the field, as values on the same loop.
 
-Those made for pixels (SVI, DDS, DiffPIR, DDNM) run as published with a prior whose latents are the
-pixels; with an autoencoder they decode and encode at every step, as this library's do.
+Those made for pixels (SVI, DDS, DiffPIR, DDNM) run there with a prior whose latents are the pixels;
+with an autoencoder they decode and encode at every step, as this library's do. What differs from
+the papers is in docs/methods.rst.
 """
 
 import math

@@ -63,7 +63,7 @@ def check_result(
         consistency: of the method.
         video: the result.
         residual: how far it is from the measurement (:func:`data_residual`).
-        gain: the measurement's unit (:func:`~visionxl.solvers.gain.gain_of`).
+        gain: the operator's (:func:`~visionxl.solvers.gain.gain_of`).
     """
     y = problem.measurement
     size = math.sqrt(dot(y, y) / y.numel())

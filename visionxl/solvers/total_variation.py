@@ -103,7 +103,7 @@ def minimise(
         measurement: ``y``.
         estimate: ``x0``, in [-1, 1].
         variation: what is added.
-        gain: the measurement's unit (:func:`~visionxl.solvers.gain.gain_of`).
+        gain: the operator's (:func:`~visionxl.solvers.gain.gain_of`).
         damping: 0 or more; with 0 the estimate is only the initial iterate.
         start: the initial iterate, by default ``x0``.
         dual: the initial dual variable, by default 0.

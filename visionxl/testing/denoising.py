@@ -15,15 +15,17 @@ def check_denoising(prior: object, video: Video, *, seed: int = 0) -> None:
     :func:`check_prior` tests the form of a prior's answers, which a network with a wrong sign, time
     or scale has, too. Here noise is added to the latents of a real video, a quarter to twice as
     strong as they vary. Tweedie's estimate, the posterior mean (Efron, Tweedie's Formula and
-    Selection Bias, 2011), has the least mean square error, so it is better than the best single
-    factor (Wiener's), which shrinks all latents towards their channel's mean by
-    ``s^2 / (s^2 + r^2)``, with ``s`` their standard deviation and ``r`` that of the noise. That
-    much is required, of the root mean square over all latents.
+    Selection Bias, 2011), has the least mean square error on average over videos of the prior's
+    kind. So on a typical one it is better than the best single factor (Wiener's), which shrinks all
+    latents towards their channel's mean by ``s^2 / (s^2 + r^2)``, with ``s`` their standard
+    deviation and ``r`` that of the noise. That much is required, of the root mean square over all
+    latents. ``s`` is taken from the video itself: on one of very low contrast (haze, night) even an
+    exact denoiser can fail.
 
     Args:
         prior: that keeps the laws of priors, without guidance, of a trained network.
-        video: of the kind that it was trained for, (frames, channels, height, width) in [-1, 1];
-            two frames are enough.
+        video: of the kind that it was trained for and of usual contrast, (frames, channels,
+            height, width) in [-1, 1]; two frames are enough.
         seed: of the noise.
 
     Raises:
@@ -57,5 +59,6 @@ def _check_error(prior: LatentPrior, level: NoiseLevel, error: float, size: floa
         f", and that of the shrunken ones {shrunken:.3g} (root mean squares)",
         "compare with the network's training: the sign of what it predicts (noise, v, or a flow's "
         "velocity, noise - clean or clean - noise), the time or noise level that it is given, the "
-        "scale of its input and latents, and the schedule (a flow needs a FlowSchedule)",
+        "scale of its input and latents, and the schedule (a flow needs a FlowSchedule); and take "
+        "a video of usual contrast",
     )

@@ -12,6 +12,8 @@ from torch import Tensor
 from visionxl.errors import InputError, name_of, nearest
 
 Entry = TypeVar("Entry")
+Validator = Callable[[object, Any, object], None]
+"""Of attrs: (value, attribute, what is given) -> None, or an error."""
 
 
 def from_one(_: object, attribute: Any, value: Any) -> None:
@@ -57,7 +59,7 @@ def whole_number(_: object, attribute: Any, value: object) -> None:
         raise InputError(f"{attribute.name} {value!r} is not a whole number")
 
 
-def one_of(*known: str) -> Callable[[object, Any, object], None]:
+def one_of(*known: str) -> Validator:
     """One of the names."""
 
     def check(_: object, attribute: Any, value: object) -> None:
@@ -67,7 +69,7 @@ def one_of(*known: str) -> Callable[[object, Any, object], None]:
     return check
 
 
-def of_kind(*kinds: type) -> Callable[[object, Any, object], None]:
+def of_kind(*kinds: type) -> Validator:
     """A value, and no class, of one of the kinds."""
 
     def check(_: object, attribute: Any, value: object) -> None:

@@ -2,13 +2,13 @@
 
 from typing import Literal, get_args
 
-from visionxl.validators import one_of
+from visionxl.validators import Validator, one_of
 
 Boundary = Literal["circular", "reflect", "replicate", "zero"]
 """circular: abcd|abcd|abcd; reflect: dcb|abcd|cba; replicate: aaa|abcd|ddd; zero: 000|abcd|000."""
 
 OUTSIDE = -1
-check_boundary = one_of(*get_args(Boundary))
+check_boundary: Validator = one_of(*get_args(Boundary))
 
 
 def extension(size: int, before: int, after: int, boundary: Boundary) -> list[int]:

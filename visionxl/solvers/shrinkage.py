@@ -32,7 +32,7 @@ TIMES = 5  # frames together: two on each side; near an end, the first or last f
 LEAST = 2.7  # coefficients that are kept, in units of the error
 SPREAD = 2.0  # the consistency's r_t, in units of the error: the shrinkage makes errors itself;
 SURE = 1.0  # less by this in the last turn if the measurement determines the whole video
-NOISES = 5.0  # the first error is at most so many times the measurement's noise
+NOISES = 5.0  # the first error, in units of the noise, if the measurement determines the video
 FALL = 5.0  # the first error, in units of the last
 PATCHES_AT_ONCE = 2**12  # patches at once, at most
 FEW_PATCHES = 2**7  # at least, half a megabyte: for small frames call overhead would dominate
@@ -56,8 +56,9 @@ class MotionShrinkage:
     turn, to 1 in the last.
 
     Args:
-        error: of the first estimate, a standard deviation in units of the video's range; less if
-            the noise is less than a fifth of it. The last of several turns uses a fifth.
+        error: of the first estimate, a standard deviation in units of the video's range, which the
+            last of several turns uses a fifth of. Where the measurement determines nearly all of a
+            video the estimate is better than that: there it is at most five times the noise.
         turns: of denoiser and consistency.
     """
 
@@ -70,9 +71,9 @@ class MotionShrinkage:
         noise = problem.noise_std / gain
         if noise < LEAST_NOISE:
             return Correction(video, 0, residuals=(), stopped="no noise")
-        first = min(self.error, NOISES * noise)
-        paths = Trajectories.of(video, is_fine(problem.operator, video, gain))
         share = determined_share(problem.operator, video, problem.noise_std)
+        first = self.error * min(1.0, NOISES * noise / self.error) ** share**2
+        paths = Trajectories.of(video, is_fine(problem.operator, video, gain))
         for turn in range(self.turns):
             part = turn / max(self.turns - 1, 1)
             error = first * FALL**-part

@@ -146,7 +146,6 @@ def _seconds(seconds: Sequence[float], stages: Sequence[Mapping[str, Any] | None
         axes.set_ylim(top=max(bottom) * 1.3)
         axes.legend(frameon=False, fontsize=7.5, ncols=2, loc="upper right", labelcolor="linecolor")
         axes.set_xlabel("step")
-        axes.set_title("seconds")
 
     shares = ", ".join(f"{name} {sum(values):.3g} s" for name, values in parts.items())
     return _plot("Seconds", f"By stage: {shares}.", draw)
